@@ -1,0 +1,225 @@
+"""Every setting of the package: frozen dataclasses, checked when they are made.
+
+A field is a command-line flag of the same name in every script; its metadata carries the flag's help. The five groups
+have no field name in common, so that a flag file is a flat list.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pathlib
+
+from ccsn_tf.errors import UserError
+
+
+def setting(default, help, choices=None, minimum=None, maximum=None):
+    """A dataclass field that is also a flag: `choices` and the range are checked when the config is made."""
+    metadata = {"help": help, "choices": choices, "minimum": minimum, "maximum": maximum}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+class _Checked:
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            _check(field, getattr(self, field.name))
+
+
+def _check(field, value):
+    choices, minimum, maximum = (field.metadata[key] for key in ("choices", "minimum", "maximum"))
+    if choices and value not in choices:
+        raise UserError(f"--{field.name} must be one of {', '.join(map(str, choices))}. Received: {value!r}.")
+    for number in value if isinstance(value, tuple) else (value,):
+        if minimum is not None and number < minimum:
+            raise UserError(f"--{field.name} must be at least {minimum}. Received: {value}.")
+        if maximum is not None and number > maximum:
+            raise UserError(f"--{field.name} must be at most {maximum}. Received: {value}.")
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig(_Checked):
+    """Where the clips are, what is stored of them, and how a training batch is drawn."""
+
+    dataset: str = setting("ucf101", "Layout of --video_dir.", choices=("ucf101", "folder", "demo"))
+    video_dir: str = setting("", "Folder of the videos: <class>/<video> (folder: also train/<class>/, test/<class>/).")
+    split_dir: str = setting("", "UCF101: folder of classInd.txt, trainlist0N.txt and testlist0N.txt.")
+    split: int = setting(1, "Which train/test split.", minimum=1)
+    classes: tuple[str, ...] = setting((), "Only these classes, in this order (comma-separated); empty: all.")
+    record_dir: str = setting("", "Folder of the prepared records.")
+    test_fraction: float = setting(0.2, "folder without train/ and test/: share held out.", minimum=0.05, maximum=0.95)
+    short_side: int = setting(256, "Frames with a longer short side are scaled down to it, in pixels.", minimum=16)
+    flow: str = setting("dis", "Optical flow algorithm.", choices=("dis", "farneback", "tvl1"))
+    dis_preset: str = setting("medium", "DIS preset.", choices=("ultrafast", "fast", "medium"))
+    dis_finest_scale: int = setting(0, "DIS: finest pyramid level, 0 is full resolution.", minimum=0, maximum=4)
+    flow_bound: float = setting(20.0, "Flow is clipped to +- this many pixels and stored in 8 bits.", minimum=1.0)
+    jpeg_quality: int = setting(95, "JPEG quality of stored frames and flow fields.", minimum=50, maximum=100)
+    clips_per_shard: int = setting(32, "Clips a record file.", minimum=1)
+    workers: int = setting(0, "Processes that prepare videos; 0: one a core.", minimum=0)
+    sampler: str = setting("balanced", "Training batches: P classes x Q clips, or shuffled clips.", ("balanced", "shuffle"))
+    classes_per_batch: int = setting(8, "P: classes in a global batch.", minimum=1)
+    clips_per_class: int = setting(2, "Q: clips of each of them.", minimum=1)
+    flip: bool = setting(True, "Mirror half of the training clips (x-flow is negated).")
+    min_crop_scale: float = setting(0.75, "Smallest training crop, as a share of the short side.", minimum=0.1, maximum=1)
+    holdout_groups: int = setting(0, "Training groups kept back for --validate_on=holdout.", minimum=0)
+
+    @property
+    def batch_size(self) -> int:
+        """Clips in a global batch, P x Q."""
+        return self.classes_per_batch * self.clips_per_class
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig(_Checked):
+    """The two-stream network (METHOD: Streams, Connection block, Heads)."""
+
+    backbone: str = setting("tiny", "tiny, efficientnet_lite0 or applications:<keras.applications class>.")
+    pretrained: str = setting("none", "Weights both streams start from.", choices=("none", "imagenet"))
+    connection: str = setting(
+        "cross_attention",
+        "How the streams are joined.",
+        choices=("none", "sum", "product", "concat", "shared_affinity", "nonlocal", "cross_attention"),
+    )
+    connect_at: tuple[str, ...] = setting((), "Stages with a connection block; empty: the backbone's default.")
+    position: str = setting("distance", "Position bias of cross_attention.", choices=("distance", "mlp", "none"))
+    attention_heads: int = setting(4, "Heads of the attention kinds.", minimum=1)
+    span: str = setting("segment", "Attention within a segment or over the clip.", choices=("segment", "clip"))
+    num_segments: int = setting(3, "K: segments a training clip.", minimum=1)
+    flow_length: int = setting(5, "L: flow fields a segment.", minimum=1)
+    image_size: int = setting(112, "Height and width of the network's input, in pixels.", minimum=16)
+    embedding_dim: int = setting(128, "E: width of the shared embedding space.", minimum=1)
+    dropout: float = setting(0.5, "Dropout before the classifiers.", minimum=0.0, maximum=0.99)
+    fusion_weights: tuple[float, ...] = setting((1.0, 1.0), "Weights of spatial, temporal logits when fused.", minimum=0)
+    fusion_features: bool = setting(True, "Add a classifier on both streams' features to the fused logits.")
+
+    def __post_init__(self):
+        super().__post_init__()
+        if len(self.fusion_weights) != 2:
+            raise UserError(f"--fusion_weights needs two numbers, as in 1,1.5. Received: {self.fusion_weights}.")
+        if not self.fusion_features and not any(self.fusion_weights):
+            raise UserError("--fusion_weights=0,0 with --nofusion_features leaves nothing to fuse: switch one part on.")
+
+
+@dataclasses.dataclass(frozen=True)
+class LossConfig(_Checked):
+    """Weights and form of the joint loss (METHOD: Losses)."""
+
+    weight_spatial: float = setting(1.0, "w_s: weight of the spatial cross-entropy.", minimum=0)
+    weight_temporal: float = setting(1.0, "w_m: weight of the temporal cross-entropy.", minimum=0)
+    weight_fused: float = setting(1.0, "w_f: weight of the fused cross-entropy.", minimum=0)
+    lambda_intra: float = setting(0.5, "Weight of the ranking within each modality.", minimum=0)
+    lambda_inter: float = setting(0.5, "Weight of the ranking across modalities.", minimum=0)
+    intra: str = setting("ranking", "Form of the intra-modality term.", choices=("ranking", "centre", "both"))
+    distance: str = setting("euclidean", "Distance between embeddings.", choices=("euclidean", "squared"))
+    mining: str = setting("batch_hard", "Which triplets count.", choices=("batch_hard", "semi_hard", "all"))
+    margin: float = setting(0.3, "Margin of the ranking.", minimum=0)
+    soft_margin: bool = setting(False, "log(1 + exp(.)) in place of the margin.")
+    label_smoothing: float = setting(0.0, "Label smoothing of the cross-entropies.", minimum=0.0, maximum=0.9)
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig(_Checked):
+    """Optimisation, where it runs, and what it leaves behind."""
+
+    workdir: str = setting("", "Receives config.json, history, checkpoints and model.keras.")
+    epochs: int = setting(12, "Passes over the training clips.", minimum=1)
+    optimizer: str = setting("adamw", "Optimizer.", choices=("sgd", "adamw"))
+    learning_rate: float = setting(1e-3, "Peak learning rate.", minimum=0)
+    momentum: float = setting(0.9, "Momentum of sgd.", minimum=0.0, maximum=0.999)
+    weight_decay: float = setting(5e-4, "Weight decay (adamw: decoupled; sgd: L2), kernels only.", minimum=0)
+    schedule: str = setting("cosine", "Learning rate over time.", choices=("constant", "step", "cosine"))
+    warmup_epochs: float = setting(0.5, "Linear warm-up.", minimum=0)
+    step_epochs: tuple[int, ...] = setting((), "schedule=step: epochs after which the rate drops.", minimum=1)
+    step_factor: float = setting(0.1, "schedule=step: factor of each drop.", minimum=0, maximum=1)
+    clip_norm: float = setting(0.0, "Clip the gradient's global norm; 0: off.", minimum=0)
+    partial_bn: bool = setting(False, "Freeze every BatchNormalization of the streams but each one's first.")
+    precision: str = setting(
+        "float32", "Compute dtype policy.", choices=("float32", "mixed_bfloat16", "mixed_float16")
+    )
+    strategy: str = setting("auto", "tf.distribute strategy.", choices=("auto", "single", "mirrored", "multiworker"))
+    virtual_replicas: int = setting(0, "Split the CPU into this many replicas (to try distribution).", minimum=0)
+    seed: int = setting(0, "Seed of weights, batches, crops and dropout.", minimum=0)
+    deterministic: bool = setting(False, "Deterministic TensorFlow operations.")
+    validate_on: str = setting("test", "Clips measured while training.", choices=("none", "holdout", "test"))
+    validate_every: int = setting(1, "Epochs between two validations.", minimum=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class EvalConfig(_Checked):
+    """The test protocol (TSN's: views of segments x crops, scores averaged)."""
+
+    test_segments: int = setting(25, "Segments a test clip.", minimum=1)
+    test_crops: int = setting(1, "Crops a segment: centre, 5 (corners too) or 10 (mirrored too).", choices=(1, 5, 10))
+    top_k: int = setting(5, "Classes printed for a predicted video.", minimum=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """All settings of a run."""
+
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    loss: LossConfig = LossConfig()
+    train: TrainConfig = TrainConfig()
+    eval: EvalConfig = EvalConfig()
+
+    def __post_init__(self):
+        if self.data.dataset == "demo" and self.data.flip:
+            raise UserError("--flip would turn left into right, which are classes of the demo set: pass --noflip.")
+        if self.data.sampler == "balanced" and self.data.clips_per_class < 2:
+            if self.loss.lambda_intra or self.loss.lambda_inter:
+                raise UserError(
+                    "--clips_per_class=1 leaves no positive pair to rank: raise it, or set --lambda_intra=0 and "
+                    "--lambda_inter=0."
+                )
+        if self.train.validate_on == "holdout" and not self.data.holdout_groups:
+            raise UserError("--validate_on=holdout needs --holdout_groups of at least 1.")
+
+    @classmethod
+    def from_flat(cls, values: dict) -> Config:
+        """Builds a config from {field name: value} of any of the groups; lists become tuples."""
+        groups = {}
+        for group in dataclasses.fields(cls):
+            names = [field.name for field in dataclasses.fields(group.default)]
+            groups[group.name] = type(group.default)(
+                **{name: _frozen(values[name]) for name in names if name in values}
+            )
+        unknown = set(values) - {field.name for _, field in settings()}
+        if unknown:
+            raise UserError(f"Unknown setting {', '.join(sorted(unknown))}: written by another version of ccsn_tf?")
+        return cls(**groups)
+
+    def flat(self) -> dict:
+        """{field name: value} over all groups."""
+        return {field.name: getattr(getattr(self, group), field.name) for group, field in settings()}
+
+    def replace(self, **values) -> Config:
+        """A copy with the named fields changed, whichever group they are in."""
+        return Config.from_flat({**self.flat(), **values})
+
+    def to_json(self) -> str:
+        """Pretty JSON, grouped; `from_json` reads it back."""
+        return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, path: str | pathlib.Path) -> Config:
+        """Reads config.json.
+
+        Raises:
+            UserError: the file is absent or not one of ours.
+        """
+        try:
+            groups = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+            return cls.from_flat({name: value for group in groups.values() for name, value in group.items()})
+        except FileNotFoundError:
+            raise UserError(f"{path} is missing: give the --workdir of a training run.") from None
+        except (json.JSONDecodeError, AttributeError, TypeError) as error:
+            raise UserError(f"{path} is not a configuration written by train.py ({error}).") from None
+
+
+def settings() -> list[tuple[str, dataclasses.Field]]:
+    """Every setting as (group name, field), in order."""
+    return [(group.name, field) for group in dataclasses.fields(Config) for field in dataclasses.fields(group.default)]
+
+
+def _frozen(value):
+    return tuple(value) if isinstance(value, list) else value

@@ -1,0 +1,19 @@
+"""Data set readers: a layout on disk to a `Listing`."""
+
+from ccsn_tf.config import DataConfig
+from ccsn_tf.data.datasets.folder import read_folder
+from ccsn_tf.data.datasets.listing import Clip, Listing, Split
+from ccsn_tf.data.datasets.ucf101 import read_ucf101
+
+__all__ = ["Clip", "Listing", "Split", "read_folder", "read_listing", "read_ucf101"]
+
+
+def read_listing(config: DataConfig) -> Listing:
+    """Lists the clips of `config.dataset` (the demo set is laid out as UCF101).
+
+    Raises:
+        UserError: see the readers.
+    """
+    if config.dataset == "folder":
+        return read_folder(config.video_dir, config.classes, config.test_fraction)
+    return read_ucf101(config.video_dir, config.split_dir, config.classes)

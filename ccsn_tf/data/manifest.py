@@ -1,0 +1,145 @@
+"""The manifest of a record folder: what it holds, how it was made, and what could not be used."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pathlib
+
+from ccsn_tf.config import DataConfig
+from ccsn_tf.data.datasets.listing import select_classes
+from ccsn_tf.errors import UserError
+from ccsn_tf.files import write_text
+
+VERSION = 1
+FILE_NAME = "manifest.json"
+
+# Settings that the stored pixels depend on: a run that asks for others is refused.
+STORED = ("dataset", "short_side", "flow", "dis_preset", "dis_finest_scale", "flow_bound", "jpeg_quality")
+
+
+def stored_settings(config: DataConfig) -> dict:
+    """The settings of `config` that the records depend on; DIS's are left out where another algorithm is used."""
+    names = [name for name in STORED if config.flow == "dis" or not name.startswith("dis_")]
+    return {name: getattr(config, name) for name in names}
+
+
+def refuse_other_settings(made_with: dict, config: DataConfig, record_dir: str) -> None:
+    """Raises UserError, naming flag, values and remedy, where `config` asks for other records than were made."""
+    for name, asked in stored_settings(config).items():
+        made = made_with.get(name)
+        if made != asked:
+            raise UserError(
+                f"--{name}={asked}, but the records in {record_dir} were made with {name}={made}: pass --{name}={made}, "
+                "or prepare again into another --record_dir."
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class StoredClip:
+    """Where a clip's record is, and its size: `fields` flow fields (one fewer than frames) of (height, width)."""
+
+    name: str
+    label: str
+    group: str
+    shard: str
+    offset: int
+    length: int
+    fields: int
+    height: int
+    width: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Manifest:
+    """Contents of a record folder.
+
+    `settings` are those of `stored_settings`, `classes` the label order, `splits` {number: {"train"|"test": names}},
+    `shards` {file: bytes}, `skipped` {clip name: reason}.
+    """
+
+    settings: dict
+    classes: tuple[str, ...]
+    splits: dict[int, dict[str, tuple[str, ...]]]
+    shards: dict[str, int]
+    clips: tuple[StoredClip, ...]
+    skipped: dict[str, str]
+
+    def write(self, record_dir: str) -> None:
+        """Writes manifest.json whole."""
+        content = {"version": VERSION, **self.counts(), **dataclasses.asdict(self)}
+        write_text(pathlib.Path(record_dir, FILE_NAME), json.dumps(content, indent=1) + "\n")
+
+    def counts(self) -> dict:
+        """Totals for people: clips, frames, skipped clips, bytes."""
+        return {
+            "num_clips": len(self.clips),
+            "num_frames": sum(clip.fields + 1 for clip in self.clips),
+            "num_skipped": len(self.skipped),
+            "num_bytes": sum(self.shards.values()),
+        }
+
+    @classmethod
+    def read(cls, record_dir: str) -> Manifest:
+        """Reads manifest.json and checks that every record file is there, whole.
+
+        Raises:
+            UserError: no manifest (preparation not finished), another version, or a damaged record file.
+        """
+        if not record_dir:
+            raise UserError("--record_dir is not given: name the folder that prepare.py wrote.")
+        path = pathlib.Path(record_dir, FILE_NAME)
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise UserError(f"--record_dir={record_dir} holds no finished records: run prepare.py (again).") from None
+        except (json.JSONDecodeError, UnicodeDecodeError):
+            raise UserError(f"{path} is damaged: delete it and run prepare.py again.") from None
+        if content.get("version") != VERSION:
+            raise UserError(f"{path} has version {content.get('version')}, not {VERSION}: prepare again.")
+        manifest = cls(
+            settings=content["settings"],
+            classes=tuple(content["classes"]),
+            splits={
+                int(number): {side: tuple(names) for side, names in split.items()}
+                for number, split in content["splits"].items()
+            },
+            shards=content["shards"],
+            clips=tuple(StoredClip(**clip) for clip in content["clips"]),
+            skipped=content["skipped"],
+        )
+        for name, size in manifest.shards.items():
+            shard = pathlib.Path(record_dir, name)
+            found = shard.stat().st_size if shard.is_file() else None
+            if found != size:
+                raise UserError(
+                    f"{shard} {'is missing' if found is None else f'has {found} bytes instead of {size}'}: delete "
+                    f"{path} and {shard.with_suffix('.json')} and run prepare.py again."
+                )
+        return manifest
+
+    def select(self, config: DataConfig, side: str) -> tuple[tuple[str, ...], list[StoredClip]]:
+        """The classes in label order and the clips of one side of the split that `config` names.
+
+        Args:
+            config: `classes`, `split` and the settings that must match.
+            side: "train" or "test".
+
+        Raises:
+            UserError: other settings, an unknown class or split, or a class without a clip on this side.
+        """
+        refuse_other_settings(self.settings, config, config.record_dir)
+        classes = select_classes(self.classes, config.classes, f"the record folder {config.record_dir}")
+        if config.split not in self.splits:
+            raise UserError(
+                f"--split={config.split} is not in {config.record_dir}: it has {', '.join(map(str, sorted(self.splits)))}."
+            )
+        names = set(self.splits[config.split][side])
+        clips = [clip for clip in self.clips if clip.name in names and clip.label in classes]
+        empty = sorted(set(classes) - {clip.label for clip in clips})
+        if empty:
+            raise UserError(
+                f"Class {', '.join(empty)} has no usable {side} clip in split {config.split} of {config.record_dir}: "
+                "see its manifest.json for what was skipped, or leave the class out with --classes."
+            )
+        return classes, clips

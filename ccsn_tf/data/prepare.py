@@ -1,0 +1,176 @@
+"""Videos to records: shard by shard on every core; a shard is there whole or not at all.
+
+A shard's clips follow from the listing alone, so a restart redoes what is missing and nothing else, and two processes
+that work on the same folder write the same bytes.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import hashlib
+import json
+import multiprocessing
+import os
+import pathlib
+from collections.abc import Callable
+
+import cv2
+import tensorflow as tf
+
+from ccsn_tf.config import DataConfig
+from ccsn_tf.data.datasets import Clip, Listing, read_listing
+from ccsn_tf.data.flow import make_estimator
+from ccsn_tf.data.manifest import Manifest, StoredClip, refuse_other_settings, stored_settings
+from ccsn_tf.data.records import FOOTER_BYTES, HEADER_BYTES, encode_clip
+from ccsn_tf.data.video import VideoError
+from ccsn_tf.errors import UserError
+from ccsn_tf.files import whole_file, write_text
+
+Progress = Callable[[int, int], None]
+
+_PLAN = "plan.json"
+_counter = None  # clips done, shared by the worker processes of a pool
+
+
+def prepare(config: DataConfig, min_fields: int, progress: Progress = lambda done, total: None) -> Manifest:
+    """Writes the records of every clip of `config.dataset` into `config.record_dir`, and their manifest.
+
+    Args:
+        config: data settings.
+        min_fields: clips with fewer flow fields are skipped (`flow_length`).
+        progress: called now and then with (clips done, clips in all).
+
+    Returns:
+        The manifest that was written; unusable clips are in its `skipped`, with the reason.
+
+    Raises:
+        UserError: bad settings or listing, a folder that holds other records, or no usable clip at all.
+    """
+    if not config.record_dir:
+        raise UserError("--record_dir is not given: name the folder to write records to.")
+    listing = read_listing(config)
+    _claim(pathlib.Path(config.record_dir), config, listing, min_fields)
+    shards = _shards(config, listing)
+    missing = {name: clips for name, clips in shards.items() if not _index_path(config, name).is_file()}
+    done, total = len(listing.clips) - sum(map(len, missing.values())), len(listing.clips)
+    progress(done, total)
+    _write_shards(config, min_fields, missing, lambda count: progress(done + count, total))
+    progress(total, total)
+    manifest = _collect(config, listing, shards)
+    if not manifest.clips:
+        first = next(iter(manifest.skipped.values()))
+        raise UserError(f"None of the {total} videos in --video_dir={config.video_dir} could be used; the first: {first}")
+    manifest.write(config.record_dir)
+    return manifest
+
+
+def _claim(folder: pathlib.Path, config: DataConfig, listing: Listing, min_fields: int) -> None:
+    """Writes down what the folder is for, or checks that a folder which was begun is for the same."""
+    clips = json.dumps([(clip.name, clip.label) for clip in listing.clips]).encode()
+    layout = {"clips_per_shard": config.clips_per_shard, "flow_length": min_fields}
+    plan = {"settings": stored_settings(config), **layout, "clips": hashlib.sha256(clips).hexdigest()}
+    path = folder / _PLAN
+    if path.is_file():
+        begun = json.loads(path.read_text(encoding="utf-8"))
+        refuse_other_settings(begun["settings"], config, config.record_dir)
+        for name, asked in layout.items():
+            if begun[name] != asked:
+                raise UserError(
+                    f"--{name}={asked}, but {folder} was begun with {begun[name]}: pass that, or another --record_dir."
+                )
+        if begun["clips"] != plan["clips"]:
+            raise UserError(f"{folder} holds records of another list of clips: choose another --record_dir.")
+    elif folder.is_dir() and any(folder.iterdir()):
+        raise UserError(f"--record_dir={folder} holds other files: choose an empty or new folder.")
+    else:
+        write_text(path, json.dumps(plan, indent=1) + "\n")
+
+
+def _shards(config: DataConfig, listing: Listing) -> dict[str, list[Clip]]:
+    size = config.clips_per_shard
+    chunks = [list(listing.clips[start : start + size]) for start in range(0, len(listing.clips), size)]
+    return {f"clips-{number:05d}-of-{len(chunks):05d}.tfrecord": chunk for number, chunk in enumerate(chunks)}
+
+
+def _index_path(config: DataConfig, shard: str) -> pathlib.Path:
+    return pathlib.Path(config.record_dir, shard).with_suffix(".json")
+
+
+def _write_shards(config, min_fields, shards, progress) -> None:
+    workers = min(config.workers or os.cpu_count(), len(shards))
+    if workers <= 1:
+        finished = 0
+        for name, clips in shards.items():
+            _write_shard(config, min_fields, name, clips, lambda count, before=finished: progress(before + count))
+            finished += len(clips)
+        return
+    context = multiprocessing.get_context("spawn")  # TensorFlow's threads do not survive a fork
+    counter = context.Value("q", 0)
+    with concurrent.futures.ProcessPoolExecutor(
+        workers, mp_context=context, initializer=_start_worker, initargs=(counter,)
+    ) as pool:
+        waiting = {pool.submit(_write_shard, config, min_fields, name, clips) for name, clips in shards.items()}
+        try:
+            while waiting:
+                done, waiting = concurrent.futures.wait(waiting, 0.5, concurrent.futures.FIRST_COMPLETED)
+                for future in done:
+                    future.result()
+                progress(counter.value)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _start_worker(counter) -> None:
+    global _counter
+    _counter = counter
+
+
+def _count_one(_) -> None:
+    if _counter is not None:
+        with _counter.get_lock():
+            _counter.value += 1
+
+
+def _write_shard(config: DataConfig, min_fields: int, name: str, clips: list[Clip], progress=_count_one) -> None:
+    """Writes one record file, then its index: the index's presence says that the shard is whole."""
+    cv2.setNumThreads(1)  # one process a core: more threads would only wait for one another
+    estimator = make_estimator(config)
+    stored, skipped, offset = [], {}, 0
+    with whole_file(pathlib.Path(config.record_dir, name)) as beside:
+        with tf.io.TFRecordWriter(str(beside)) as writer:
+            for count, clip in enumerate(clips, start=1):
+                try:
+                    record, size = encode_clip(clip.path, clip.name, estimator, config, min_fields)
+                except VideoError as error:
+                    skipped[clip.name] = str(error)
+                else:
+                    writer.write(record)
+                    place = {"shard": name, "offset": offset, "length": len(record)}
+                    stored.append({"name": clip.name, "label": clip.label, "group": clip.group, **place, **size})
+                    offset += HEADER_BYTES + len(record) + FOOTER_BYTES
+                progress(count)
+    write_text(_index_path(config, name), json.dumps({"bytes": offset, "clips": stored, "skipped": skipped}) + "\n")
+
+
+def _collect(config: DataConfig, listing: Listing, shards) -> Manifest:
+    indices = {name: json.loads(_index_path(config, name).read_text(encoding="utf-8")) for name in shards}
+    clips = tuple(StoredClip(**clip) for index in indices.values() for clip in index["clips"])
+    skipped = dict(listing.absent)
+    for index in indices.values():
+        skipped.update(index["skipped"])
+    usable = {clip.name for clip in clips}
+    return Manifest(
+        settings=stored_settings(config),
+        classes=listing.classes,
+        splits={
+            number: {
+                "train": tuple(name for name in split.train if name in usable),
+                "test": tuple(name for name in split.test if name in usable),
+            }
+            for number, split in listing.splits.items()
+        },
+        shards={name: index["bytes"] for name, index in indices.items()},
+        clips=clips,
+        skipped=skipped,
+    )

@@ -1,0 +1,151 @@
+"""The whole objective: cross-entropy on three predictions and the modality ranking terms (docs/METHOD.md, Losses)."""
+
+import keras
+from keras import ops
+
+from ccsn_tf.losses.mining import label_vector
+from ccsn_tf.losses.modality_ranking import ModalityRankingLoss
+
+
+@keras.saving.register_keras_serializable("ccsn_tf")
+class JointLoss(keras.losses.Loss):
+    """Cross-entropy and ranking, jointly.
+
+        L = w_s CE(spatial) + w_m CE(temporal) + w_f CE(fused) + lambda_intra * intra + lambda_inter * inter
+
+    with `intra` and `inter` of `ModalityRankingLoss`. Everything is float32 whatever the model's compute dtype.
+
+    Called, it gives the objective of a batch that is whole on one device. A train step on several replicas takes it
+    apart: `cross_entropies` on the replica's own clips, `ranking` on embeddings and labels gathered from all replicas,
+    so that triplets are those of the global batch, and the `weighted_...` methods to join the terms that it reports.
+    It is no argument for `compile(loss=...)`, which hands a loss one output at a time: the model has to call it.
+
+    Args:
+        weight_spatial: float, at least 0, w_s. Defaults to 1.
+        weight_temporal: float, at least 0, w_m. Defaults to 1.
+        weight_fused: float, at least 0, w_f. Defaults to 1.
+        lambda_intra: float, at least 0, weight of the terms within the streams. Defaults to 0.5.
+        lambda_inter: float, at least 0, weight of the terms across the streams. Defaults to 0.5.
+        label_smoothing: float in [0, 1), share of the target spread evenly over all classes (Szegedy et al. 2016).
+            Defaults to 0.
+        distance: see `ModalityRankingLoss`, as for the next four. Defaults to `"euclidean"`.
+        mining: defaults to `"batch_hard"`.
+        margin: defaults to 0.3.
+        soft_margin: defaults to `False`.
+        intra: defaults to `"ranking"`.
+        name: str. Defaults to `"joint_loss"`.
+
+    Example:
+        loss = JointLoss(mining="semi_hard")
+        value = loss(labels, model({"rgb": rgb, "flow": flow}))
+    """
+
+    def __init__(
+        self,
+        weight_spatial=1.0,
+        weight_temporal=1.0,
+        weight_fused=1.0,
+        lambda_intra=0.5,
+        lambda_inter=0.5,
+        label_smoothing=0.0,
+        distance="euclidean",
+        mining="batch_hard",
+        margin=0.3,
+        soft_margin=False,
+        intra="ranking",
+        name="joint_loss",
+    ):
+        self._ranking = ModalityRankingLoss(distance, mining, margin, soft_margin, intra)
+        self.weight_spatial = _weight("weight_spatial", weight_spatial)
+        self.weight_temporal = _weight("weight_temporal", weight_temporal)
+        self.weight_fused = _weight("weight_fused", weight_fused)
+        self.lambda_intra = _weight("lambda_intra", lambda_intra)
+        self.lambda_inter = _weight("lambda_inter", lambda_inter)
+        if not 0.0 <= label_smoothing < 1.0:
+            raise ValueError(f"`label_smoothing` must be in [0, 1). Received: label_smoothing={label_smoothing}")
+        self.label_smoothing = float(label_smoothing)
+        super().__init__(name=name, dtype="float32")
+
+    def cross_entropies(self, labels, outputs):
+        """Softmax cross-entropy of each clip under each prediction.
+
+        Args:
+            labels: integer tensor (B,), values in 0..classes-1.
+            outputs: the model's dict, with `spatial_logits`, `temporal_logits` and `logits`, each (B, classes).
+
+        Returns:
+            `{"ce_spatial": (B,), "ce_temporal": (B,), "ce_fused": (B,)}`, float32, at least 0, unweighted.
+        """
+        return {
+            "ce_spatial": self._cross_entropy(labels, outputs["spatial_logits"]),
+            "ce_temporal": self._cross_entropy(labels, outputs["temporal_logits"]),
+            "ce_fused": self._cross_entropy(labels, outputs["logits"]),
+        }
+
+    def ranking(self, labels, outputs):
+        """The ranking terms; computed whatever their weights, because they are reported too.
+
+        Args:
+            labels: integer tensor (B,), of the global batch.
+            outputs: dict with `spatial_embedding` and `temporal_embedding`, each (B, E), of the global batch.
+
+        Returns:
+            `{"intra": scalar, "inter": scalar}`, float32, at least 0, unweighted.
+        """
+        return self._ranking(outputs["spatial_embedding"], outputs["temporal_embedding"], labels)
+
+    def weighted_cross_entropy(self, terms):
+        """w_s CE(spatial) + w_m CE(temporal) + w_f CE(fused), of the shape that the terms have."""
+        return (
+            self.weight_spatial * terms["ce_spatial"]
+            + self.weight_temporal * terms["ce_temporal"]
+            + self.weight_fused * terms["ce_fused"]
+        )
+
+    def weighted_ranking(self, terms):
+        """lambda_intra * intra + lambda_inter * inter, a scalar."""
+        return self.lambda_intra * terms["intra"] + self.lambda_inter * terms["inter"]
+
+    def call(self, labels, outputs):
+        """The objective of a batch that is whole on one device, a float32 scalar."""
+        cross_entropy = ops.mean(self.weighted_cross_entropy(self.cross_entropies(labels, outputs)))
+        return cross_entropy + self.weighted_ranking(self.ranking(labels, outputs))
+
+    def __call__(self, labels, outputs, sample_weight=None):
+        """As `call`. Keras's own version would turn labels into floats and multiply a scalar by sample weights.
+
+        Args:
+            labels: integer tensor (B,).
+            outputs: the model's dict.
+            sample_weight: only `None`: a triplet belongs to three clips, so there is no weight to give it.
+        """
+        if sample_weight is not None:
+            raise ValueError("`JointLoss` takes no sample weights. Received: sample_weight which is not None")
+        with keras.name_scope(self.name):
+            return self.call(labels, outputs)
+
+    def get_config(self):
+        """Returns the arguments that make an equal loss."""
+        return {
+            "weight_spatial": self.weight_spatial,
+            "weight_temporal": self.weight_temporal,
+            "weight_fused": self.weight_fused,
+            "lambda_intra": self.lambda_intra,
+            "lambda_inter": self.lambda_inter,
+            "label_smoothing": self.label_smoothing,
+            **self._ranking.get_config(),
+            "name": self.name,
+        }
+
+    def _cross_entropy(self, labels, logits):
+        log_probabilities = ops.log_softmax(ops.cast(logits, "float32"), axis=-1)
+        classes = log_probabilities.shape[-1]
+        truth = ops.one_hot(ops.cast(label_vector("labels", labels), "int32"), classes, dtype="float32")
+        target = (1.0 - self.label_smoothing) * truth + self.label_smoothing / classes
+        return -ops.sum(target * log_probabilities, axis=-1)
+
+
+def _weight(name, value):
+    if not 0.0 <= value < float("inf"):
+        raise ValueError(f"`{name}` must be a finite number of at least 0. Received: {name}={value}")
+    return float(value)

@@ -1,0 +1,176 @@
+"""The modality ranking constraint: embeddings ordered by class within and across the two streams (docs/METHOD.md)."""
+
+from keras import ops
+
+from ccsn_tf.losses.distances import DISTANCES, pairwise_distance
+from ccsn_tf.losses.mining import MINING, pair_masks
+
+INTRA = ("ranking", "centre", "both")
+
+
+def ranking_loss(
+    anchors,
+    references,
+    anchor_labels,
+    reference_labels,
+    *,
+    same_modality,
+    distance="euclidean",
+    mining="batch_hard",
+    margin=0.3,
+    soft_margin=False,
+):
+    """R(a, r) of the method: triplets with anchors from one set, positives and negatives from another.
+
+    The mean over the mined triplets of max(0, d(anchor, positive) - d(anchor, negative) + margin), or with
+    `soft_margin` of log(1 + exp(d(anchor, positive) - d(anchor, negative))) (Hermans et al. 2017). Triplets are mined
+    from the anchors that have both a positive and a negative; triplets that already keep the margin count as 0 in the
+    mean, for all kinds of mining.
+
+    Args:
+        anchors: float tensor (N, E), meant to be of unit length.
+        references: float tensor (M, E). The set `anchors` itself, in the same order, for the intra-modality term.
+        anchor_labels: integer tensor (N,).
+        reference_labels: integer tensor (M,).
+        same_modality: bool. If true an anchor is not its own positive (by position, so N = M); if false the other
+            stream of the same clip is a valid positive.
+        distance: `"euclidean"` or `"squared"`. Defaults to `"euclidean"`.
+        mining: `"batch_hard"`, `"semi_hard"` or `"all"` (see `ccsn_tf.losses.mining`). Defaults to `"batch_hard"`.
+        margin: float, at least 0. Not used with `soft_margin`. Defaults to 0.3.
+        soft_margin: bool. Defaults to `False`.
+
+    Returns:
+        float32 scalar, at least 0; exactly 0 with a zero gradient when no anchor has a positive and a negative.
+    """
+    _check_ranking(distance, mining, margin)
+    positives, negatives = pair_masks(anchor_labels, reference_labels, same_modality)
+    distances = pairwise_distance(anchors, references, squared=distance == "squared")
+    triplets = MINING[mining](distances, positives, negatives)
+    excess = triplets.positive - triplets.negative
+    losses = ops.softplus(excess) if soft_margin else ops.relu(excess + margin)
+    # At least 1, so that a batch without triplets divides 0 by 1.
+    count = ops.maximum(ops.sum(ops.cast(triplets.valid, "float32")), 1.0)
+    return ops.sum(ops.where(triplets.valid, losses, 0.0)) / count
+
+
+def centre_loss(embeddings, labels):
+    """Mean squared distance of the clips to the mean embedding of their class in this batch.
+
+    Our choice for the method's centre term: the centre is that of the batch, so it needs no stored centres with their
+    own update rule (Wen et al. 2016), and it follows the embeddings from the first step. A clip alone in its class is
+    its own centre and adds 0 to the mean, which is over all clips.
+
+    Args:
+        embeddings: float tensor (B, E).
+        labels: integer tensor (B,).
+
+    Returns:
+        float32 scalar, at least 0.
+    """
+    same_class = ops.cast(pair_masks(labels, labels, same_modality=False)[0], "float32")
+    class_size = ops.sum(same_class, axis=1, keepdims=True)
+    # The n points of a class lie at sum_i |x_i - centre|^2 = sum_ij |x_i - x_j|^2 / 2n from their centre: the same
+    # value and gradient without a matrix product, and exactly 0 for equal embeddings.
+    spread = same_class * pairwise_distance(embeddings, embeddings, squared=True) / (2.0 * class_size)
+    return ops.mean(ops.sum(spread, axis=1))
+
+
+def positive_share(labels):
+    """Share of the clips that have another clip of their class in the batch: what intra-modality ranking can use.
+
+    Args:
+        labels: integer tensor (B,).
+
+    Returns:
+        float32 scalar in 0..1.
+    """
+    positives, _ = pair_masks(labels, labels, same_modality=True)
+    return ops.mean(ops.cast(ops.any(positives, axis=1), "float32"))
+
+
+class ModalityRankingLoss:
+    """The two ranking terms of the method, within the streams and across them.
+
+        intra = R(s, s) + R(m, m)        inter = R(s, m) + R(m, s)
+
+    for spatial embeddings s and temporal embeddings m; R is `ranking_loss`. Each term mines per pair of modalities, so
+    that the hardest triplets cannot all come from one of them. The terms come out unweighted.
+
+    Args:
+        distance: `"euclidean"` or `"squared"`. Defaults to `"euclidean"`.
+        mining: `"batch_hard"`, `"semi_hard"` or `"all"`. Defaults to `"batch_hard"`.
+        margin: float, at least 0. Defaults to 0.3.
+        soft_margin: bool, log(1 + exp(.)) in place of the hinge with its margin. Defaults to `False`.
+        intra: `"ranking"` as above; `"centre"` for `centre_loss(s) + centre_loss(m)` in its place; `"both"` for the sum
+            of the two. Defaults to `"ranking"`.
+
+    Example:
+        loss = ModalityRankingLoss(mining="semi_hard")
+        terms = loss(spatial_embedding, temporal_embedding, labels)  # {"intra": ..., "inter": ...}
+    """
+
+    def __init__(self, distance="euclidean", mining="batch_hard", margin=0.3, soft_margin=False, intra="ranking"):
+        _check_ranking(distance, mining, margin)
+        _check_choice("intra", intra, INTRA)
+        self.distance = distance
+        self.mining = mining
+        self.margin = float(margin)
+        self.soft_margin = bool(soft_margin)
+        self.intra = intra
+
+    def __call__(self, spatial_embedding, temporal_embedding, labels):
+        """Computes both terms.
+
+        Args:
+            spatial_embedding: float tensor (B, E), unit length.
+            temporal_embedding: float tensor (B, E), of the same clips in the same order.
+            labels: integer tensor (B,).
+
+        Returns:
+            `{"intra": scalar, "inter": scalar}`, float32, at least 0.
+        """
+        spatial, temporal = spatial_embedding, temporal_embedding
+        intra = 0.0
+        if self.intra in ("ranking", "both"):
+            intra += self._rank(spatial, spatial, labels, same_modality=True)
+            intra += self._rank(temporal, temporal, labels, same_modality=True)
+        if self.intra in ("centre", "both"):
+            intra += centre_loss(spatial, labels) + centre_loss(temporal, labels)
+        inter = self._rank(spatial, temporal, labels, same_modality=False)
+        inter += self._rank(temporal, spatial, labels, same_modality=False)
+        return {"intra": intra, "inter": inter}
+
+    def _rank(self, anchors, references, labels, same_modality):
+        return ranking_loss(
+            anchors,
+            references,
+            labels,
+            labels,
+            same_modality=same_modality,
+            distance=self.distance,
+            mining=self.mining,
+            margin=self.margin,
+            soft_margin=self.soft_margin,
+        )
+
+    def get_config(self):
+        """Returns the arguments that make an equal loss."""
+        return {
+            "distance": self.distance,
+            "mining": self.mining,
+            "margin": self.margin,
+            "soft_margin": self.soft_margin,
+            "intra": self.intra,
+        }
+
+
+def _check_ranking(distance, mining, margin):
+    _check_choice("distance", distance, DISTANCES)
+    _check_choice("mining", mining, MINING)
+    if not 0.0 <= margin < float("inf"):
+        raise ValueError(f"`margin` must be a finite number of at least 0. Received: margin={margin}")
+
+
+def _check_choice(name, value, choices):
+    if value not in choices:
+        raise ValueError(f"`{name}` must be one of {', '.join(choices)}. Received: {name}={value}")

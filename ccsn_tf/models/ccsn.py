@@ -1,0 +1,198 @@
+"""The Cooperative Cross-Stream Network as a functional Keras model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import keras
+
+from ccsn_tf.errors import UserError
+from ccsn_tf.models.connection import CONNECTIONS, make_connection
+from ccsn_tf.models.joint_training import JointTraining
+from ccsn_tf.models.segments import FoldSegments, InputNormalization, UnfoldSegments, WeightedSum
+from ccsn_tf.models.streams import build_backbone
+from ccsn_tf.models.streams.backbone import Normalization, split_into_stages
+
+STREAMS = ("spatial", "temporal")
+
+
+@keras.saving.register_keras_serializable("ccsn_tf")
+class CCSN(JointTraining, keras.Model):
+    """Two-stream action recogniser with connection blocks (Zhang et al., arXiv 1908.10136; choices: docs/METHOD.md).
+
+    Args:
+        classes: class names, in label order.
+        backbone: see `build_backbone`; both streams have it, with weights of their own.
+        connection: kind of connection block, one of `CONNECTIONS`.
+        connect_at: names of stages after which the streams are joined; empty: the backbone's default.
+        position: position bias of "cross_attention": "distance", "mlp" or "none".
+        attention_heads: heads of the attention kinds.
+        span: "segment" (attention within a segment) or "clip" (over all its segments).
+        flow_length: L, flow fields a segment.
+        image_size: S, side of the input in pixels.
+        embedding_dim: E, width of the shared embedding space.
+        dropout: rate before the classifiers.
+        fusion_weights: weights of the spatial and temporal logits in the fused ones.
+        fusion_features: add a classifier on both streams' features to the fused logits.
+
+    Call arguments:
+        {"rgb": uint8 (B, K, S, S, 3), "flow": uint8 (B, K, S, S, 2L)}: any K. Flow as stored (METHOD, Streams):
+        channels x1, y1, x2, y2, ..., 127.5 is no motion.
+
+    Returns:
+        float32 {"logits", "spatial_logits", "temporal_logits"}: (B, classes), and {"spatial_embedding",
+        "temporal_embedding"}: (B, E), of unit length.
+
+    Raises:
+        UserError: an unknown backbone, connection or stage.
+
+    Example:
+        model = CCSN(classes=["archery", "basketball"], backbone="tiny", image_size=64)
+        outputs = model({"rgb": np.zeros((1, 3, 64, 64, 3), "uint8"), "flow": np.zeros((1, 3, 64, 64, 10), "uint8")})
+    """
+
+    def __init__(
+        self,
+        classes: Sequence[str],
+        backbone="tiny",
+        connection="cross_attention",
+        connect_at: Sequence[str] = (),
+        position="distance",
+        attention_heads=4,
+        span="segment",
+        flow_length=5,
+        image_size=112,
+        embedding_dim=128,
+        dropout=0.5,
+        fusion_weights: Sequence[float] = (1.0, 1.0),
+        fusion_features=True,
+        **kwargs,
+    ):
+        if connection not in CONNECTIONS:
+            raise UserError(f"--connection must be one of {', '.join(CONNECTIONS)}. Received: {connection!r}.")
+        if span not in ("segment", "clip"):
+            raise UserError(f"--span must be segment or clip. Received: {span!r}.")
+        backbones = {
+            "spatial": build_backbone(backbone, image_size, 3),
+            "temporal": build_backbone(backbone, image_size, 2 * flow_length),
+        }
+        stages = list(backbones["spatial"].stages)
+        joined = tuple(connect_at) or backbones["spatial"].default_connect_at
+        unknown = [stage for stage in joined if stage not in stages]
+        if unknown:
+            raise UserError(
+                f"--connect_at names {', '.join(unknown)}, which backbone {backbone} does not have: choose among "
+                f"{', '.join(stages)}."
+            )
+
+        inputs = {
+            "rgb": keras.Input((None, image_size, image_size, 3), dtype="uint8", name="rgb"),
+            "flow": keras.Input((None, image_size, image_size, 2 * flow_length), dtype="uint8", name="flow"),
+        }
+        spatial, temporal = (
+            InputNormalization(*_arguments(scaling), name=f"{stream}_normalization")(inputs[modality])
+            for stream, modality, scaling in (
+                ("spatial", "rgb", backbones["spatial"].normalization),
+                ("temporal", "flow", flow_normalization(backbones["spatial"].normalization)),
+            )
+        )
+        parts = {stream: split_into_stages(backbones[stream], stream) for stream in STREAMS}
+        for stage in stages:
+            spatial, temporal = parts["spatial"][stage](spatial), parts["temporal"][stage](temporal)
+            if connection != "none" and stage in joined:
+                block = make_connection(connection, attention_heads, position, name=f"connection_{stage}")
+                spatial, temporal = _connect(block, spatial, temporal, span, inputs["rgb"], stage)
+
+        features = {
+            stream: _consensus(maps, inputs["rgb"], stream)
+            for stream, maps in (("spatial", spatial), ("temporal", temporal))
+        }
+        outputs = _heads(features, len(classes), embedding_dim, dropout, tuple(fusion_weights), fusion_features)
+        kwargs.setdefault("name", "ccsn")
+        super().__init__(inputs=inputs, outputs=outputs, **kwargs)
+        # A closure, because Keras would track the networks a second time as attributes.
+        self._network_of = lambda stream: backbones[stream].network
+        self.classes = list(classes)
+        self._arguments = {
+            "classes": list(classes),
+            "backbone": backbone,
+            "connection": connection,
+            "connect_at": list(joined),
+            "position": position,
+            "attention_heads": attention_heads,
+            "span": span,
+            "flow_length": flow_length,
+            "image_size": image_size,
+            "embedding_dim": embedding_dim,
+            "dropout": dropout,
+            "fusion_weights": list(fusion_weights),
+            "fusion_features": fusion_features,
+        }
+
+    def network(self, stream: str) -> keras.Model:
+        """The backbone network of "spatial" or "temporal", which shares its layers with this model."""
+        return self._network_of(stream)
+
+    def get_config(self):
+        return {**self._arguments, "name": self.name, "trainable": self.trainable}
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        return cls(**config)
+
+
+def flow_normalization(images: Normalization) -> Normalization:
+    """The scaling of flow: no motion (127.5) to zero, spread as the images' channels are on average.
+
+    The temporal stem starts from the spatial one's kernel, so its input should be of the same magnitude; 127.5 makes a
+    mirrored field the exact negative.
+    """
+    scales = images.scale if isinstance(images.scale, tuple) else (images.scale,)
+    return Normalization(127.5, sum(scales) / len(scales))
+
+
+def _arguments(scaling: Normalization):
+    return scaling.mean, scaling.scale, scaling.reverse_channels
+
+
+def _connect(block, spatial, temporal, span, reference, stage):
+    if span == "segment":
+        return block([spatial, temporal])
+    unfold = UnfoldSegments(name=f"unfold_{stage}")
+    joined = block([unfold([spatial, reference]), unfold([temporal, reference])])
+    fold = FoldSegments(name=f"fold_{stage}")
+    return tuple(fold(maps) for maps in joined)
+
+
+def _consensus(maps, reference, stream):
+    """Global average over positions, then the mean over segments (TSN's consensus): float32 (B, C)."""
+    pooled = keras.layers.GlobalAveragePooling2D(name=f"{stream}_pool", dtype="float32")(maps)
+    segments = UnfoldSegments(name=f"{stream}_segments", dtype="float32")([pooled, reference])
+    return keras.layers.GlobalAveragePooling1D(name=f"{stream}_consensus", dtype="float32")(segments)
+
+
+def _heads(features, num_classes, embedding_dim, dropout, fusion_weights, fusion_features):
+    """Classifiers and embeddings, in float32 whatever the compute dtype (METHOD, Heads)."""
+    logits, embeddings, kept = {}, {}, {}
+    for stream, feature in features.items():
+        kept[stream] = keras.layers.Dropout(dropout, name=f"{stream}_dropout", dtype="float32")(feature)
+        logits[stream] = _classifier(num_classes, f"{stream}_logits")(kept[stream])
+        linear = keras.layers.Dense(embedding_dim, use_bias=False, dtype="float32", name=f"{stream}_projection")
+        unit = keras.layers.UnitNormalization(dtype="float32", name=f"{stream}_embedding")
+        embeddings[stream] = unit(linear(feature))
+    terms, weights = [logits["spatial"], logits["temporal"]], list(fusion_weights)
+    if fusion_features:
+        both = keras.layers.Concatenate(dtype="float32", name="both_features")([kept["spatial"], kept["temporal"]])
+        terms.append(_classifier(num_classes, "feature_logits")(both))
+        weights.append(1.0)
+    return {
+        "logits": WeightedSum(weights, dtype="float32", name="fused_logits")(terms),
+        **{f"{stream}_logits": logits[stream] for stream in STREAMS},
+        **{f"{stream}_embedding": embeddings[stream] for stream in STREAMS},
+    }
+
+
+def _classifier(num_classes, name):
+    # A small start: the first predictions are even, and the backbone is not shaken by random gradients (TSN: 0.001).
+    start = keras.initializers.RandomNormal(stddev=0.001)
+    return keras.layers.Dense(num_classes, kernel_initializer=start, dtype="float32", name=name)

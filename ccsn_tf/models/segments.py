@@ -1,0 +1,84 @@
+"""Layers that normalise pixels and move between clips of segments and plain batches of images."""
+
+from __future__ import annotations
+
+import keras
+from keras import ops
+
+from ccsn_tf.models.streams.backbone import Normalization
+
+
+@keras.saving.register_keras_serializable("ccsn_tf")
+class InputNormalization(keras.layers.Layer):
+    """uint8 (B, K, H, W, C) to (B*K, H, W, C) in the compute dtype, scaled as the backbone expects.
+
+    Args:
+        mean, scale, reverse_channels: see `Normalization`.
+    """
+
+    def __init__(self, mean, scale, reverse_channels=False, **kwargs):
+        super().__init__(autocast=False, **kwargs)
+        self.mean, self.scale, self.reverse_channels = mean, scale, reverse_channels
+
+    def call(self, clips):
+        tuples = [tuple(v) if isinstance(v, list) else v for v in (self.mean, self.scale)]  # JSON has lists only
+        images = ops.reshape(clips, (-1, *clips.shape[2:]))
+        return ops.cast(Normalization(*tuples, self.reverse_channels).apply(images), self.compute_dtype)
+
+    def compute_output_shape(self, shape):
+        return (None, *shape[2:])
+
+    def compute_output_spec(self, clips):
+        return keras.KerasTensor(self.compute_output_shape(clips.shape), dtype=self.compute_dtype)
+
+    def get_config(self):
+        own = {"mean": self.mean, "scale": self.scale, "reverse_channels": self.reverse_channels}
+        config = {**super().get_config(), **own}
+        config.pop("autocast", None)
+        return config
+
+
+@keras.saving.register_keras_serializable("ccsn_tf")
+class UnfoldSegments(keras.layers.Layer):
+    """(B*K, ...) back to (B, K, ...); B and K are those of the second input, whose values are not used."""
+
+    def call(self, inputs):
+        folded, clips = inputs
+        return ops.reshape(folded, (-1, ops.shape(clips)[1], *folded.shape[1:]))
+
+    def compute_output_shape(self, input_shape):
+        folded, clips = input_shape
+        return (clips[0], clips[1], *folded[1:])
+
+    def compute_output_spec(self, inputs):
+        return keras.KerasTensor(self.compute_output_shape([x.shape for x in inputs]), dtype=inputs[0].dtype)
+
+
+@keras.saving.register_keras_serializable("ccsn_tf")
+class FoldSegments(keras.layers.Layer):
+    """(B, K, ...) to (B*K, ...)."""
+
+    def call(self, unfolded):
+        return ops.reshape(unfolded, (-1, *unfolded.shape[2:]))
+
+    def compute_output_shape(self, shape):
+        return (None, *shape[2:])
+
+
+@keras.saving.register_keras_serializable("ccsn_tf")
+class WeightedSum(keras.layers.Layer):
+    """Sum of its inputs, each times its weight.
+
+    Args:
+        weights: floats, one an input.
+    """
+
+    def __init__(self, weights, **kwargs):
+        super().__init__(**kwargs)
+        self.weights_of_inputs = tuple(weights)
+
+    def call(self, inputs):
+        return sum(weight * x for weight, x in zip(self.weights_of_inputs, inputs, strict=True))
+
+    def get_config(self):
+        return {**super().get_config(), "weights": self.weights_of_inputs}

@@ -1,0 +1,160 @@
+"""A backbone: one image network, the places where it can be cut, and the pixel scaling that it expects."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import keras
+from keras import ops
+
+
+@dataclasses.dataclass(frozen=True)
+class Normalization:
+    """Pixel scaling `(x - mean) * scale`, a part of the graph so that training, export and serving cannot differ.
+
+    Args:
+        mean: float, or a tuple with one float a channel; in pixel units (0..255).
+        scale: float, or a tuple with one float a channel.
+        reverse_channels: bool. RGB becomes BGR first; `mean` and `scale` are then in BGR order. Defaults to `False`.
+
+    Raises:
+        ValueError: `mean` and `scale` are for different numbers of channels.
+    """
+
+    mean: float | tuple[float, ...]
+    scale: float | tuple[float, ...]
+    reverse_channels: bool = False
+
+    def __post_init__(self):
+        if len(self._lengths()) > 1:
+            raise ValueError(f"mean and scale must have equal lengths. Received: mean={self.mean}, scale={self.scale}")
+
+    def _lengths(self):
+        return {len(value) for value in (self.mean, self.scale) if isinstance(value, tuple)}
+
+    @property
+    def channels(self) -> int | None:
+        """Number of channels that the values are written for; `None` if any number will do."""
+        return next(iter(self._lengths()), None)
+
+    def apply(self, images):
+        """Normalises `images`, (..., C) of any numeric dtype with values 0..255; float32 of the same shape.
+
+        Call it inside a layer's `call`, not on the symbolic inputs of a functional model: the constants then belong to
+        the traced function, which is what the ONNX conversion wants.
+        """
+        images = ops.cast(images, "float32")
+        if self.reverse_channels:
+            # A gather, because every exporter knows it; a slice of negative step is not safe there.
+            images = ops.take(images, list(reversed(range(images.shape[-1]))), axis=-1)
+        mean = ops.convert_to_tensor(self.mean, dtype="float32")
+        scale = ops.convert_to_tensor(self.scale, dtype="float32")
+        return (images - mean) * scale
+
+
+@dataclasses.dataclass(frozen=True)
+class Backbone:
+    """One stream's network with named stages.
+
+    Args:
+        network: functional `keras.Model` from a normalised float image (B, H, W, C_in) to its last feature map
+            (B, h, w, C).
+        stages: stage name -> name of the layer of `network` with whose output the stage ends, in the order of
+            computation. Each such layer is a cut of the graph (see `cut_layers`); the last one is the network's output.
+        normalization: pixel scaling that the network expects.
+        default_connect_at: stages after which the streams are connected unless the user says otherwise.
+
+    Raises:
+        ValueError: a stage's layer is missing, the last stage is not the output, `default_connect_at` names no
+            stage, or the normalisation is for another number of channels.
+    """
+
+    network: keras.Model
+    stages: dict[str, str]
+    normalization: Normalization
+    default_connect_at: tuple[str, ...]
+
+    def __post_init__(self):
+        names = {operation.name for operation in self.network.operations}
+        missing = [layer for layer in self.stages.values() if layer not in names]
+        if missing or not self.stages:
+            raise ValueError(f"stages must name layers of {self.network.name}. Received: {missing or self.stages}")
+        if self.network.get_layer(list(self.stages.values())[-1]).output is not self.network.output:
+            raise ValueError(f"The last stage must end at the network's output. Received: stages={self.stages}")
+        unknown = [stage for stage in self.default_connect_at if stage not in self.stages]
+        if unknown:
+            raise ValueError(f"default_connect_at must name stages {list(self.stages)}. Received: {unknown}")
+        if self.normalization.channels not in (None, self.network.input_shape[-1]):
+            raise ValueError(
+                f"The normalisation is for {self.normalization.channels} channels, the network has "
+                f"{self.network.input_shape[-1]}. Received: {self.normalization}"
+            )
+
+
+def cut_layers(network) -> list[str]:
+    """The layers that are cuts of a functional network, in the order of computation.
+
+    A layer is a cut when whatever is computed after it depends on the network's input through its one output tensor
+    alone. The input layer and the output layer are cuts.
+
+    Args:
+        network: functional `keras.Model` with one input and one output, which calls each of its layers once.
+
+    Returns:
+        Names of layers.
+
+    Raises:
+        ValueError: a layer is called more than once.
+    """
+    operations = network.operations  # parents always precede their children
+    producer = {id(out): i for i, operation in enumerate(operations) for out in keras.tree.flatten(operation.output)}
+    last_reader = [0] * len(operations)
+    for i, operation in enumerate(operations):
+        for tensor in keras.tree.flatten(operation.input):
+            if id(tensor) not in producer:
+                raise ValueError(f"Layer {operation.name!r} of {network.name} reads a layer that is called twice")
+            last_reader[producer[id(tensor)]] = i
+    cuts, furthest = [], 0
+    for i, operation in enumerate(operations):
+        # Nothing computed earlier is still to be read once this layer has run: all that follows goes through it.
+        if furthest <= i and isinstance(operation, keras.Layer) and not isinstance(operation.output, list):
+            cuts.append(operation.name)
+        furthest = max(furthest, last_reader[i])
+    return cuts
+
+
+def split_into_stages(backbone: Backbone, prefix: str) -> dict[str, keras.Model]:
+    """One functional model a stage; applied one after the other they are the network.
+
+    The models share the network's layers, so weights set or trained in one are those of the other. The shapes of the
+    feature maps are the models' `output_shape`, (None, h, w, C).
+
+    Args:
+        backbone: `Backbone`.
+        prefix: string in front of the models' names, f"{prefix}_{stage}".
+
+    Returns:
+        dict of stage name -> `keras.Model`, in the backbone's order.
+
+    Raises:
+        ValueError: a stage's layer is no cut of the network, or the stages are out of order.
+    """
+    network = backbone.network
+    cuts = cut_layers(network)
+    models, start, position = {}, network.input, 0
+    for stage, layer in backbone.stages.items():
+        if layer not in cuts:
+            raise ValueError(
+                f"Layer {layer!r}, the end of stage {stage!r}, is not a cut of {network.name}: what follows also "
+                "depends on the input past it"
+            )
+        if cuts.index(layer) <= position:
+            raise ValueError(f"Layer {layer!r}, the end of stage {stage!r}, does not come after the stage before it")
+        position = cuts.index(layer)
+        end = network.get_layer(layer).output
+        # Through a Function because a Model cut from the middle of another gets an input with a name of Keras's own.
+        inputs = keras.Input(batch_shape=start.shape, dtype=start.dtype, name=f"{prefix}_{stage}_input")
+        outputs = keras.Function(start, end).call(inputs)
+        models[stage] = keras.Model(inputs, outputs, name=f"{prefix}_{stage}")
+        start = end
+    return models

@@ -1,0 +1,119 @@
+"""What every script shares: the flags, which are the config's fields, and how a script ends.
+
+Each script understands every flag, so that one flag file serves them all.
+"""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import sys
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up notices would bury ours
+
+from absl import app, flags, logging
+
+from ccsn_tf.config import Config, settings
+from ccsn_tf.errors import UserError
+
+FLAGS = flags.FLAGS
+
+# What a trained model does not depend on: these may differ from the work directory's config.json.
+LOCATIONS = ("video_dir", "split_dir", "record_dir", "workdir")
+FREE_GROUPS = ("eval",)
+
+
+def define_flags() -> None:
+    """Defines one flag a config field, with its default and help."""
+    for group, field in settings():
+        help = f"{group}: {field.metadata['help']}"
+        if field.metadata["choices"] and isinstance(field.default, str):
+            flags.DEFINE_enum(field.name, field.default, field.metadata["choices"], help)
+        elif isinstance(field.default, bool):
+            flags.DEFINE_bool(field.name, field.default, help)
+        elif isinstance(field.default, int):
+            flags.DEFINE_integer(field.name, field.default, help)
+        elif isinstance(field.default, float):
+            flags.DEFINE_float(field.name, field.default, help)
+        elif isinstance(field.default, str):
+            flags.DEFINE_string(field.name, field.default, help)
+        else:
+            flags.DEFINE_list(field.name, [str(value) for value in field.default], help)
+
+
+def config_from_flags() -> Config:
+    """The config that the flags spell, defaults included."""
+    return Config.from_flat({field.name: _value(field) for _, field in settings()})
+
+
+def config_of_run() -> Config:
+    """The config of the trained model in --workdir, with the paths and test protocol of the command line.
+
+    Raises:
+        UserError: no such run, or a flag contradicts it.
+    """
+    if not FLAGS.workdir:
+        raise UserError("--workdir is not given: name the folder that train.py wrote.")
+    config = Config.from_json(pathlib.Path(FLAGS.workdir, "config.json"))
+    changes = {"workdir": FLAGS.workdir}
+    for group, field in settings():
+        if not FLAGS[field.name].present:
+            continue
+        given, trained = _value(field), config.flat()[field.name]
+        if field.name in LOCATIONS or group in FREE_GROUPS:
+            changes[field.name] = given
+        elif given != trained:
+            raise UserError(
+                f"--{field.name}={_text(given)} contradicts {FLAGS.workdir}, which was trained with {_text(trained)}: "
+                "leave the flag out, or give another --workdir."
+            )
+    return config.replace(**changes)
+
+
+def run(main) -> None:
+    """Runs `main(arguments)` as a script: a UserError ends it with one sentence and exit status 1."""
+    define_flags()
+    logging.set_verbosity(logging.ERROR)
+    script = pathlib.Path(sys.argv[0]).stem
+
+    def checked(arguments):
+        try:
+            main(arguments[1:])
+        except UserError as error:
+            sys.exit(f"{script}: {error}")
+        except KeyboardInterrupt:
+            sys.exit(f"\n{script}: interrupted; the same command goes on where this one stopped.")
+
+    try:
+        app.run(checked, flags_parser=_parse)
+    except UserError as error:
+        sys.exit(f"{script}: {error}")
+
+
+def no_arguments(arguments) -> None:
+    """Raises UserError for words that are no flags, which would otherwise be ignored silently."""
+    if arguments:
+        raise UserError(f"unexpected argument {arguments[0]!r}: settings are given as --name=value (see --help).")
+
+
+def _parse(arguments):
+    try:
+        return FLAGS(arguments)
+    except flags.Error as error:
+        raise UserError(f"{' '.join(str(error).split())} (--help lists the flags).") from None
+
+
+def _value(field):
+    """The flag's value in the field's type; the items of lists take the type of the default's items, or of text."""
+    value = FLAGS[field.name].value
+    if not isinstance(field.default, tuple):
+        return value
+    convert = {"step_epochs": int, "fusion_weights": float}.get(field.name, str)
+    try:
+        return tuple(convert(item) for item in value if item)
+    except ValueError:
+        raise UserError(f"--{field.name} must be numbers separated by commas. Received: {','.join(value)}.") from None
+
+
+def _text(value):
+    return ",".join(map(str, value)) if isinstance(value, tuple) else value

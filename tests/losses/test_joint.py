@@ -1,0 +1,200 @@
+import math
+
+import keras
+import numpy as np
+import pytest
+import reference
+import tensorflow as tf
+from reference import unit_rows
+
+from ccsn_tf.losses import JointLoss, ModalityRankingLoss
+
+LABELS = np.array([0, 2, 2, 1, 0, 2])
+CE_OF = {"ce_spatial": "spatial_logits", "ce_temporal": "temporal_logits", "ce_fused": "logits"}
+
+
+def model_outputs(seed=0, dtype="float32", clips=6, classes=4):
+    rng = np.random.default_rng(seed)
+    outputs = {name: 3 * rng.normal(size=(clips, classes)) for name in CE_OF.values()}
+    outputs |= {name: unit_rows(rng, clips, 5) for name in ("spatial_embedding", "temporal_embedding")}
+    return {name: tf.cast(value, dtype) for name, value in outputs.items()}
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.9])
+def test_cross_entropies_equal_plain_loops(smoothing):
+    outputs = model_outputs()
+    terms = JointLoss(label_smoothing=smoothing).cross_entropies(LABELS, outputs)
+    assert list(terms) == list(CE_OF)
+    for name, value in terms.items():
+        logits = outputs[CE_OF[name]].numpy().tolist()
+        expected = [reference.cross_entropy(y, row, smoothing) for y, row in zip(LABELS, logits, strict=True)]
+        assert value.shape == (6,)
+        assert value.dtype == tf.float32
+        np.testing.assert_allclose(value, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_cross_entropy_of_extreme_logits_is_finite():
+    outputs = {name: tf.constant([[1e4, -1e4], [1e4, -1e4]]) for name in CE_OF.values()}
+    np.testing.assert_array_equal(JointLoss().cross_entropies([0, 1], outputs)["ce_fused"], [0.0, 2e4])
+
+
+def test_ranking_is_that_of_the_embeddings_whatever_its_weight():
+    outputs = model_outputs()
+    options = {"distance": "squared", "mining": "semi_hard", "margin": 0.2, "intra": "both"}
+    expected = ModalityRankingLoss(**options)(outputs["spatial_embedding"], outputs["temporal_embedding"], LABELS)
+    for weight in (0.0, 2.0):
+        loss = JointLoss(lambda_intra=weight, lambda_inter=weight, **options)
+        terms = loss.ranking(LABELS, outputs)
+        assert {name: float(value) for name, value in terms.items()} == {
+            name: float(value) for name, value in expected.items()
+        }
+        assert float(terms["intra"]) > 0
+
+
+@pytest.mark.parametrize(
+    "weights",
+    [
+        {},
+        {"weight_spatial": 0.0, "weight_temporal": 1.5, "weight_fused": 0.25, "lambda_intra": 0.1, "lambda_inter": 2.0},
+        {"lambda_intra": 0.0, "lambda_inter": 0.0},
+    ],
+)
+def test_the_sum_of_weighted_terms(weights):
+    outputs = model_outputs(1)
+    loss = JointLoss(**weights)
+    w = {
+        "weight_spatial": 1,
+        "weight_temporal": 1,
+        "weight_fused": 1,
+        "lambda_intra": 0.5,
+        "lambda_inter": 0.5,
+    } | weights
+    ce, rank = loss.cross_entropies(LABELS, outputs), loss.ranking(LABELS, outputs)
+    per_clip = (
+        w["weight_spatial"] * ce["ce_spatial"].numpy()
+        + w["weight_temporal"] * ce["ce_temporal"].numpy()
+        + w["weight_fused"] * ce["ce_fused"].numpy()
+    )
+    ranking = w["lambda_intra"] * float(rank["intra"]) + w["lambda_inter"] * float(rank["inter"])
+    np.testing.assert_allclose(loss.weighted_cross_entropy(ce), per_clip, rtol=1e-6)
+    assert float(loss.weighted_ranking(rank)) == pytest.approx(ranking, rel=1e-6)
+    value = loss(LABELS, outputs)
+    assert value.shape == ()
+    assert value.dtype == tf.float32
+    assert float(value) == pytest.approx(per_clip.mean() + ranking, rel=1e-6)
+
+
+def test_every_weighted_term_moves_its_own_outputs():
+    outputs = model_outputs(2)
+    reached = {
+        "weight_spatial": {"spatial_logits"},
+        "weight_temporal": {"temporal_logits"},
+        "weight_fused": {"logits"},
+        "lambda_intra": {"spatial_embedding", "temporal_embedding"},
+        "lambda_inter": {"spatial_embedding", "temporal_embedding"},
+    }
+    for name, expected in reached.items():
+        loss = JointLoss(**(dict.fromkeys(reached, 0.0) | {name: 1.0}))
+        with tf.GradientTape() as tape:
+            tape.watch(outputs)
+            value = loss(LABELS, outputs)
+        gradients = tape.gradient(value, outputs)
+        assert {output for output, gradient in gradients.items() if np.abs(gradient).max() > 0} == expected
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_half_precision_outputs_give_float32(dtype):
+    outputs = model_outputs(3, dtype)
+    loss = JointLoss(label_smoothing=0.1, mining="all")
+    exact = loss(LABELS, {name: tf.cast(value, "float32") for name, value in outputs.items()})
+    terms = loss.cross_entropies(LABELS, outputs) | loss.ranking(LABELS, outputs)
+    assert {value.dtype for value in terms.values()} == {tf.float32}
+    assert loss(LABELS, outputs).dtype == tf.float32
+    assert float(loss(LABELS, outputs)) == float(exact)
+
+
+def test_a_batch_without_positives_leaves_the_cross_entropy():
+    outputs = model_outputs(4, clips=1)
+    loss = JointLoss(soft_margin=True)
+    with tf.GradientTape() as tape:
+        tape.watch(outputs)
+        value = loss([3], outputs)
+    expected = float(loss.weighted_cross_entropy(loss.cross_entropies([3], outputs))[0])
+    assert float(value) == pytest.approx(expected, rel=1e-6)
+    gradients = tape.gradient(value, outputs)
+    assert all(np.isfinite(gradient).all() for gradient in gradients.values())
+    assert not np.any(gradients["spatial_embedding"])
+
+
+def test_config_round_trip():
+    config = {
+        "weight_spatial": 0.5,
+        "weight_temporal": 1.5,
+        "weight_fused": 2.0,
+        "lambda_intra": 0.1,
+        "lambda_inter": 0.2,
+        "label_smoothing": 0.1,
+        "distance": "squared",
+        "mining": "all",
+        "margin": 0.7,
+        "soft_margin": True,
+        "intra": "both",
+        "name": "objective",
+    }
+    assert JointLoss.from_config(config).get_config() == config
+    assert JointLoss.from_config(JointLoss().get_config()).get_config() == JointLoss().get_config()
+    stored = keras.saving.serialize_keras_object(JointLoss(**config))
+    assert stored["registered_name"] == "ccsn_tf>JointLoss"
+    restored = keras.saving.deserialize_keras_object(stored)
+    assert restored.get_config() == config
+    assert float(restored(LABELS, model_outputs())) == float(JointLoss(**config)(LABELS, model_outputs()))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"weight_spatial": -1.0},
+        {"weight_temporal": math.inf},
+        {"weight_fused": math.nan},
+        {"lambda_intra": -0.5},
+        {"lambda_inter": -0.5},
+        {"label_smoothing": 1.0},
+        {"mining": "hardest"},
+        {"intra": "none"},
+    ],
+)
+def test_wrong_values_are_named(wrong):
+    ((name, value),) = wrong.items()
+    with pytest.raises(ValueError, match=rf"`{name}` must be .* Received: {name}={value}"):
+        JointLoss(**wrong)
+
+
+def test_what_would_broadcast_wrongly_is_refused():
+    with pytest.raises(ValueError, match=r"`labels` must be a vector.*Received: shape \(6, 1\)"):
+        JointLoss().cross_entropies(LABELS[:, None], model_outputs())
+    with pytest.raises(ValueError, match="no sample weights"):
+        JointLoss()(LABELS, model_outputs(), sample_weight=np.ones(6))
+
+
+class Trained(keras.Model):
+    """A functional model whose training minimises the joint loss of all its outputs."""
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        return JointLoss()(y, y_pred, sample_weight)
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+def test_training_lowers_it(policy):
+    keras.utils.set_random_seed(0)
+    features = keras.Input((8,))
+    heads = {name: keras.layers.Dense(4, dtype=policy, name=name)(features) for name in CE_OF.values()}
+    for name in ("spatial_embedding", "temporal_embedding"):
+        embedding = keras.layers.Dense(5, dtype=policy)(features)
+        heads[name] = keras.layers.UnitNormalization(dtype=policy, name=name)(embedding)
+    model = Trained(features, heads)
+    x = np.random.default_rng(5).normal(size=(6, 8)).astype(np.float32)
+    before = float(JointLoss()(LABELS, model(x)))
+    model.compile(keras.optimizers.SGD(0.05))
+    history = model.fit(x, LABELS, batch_size=6, epochs=5, verbose=0).history["loss"]
+    assert history[0] == pytest.approx(before, rel=1e-2 if "bfloat16" in policy else 1e-5)
+    assert history[-1] < history[0]
