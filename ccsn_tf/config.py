@@ -8,9 +8,16 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import pathlib
 
 from ccsn_tf.errors import UserError
+
+# What a trained model does not depend on: may differ from one command to the next on the same work directory.
+UNBOUND = frozenset(
+    "video_dir split_dir record_dir workdir workers strategy virtual_replicas checkpoint_minutes "
+    "test_segments test_crops top_k".split()
+)
 
 
 def setting(default, help, choices=None, minimum=None, maximum=None):
@@ -30,6 +37,8 @@ def _check(field, value):
     if choices and value not in choices:
         raise UserError(f"--{field.name} must be one of {', '.join(map(str, choices))}. Received: {value!r}.")
     for number in value if isinstance(value, tuple) else (value,):
+        if isinstance(number, float) and not math.isfinite(number):
+            raise UserError(f"--{field.name} must be a finite number. Received: {value}.")
         if minimum is not None and number < minimum:
             raise UserError(f"--{field.name} must be at least {minimum}. Received: {value}.")
         if maximum is not None and number > maximum:
@@ -46,6 +55,9 @@ class DataConfig(_Checked):
     split: int = setting(1, "Which train/test split.", minimum=1)
     classes: tuple[str, ...] = setting((), "Only these classes, in this order (comma-separated); empty: all.")
     record_dir: str = setting("", "Folder of the prepared records.")
+    demo_train_clips: int = setting(2000, "demo: training clips rendered into --video_dir.", minimum=8)
+    demo_test_clips: int = setting(400, "demo: test clips rendered.", minimum=4)
+    demo_size: int = setting(64, "demo: height and width of the videos, in pixels.", minimum=32)
     test_fraction: float = setting(0.2, "folder without train/ and test/: share held out.", minimum=0.05, maximum=0.95)
     short_side: int = setting(256, "Frames with a longer short side are scaled down to it, in pixels.", minimum=16)
     flow: str = setting("dis", "Optical flow algorithm.", choices=("dis", "farneback", "tvl1"))
@@ -125,7 +137,7 @@ class TrainConfig(_Checked):
     optimizer: str = setting("adamw", "Optimizer.", choices=("sgd", "adamw"))
     learning_rate: float = setting(1e-3, "Peak learning rate.", minimum=0)
     momentum: float = setting(0.9, "Momentum of sgd.", minimum=0.0, maximum=0.999)
-    weight_decay: float = setting(5e-4, "Weight decay (adamw: decoupled; sgd: L2), kernels only.", minimum=0)
+    weight_decay: float = setting(5e-4, "Decoupled weight decay, kernels only.", minimum=0)
     schedule: str = setting("cosine", "Learning rate over time.", choices=("constant", "step", "cosine"))
     warmup_epochs: float = setting(0.5, "Linear warm-up.", minimum=0)
     step_epochs: tuple[int, ...] = setting((), "schedule=step: epochs after which the rate drops.", minimum=1)
@@ -141,6 +153,7 @@ class TrainConfig(_Checked):
     deterministic: bool = setting(False, "Deterministic TensorFlow operations.")
     validate_on: str = setting("test", "Clips measured while training.", choices=("none", "holdout", "test"))
     validate_every: int = setting(1, "Epochs between two validations.", minimum=1)
+    checkpoint_minutes: float = setting(10.0, "Minutes between checkpoints inside an epoch.", minimum=0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -196,6 +209,11 @@ class Config:
         """A copy with the named fields changed, whichever group they are in."""
         return Config.from_flat({**self.flat(), **values})
 
+    def differences(self, other: Config) -> list[str]:
+        """Names of the fields that a trained model depends on and that differ from `other`'s."""
+        mine, theirs = self.flat(), other.flat()
+        return [name for name in mine if name not in UNBOUND and mine[name] != theirs[name]]
+
     def to_json(self) -> str:
         """Pretty JSON, grouped; `from_json` reads it back."""
         return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
@@ -210,9 +228,9 @@ class Config:
         try:
             groups = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
             return cls.from_flat({name: value for group in groups.values() for name, value in group.items()})
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             raise UserError(f"{path} is missing: give the --workdir of a training run.") from None
-        except (json.JSONDecodeError, AttributeError, TypeError) as error:
+        except (json.JSONDecodeError, UnicodeDecodeError, AttributeError, TypeError) as error:
             raise UserError(f"{path} is not a configuration written by train.py ({error}).") from None
 
 

@@ -17,17 +17,19 @@ class Progress:
 
     def __init__(self, name: str, unit: str, stream=None):
         self._name, self._unit, self._stream = name, unit, stream or sys.stderr
-        self._start, self._begun, self._shown = time.monotonic(), None, None
+        self._start, self._begun, self._shown, self._finished = time.monotonic(), None, None, False
         self._interval = 0.2 if self._stream.isatty() else 10.0
 
     def __call__(self, done: int, total: int, note: str | Callable[[], str] = "") -> None:
-        """Shows the line if it is time to; always the first and the last. `note` is made only when it is shown."""
+        """Shows the line if it is time to; always the first and, once, the last. `note` is made only when shown."""
+        if self._finished:
+            return
         now = time.monotonic()
         if self._begun is None:
             self._begun = done  # what was there already does not count into the rate
         if self._shown is not None and now - self._shown < self._interval and done < total:
             return
-        self._shown = now
+        self._shown, self._finished = now, done >= total
         seconds = now - self._start
         rate = (done - self._begun) / seconds if seconds > 0 else 0.0
         left = f"{clock((total - done) / rate)} left" if rate and done < total else f"{clock(seconds)} taken"

@@ -13,14 +13,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up noti
 
 from absl import app, flags, logging
 
-from ccsn_tf.config import Config, settings
+from ccsn_tf.config import UNBOUND, Config, settings
 from ccsn_tf.errors import UserError
 
 FLAGS = flags.FLAGS
-
-# What a trained model does not depend on: these may differ from the work directory's config.json.
-LOCATIONS = ("video_dir", "split_dir", "record_dir", "workdir")
-FREE_GROUPS = ("eval",)
 
 
 def define_flags() -> None:
@@ -56,11 +52,11 @@ def config_of_run() -> Config:
         raise UserError("--workdir is not given: name the folder that train.py wrote.")
     config = Config.from_json(pathlib.Path(FLAGS.workdir, "config.json"))
     changes = {"workdir": FLAGS.workdir}
-    for group, field in settings():
+    for _, field in settings():
         if not FLAGS[field.name].present:
             continue
         given, trained = _value(field), config.flat()[field.name]
-        if field.name in LOCATIONS or group in FREE_GROUPS:
+        if field.name in UNBOUND:
             changes[field.name] = given
         elif given != trained:
             raise UserError(

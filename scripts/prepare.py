@@ -7,13 +7,30 @@ Safe to kill and to run again: whole record files are kept, the rest is redone.
 
 import command_line
 
+from ccsn_tf.data.demo import render_demo_set
 from ccsn_tf.data.prepare import prepare
 from ccsn_tf.progress import Progress
+
+
+def render(data, seed):
+    """Renders the demo set's videos, those that are not there yet."""
+    progress, total = Progress("render", "videos"), data.demo_train_clips + data.demo_test_clips
+    render_demo_set(
+        data.video_dir,
+        num_train=data.demo_train_clips,
+        num_test=data.demo_test_clips,
+        size=data.demo_size,
+        seed=seed,
+        workers=data.workers,
+        progress=lambda done: progress(done, total),
+    )
 
 
 def main(arguments):
     command_line.no_arguments(arguments)
     config = command_line.config_from_flags()
+    if config.data.dataset == "demo":
+        render(config.data, config.train.seed)
     manifest = prepare(config.data, config.model.flow_length, Progress("prepare", "clips"))
     for name, reason in sorted(manifest.skipped.items()):
         print(f"skipped {name}: {reason}")

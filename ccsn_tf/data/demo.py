@@ -10,13 +10,14 @@ import json
 import multiprocessing
 import os
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import av
 import numpy as np
 
 from ccsn_tf.data import demo_scene
 from ccsn_tf.errors import UserError
+from ccsn_tf.files import whole_file, write_text
 
 CLASSES = tuple(f"MarkedMoves{direction}" for direction in demo_scene.DIRECTIONS)
 """Class names by label (0-based); UCF101's lists count from 1."""
@@ -29,6 +30,7 @@ FPS = 25
 
 _MAX_CLIPS_PER_GROUP = 99  # of one class: file names have two digits for it
 _MARKER = "demo.json"
+_UNFINISHED = "demo.unfinished.json"  # the marker's name as long as the set is not whole
 _VERSION = 1  # raise it when a change of the rendering changes the files
 
 # Constant quantiser, MPEG-4's second finest: no visible block edges.
@@ -83,26 +85,27 @@ def render_demo_set(
     root = pathlib.Path(root)
     parameters = {"num_train": num_train, "num_test": num_test, "size": size, "num_frames": num_frames, "seed": seed}
     _check(parameters, workers)
-    _claim(root, {"version": _VERSION, **parameters})
+    text = json.dumps({"version": _VERSION, **parameters}, indent=2) + "\n"
+    _refuse_other_content(root, text)
 
     train = demo_clips(num_train, range(NUM_TEST_GROUPS + 1, NUM_GROUPS + 1))
     test = demo_clips(num_test, range(1, NUM_TEST_GROUPS + 1))
     videos = root / "videos"
-    for name in CLASSES:
-        (videos / name).mkdir(parents=True, exist_ok=True)
     missing = [clip for clip in train + test if not _is_whole(videos / clip.name)]
-    done = num_train + num_test - len(missing)
-    render = functools.partial(_render_file, videos, size=size, num_frames=num_frames, seed=seed)
-    for done in _count(render, missing, workers, done):
-        if progress is not None:
-            progress(done)
+    found = num_train + num_test - len(missing)
+    report = progress or (lambda count: None)
+    report(found)
+    lists = _lists(root, train, test)
+    if (root / _MARKER).exists() and not missing and all(path.exists() for path in lists):
+        return
 
-    lists = root / "ucfTrainTestlist"
-    lists.mkdir(exist_ok=True)
-    _write_text(lists / "classInd.txt", "".join(f"{label} {name}\n" for label, name in enumerate(CLASSES, 1)))
-    _write_text(lists / "trainlist01.txt", "".join(f"{clip.name} {clip.label + 1}\n" for clip in train))
-    _write_text(lists / "testlist01.txt", "".join(f"{clip.name}\n" for clip in test))
-    (root / f"{_MARKER}.part").replace(root / _MARKER)
+    write_text(root / _UNFINISHED, text)
+    (root / _MARKER).unlink(missing_ok=True)
+    render = functools.partial(_render_file, videos, size=size, num_frames=num_frames, seed=seed)
+    _render_all(render, missing, workers, lambda count: report(found + count))
+    for path, content in lists.items():
+        write_text(path, content)
+    (root / _UNFINISHED).replace(root / _MARKER)
 
 
 def demo_clips(count: int, groups: range) -> list[DemoClip]:
@@ -129,19 +132,16 @@ def write_clip(path: str | os.PathLike, frames: np.ndarray, fps: int = FPS) -> N
     The file appears under its name when it is whole. The same frames give the same bytes. Every frame is coded on its
     own: in a predicted frame the traces of the prediction would show what moved.
     """
-    path = pathlib.Path(path)
-    part = path.with_name(path.name + ".part")
-    with av.open(str(part), "w", format="avi", options={"fflags": "+bitexact"}) as container:
-        stream = container.add_stream("mpeg4", rate=fps, options={"qmin": str(_QUANTISER), "qmax": str(_QUANTISER)})
+    with whole_file(path) as beside, av.open(str(beside), "w", format="avi", options={"fflags": "+bitexact"}) as file:
+        stream = file.add_stream("mpeg4", rate=fps, options={"qmin": str(_QUANTISER), "qmax": str(_QUANTISER)})
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = "yuv420p"
         stream.codec_context.gop_size = 1
-        stream.codec_context.thread_count = 1  # slices depend on the number of threads
+        stream.codec_context.thread_count = 1  # the slices, hence the bytes, depend on the number of threads
         stream.codec_context.flags |= av.codec.context.Flags.bitexact
         for frame in frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
-        container.mux(stream.encode())
-    part.replace(path)
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        file.mux(stream.encode())
 
 
 def _check(parameters: dict[str, int], workers: int) -> None:
@@ -151,44 +151,44 @@ def _check(parameters: dict[str, int], workers: int) -> None:
         most = classes * groups * _MAX_CLIPS_PER_GROUP
         if parameters[name] % classes or not classes <= parameters[name] <= most:
             raise UserError(
-                f"{name} must be a multiple of {classes} from {classes} to {most}. Received: {parameters[name]}"
+                f"--{name}={parameters[name]} must be a multiple of {classes}, from {classes} to {most}: the classes "
+                "are balanced, and file names count to 99."
             )
     if parameters["size"] % 2 or parameters["size"] < demo_scene.MIN_SIZE:
-        raise UserError(
-            f"size must be an even number of at least {demo_scene.MIN_SIZE}. Received: {parameters['size']}"
-        )
+        raise UserError(f"--size={parameters['size']} must be even and at least {demo_scene.MIN_SIZE}.")
     for name, value, least in (
         ("num_frames", parameters["num_frames"], 2),
         ("seed", parameters["seed"], 0),
         ("workers", workers, 0),
     ):
         if value < least:
-            raise UserError(f"{name} must be at least {least}. Received: {value}")
+            raise UserError(f"--{name}={value} must be at least {least}.")
 
 
-def _claim(root: pathlib.Path, parameters: dict[str, int]) -> None:
-    """Makes the folder ours, or raises `UserError` if it holds something else.
+def _refuse_other_content(root: pathlib.Path, text: str) -> None:
+    """Raises `UserError` unless the folder is new, empty, or has a marker that says `text`.
 
-    The marker is called `demo.json.part` as long as the set is not whole: an interrupted set, too, is continued only
-    with the arguments that it was begun with.
+    An interrupted set, too, can only be continued with the parameters that it was begun with.
     """
     remedy = "delete the folder or choose another one"
-    markers = [root / f"{_MARKER}.part", root / _MARKER]
-    text = json.dumps(parameters, indent=2) + "\n"
-    found = [marker for marker in markers if marker.exists()]
-    if not found and root.exists() and (not root.is_dir() or any(root.iterdir())):
+    markers = [path for path in (root / _MARKER, root / _UNFINISHED) if path.exists()]
+    if not markers and root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise UserError(f"{root} is not empty and holds no demo set: {remedy}.")
-    for marker in found:
+    for marker in markers:
         if marker.read_text(encoding="utf-8") != text:
             raise UserError(
-                f"{root} holds a demo set rendered with other parameters (see {marker.name}, now "
-                f"{json.dumps(parameters)}): {remedy}."
+                f"{root} holds a demo set rendered with other parameters, which are in {marker.name}: {remedy}."
             )
-    root.mkdir(parents=True, exist_ok=True)
-    if markers[1].exists():
-        markers[1].replace(markers[0])
-    elif not found:
-        _write_text(markers[0], text)
+
+
+def _lists(root: pathlib.Path, train: list[DemoClip], test: list[DemoClip]) -> dict[pathlib.Path, str]:
+    """UCF101's three lists, path to content. Only the training list gives the labels, as UCF101's does."""
+    folder = root / "ucfTrainTestlist"
+    return {
+        folder / "classInd.txt": "".join(f"{label} {name}\n" for label, name in enumerate(CLASSES, 1)),
+        folder / "trainlist01.txt": "".join(f"{clip.name} {clip.label + 1}\n" for clip in train),
+        folder / "testlist01.txt": "".join(f"{clip.name}\n" for clip in test),
+    }
 
 
 def _is_whole(path: pathlib.Path) -> bool:
@@ -202,19 +202,19 @@ def _is_whole(path: pathlib.Path) -> bool:
     return head[:4] == b"RIFF" and head[8:] == b"AVI " and int.from_bytes(head[4:8], "little") + 8 == length
 
 
-def _count(render, clips, workers, done) -> Iterator[int]:
-    """Renders the clips and yields the number of those that are there: `done` at first, then after each clip."""
-    yield done
-    workers = min(workers or len(os.sched_getaffinity(0)), -(-len(clips) // _CHUNK))
+def _render_all(render, clips, workers, report) -> None:
+    """Calls `render` with each clip, and `report` with the number of clips rendered after each."""
+    workers = min(workers or os.cpu_count(), -(-len(clips) // _CHUNK))
     if workers <= 1:
-        for done, _ in enumerate(map(render, clips), done + 1):
-            yield done
+        for count, clip in enumerate(clips, 1):
+            render(clip)
+            report(count)
         return
     # Spawned: a fork would copy the locks of threads that the caller runs (TensorFlow's, for one).
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(workers, mp_context=context) as pool:
-        for done, _ in enumerate(pool.map(render, clips, chunksize=_CHUNK), done + 1):
-            yield done
+        for count, _ in enumerate(pool.map(render, clips, chunksize=_CHUNK), 1):
+            report(count)
 
 
 def _render_file(videos: pathlib.Path, clip: DemoClip, size: int, num_frames: int, seed: int) -> None:
@@ -228,12 +228,3 @@ def _backdrop(seed: int, group: int, size: int) -> np.ndarray:
     backdrop = demo_scene.paint_backdrop(np.random.default_rng(sequence), size)
     backdrop.flags.writeable = False  # every clip of the group looks at this array
     return backdrop
-
-
-def _write_text(path: pathlib.Path, text: str) -> None:
-    """Writes a file that is either the old one or whole; leaves it alone if it says this already."""
-    if path.exists() and path.read_text(encoding="utf-8") == text:
-        return
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)

@@ -5,7 +5,8 @@ gives it away:
 
 * The world wraps around: what leaves the frame on one side comes back on the other, as in an arcade game. Positions
   are drawn uniformly on that torus, so that at every instant both objects are uniform and independent, whatever the
-  label. A still frame therefore says nothing about it.
+  label. A still frame, taken at any time, therefore says nothing about it, nor does a sum of scores of stills that
+  were judged one by one. (Stills that are compared with each other show motion, here as anywhere.)
 * Silhouette, speed and luminance texture of the two objects come from one distribution and the mark is chroma alone,
   at constant luminance. Optical flow is computed on luminance: at best it finds both directions, not whose is whose.
 """

@@ -30,7 +30,7 @@ def refuse_other_settings(made_with: dict, config: DataConfig, record_dir: str) 
         made = made_with.get(name)
         if made != asked:
             raise UserError(
-                f"--{name}={asked}, but the records in {record_dir} were made with {name}={made}: pass --{name}={made}, "
+                f"--{name}={asked}, but the records in {record_dir} were made with {name}={made}: pass --{name}={made} "
                 "or prepare again into another --record_dir."
             )
 
@@ -91,31 +91,31 @@ class Manifest:
         path = pathlib.Path(record_dir, FILE_NAME)
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
+            if content.get("version") != VERSION:
+                raise UserError(
+                    f"{path} has version {content.get('version')}, not {VERSION}: prepare again into another --record_dir."
+                )
+            manifest = cls(
+                settings=content["settings"],
+                classes=tuple(content["classes"]),
+                splits={
+                    int(number): {side: tuple(names) for side, names in split.items()}
+                    for number, split in content["splits"].items()
+                },
+                shards=content["shards"],
+                clips=tuple(StoredClip(**clip) for clip in content["clips"]),
+                skipped=content["skipped"],
+            )
+        except (FileNotFoundError, NotADirectoryError):
             raise UserError(f"--record_dir={record_dir} holds no finished records: run prepare.py (again).") from None
-        except (json.JSONDecodeError, UnicodeDecodeError):
-            raise UserError(f"{path} is damaged: delete it and run prepare.py again.") from None
-        if content.get("version") != VERSION:
-            raise UserError(f"{path} has version {content.get('version')}, not {VERSION}: prepare again.")
-        manifest = cls(
-            settings=content["settings"],
-            classes=tuple(content["classes"]),
-            splits={
-                int(number): {side: tuple(names) for side, names in split.items()}
-                for number, split in content["splits"].items()
-            },
-            shards=content["shards"],
-            clips=tuple(StoredClip(**clip) for clip in content["clips"]),
-            skipped=content["skipped"],
-        )
+        except (json.JSONDecodeError, UnicodeDecodeError, AttributeError, KeyError, TypeError):
+            raise UserError(f"{path} is damaged: run prepare.py again, which writes it anew.") from None
         for name, size in manifest.shards.items():
             shard = pathlib.Path(record_dir, name)
             found = shard.stat().st_size if shard.is_file() else None
             if found != size:
-                raise UserError(
-                    f"{shard} {'is missing' if found is None else f'has {found} bytes instead of {size}'}: delete "
-                    f"{path} and {shard.with_suffix('.json')} and run prepare.py again."
-                )
+                state = "is missing" if found is None else f"has {found} bytes instead of {size}"
+                raise UserError(f"{shard} {state}: run prepare.py again with the same settings, which restores it.")
         return manifest
 
     def select(self, config: DataConfig, side: str) -> tuple[tuple[str, ...], list[StoredClip]]:
@@ -132,7 +132,8 @@ class Manifest:
         classes = select_classes(self.classes, config.classes, f"the record folder {config.record_dir}")
         if config.split not in self.splits:
             raise UserError(
-                f"--split={config.split} is not in {config.record_dir}: it has {', '.join(map(str, sorted(self.splits)))}."
+                f"--split={config.split} is not in {config.record_dir}: give one of "
+                f"{', '.join(map(str, sorted(self.splits)))}."
             )
         names = set(self.splits[config.split][side])
         clips = [clip for clip in self.clips if clip.name in names and clip.label in classes]

@@ -132,6 +132,6 @@ def refuse_short(clips: Sequence[StoredClip], flow_length: int) -> None:
     for clip in clips:
         if clip.fields < flow_length:
             raise UserError(
-                f"Clip {clip.name} has {clip.fields} flow fields, fewer than --flow_length={flow_length}: prepare again "
-                "with that --flow_length, which leaves such clips out, or lower it."
+                f"Clip {clip.name} has {clip.fields} flow fields, fewer than --flow_length={flow_length}: prepare "
+                "again with that --flow_length, which leaves such clips out, or lower it."
             )

@@ -175,12 +175,12 @@ def read_torch_checkpoint(path) -> dict[str, np.ndarray]:
     try:
         with open(path, "rb") as file:
             state, storages = _read_archive(file) if zipfile.is_zipfile(file) else _read_legacy(file)
-        return {str(name): _array(tensor, storages) for name, tensor in state.items()}
+        return {name: _array(tensor, storages) for name, tensor in state.items()}
     except FileNotFoundError as error:
         raise UserError(f"{path} does not exist; give the path of a PyTorch checkpoint.") from error
     except Exception as error:  # a damaged pickle can raise almost anything
         raise UserError(
-            f"{path} cannot be read as a PyTorch state dict ({error}); write it with torch.save(model.state_dict(), path)."
+            f"{path} is no readable PyTorch state dict ({error}); write it with torch.save(model.state_dict(), ...)."
         ) from error
 
 
@@ -224,7 +224,7 @@ def _read_archive(file: BinaryIO) -> tuple[Mapping, dict[str, bytes]]:
         if f"{top}byteorder" in archive.namelist() and archive.read(f"{top}byteorder") != b"little":
             raise ValueError("it is big-endian")
         with archive.open(f"{top}data.pkl") as pickled:
-            state = _Unpickler(pickled).load()
+            state = _checked(_Unpickler(pickled).load())
         prefix = f"{top}data/"
         return state, {
             name.removeprefix(prefix): archive.read(name) for name in archive.namelist() if name.startswith(prefix)
@@ -239,12 +239,19 @@ def _read_legacy(file: BinaryIO) -> tuple[Mapping, dict[str, bytes]]:
     _version, platform, state, keys = (_Unpickler(file).load() for _ in range(4))
     if not platform["little_endian"]:
         raise ValueError("it is big-endian")
+    _checked(state)
     itemsize = {tensor.storage.key: tensor.storage.dtype.itemsize for tensor in state.values()}
     storages = {}
     for key in keys:
         (count,) = struct.unpack("<q", file.read(8))
         storages[key] = file.read(count * itemsize[key])
     return state, storages
+
+
+def _checked(state):
+    if not isinstance(state, Mapping) or not all(isinstance(value, _Tensor) for value in state.values()):
+        raise ValueError("it holds something other than named tensors")
+    return state
 
 
 def _array(tensor: _Tensor, storages: Mapping[str, bytes]) -> np.ndarray:

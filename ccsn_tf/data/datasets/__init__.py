@@ -2,18 +2,21 @@
 
 from ccsn_tf.config import DataConfig
 from ccsn_tf.data.datasets.folder import read_folder
-from ccsn_tf.data.datasets.listing import Clip, Listing, Split
+from ccsn_tf.data.datasets.listing import Clip, Listing, Split, require_folder
 from ccsn_tf.data.datasets.ucf101 import read_ucf101
 
 __all__ = ["Clip", "Listing", "Split", "read_folder", "read_listing", "read_ucf101"]
 
 
 def read_listing(config: DataConfig) -> Listing:
-    """Lists the clips of `config.dataset` (the demo set is laid out as UCF101).
+    """Lists the clips of `config.dataset` (the demo set is laid out as UCF101, below its --video_dir).
 
     Raises:
         UserError: see the readers.
     """
     if config.dataset == "folder":
         return read_folder(config.video_dir, config.classes, config.test_fraction)
+    if config.dataset == "demo":
+        root = require_folder(config.video_dir, "video_dir")
+        return read_ucf101(str(root / "videos"), str(root / "ucfTrainTestlist"), config.classes)
     return read_ucf101(config.video_dir, config.split_dir, config.classes)

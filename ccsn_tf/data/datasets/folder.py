@@ -22,7 +22,11 @@ def read_folder(video_dir: str, classes: tuple[str, ...] = (), test_fraction: fl
     sides = [root / "train", root / "test"]
     if any(side.is_dir() for side in sides):
         for side in sides:
-            require_folder(str(side), "video_dir")
+            if not side.is_dir():
+                raise UserError(
+                    f"--video_dir={video_dir} has one of train/ and test/ but not {side.name}/: add it, or put the "
+                    "folders of the classes directly into --video_dir."
+                )
         found = {side.name: _scan(side, root) for side in sides}
     else:
         found = {"all": _scan(root, root)}
@@ -45,9 +49,11 @@ def read_folder(video_dir: str, classes: tuple[str, ...] = (), test_fraction: fl
 
 def _scan(side: pathlib.Path, root: pathlib.Path) -> list[Clip]:
     clips = {}
-    for path in sorted(side.glob("*/*")):
+    for path in sorted(side.glob("[!.]*/[!.]*")):  # hidden: what systems leave beside one's files
         if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file():
             name = path.relative_to(root).with_suffix("").as_posix()
+            if not name.isprintable():
+                raise UserError(f"{ascii(str(path))} has a name that is not printable text: rename it.")
             if name in clips:
                 raise UserError(f"{path} and {clips[name].path} differ in their suffix only: rename one of them.")
             clips[name] = Clip(name, str(path), path.parent.name, name)

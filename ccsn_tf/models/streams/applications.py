@@ -34,7 +34,8 @@ def class_names() -> tuple[str, ...]:
 def build_application(class_name: str, image_size: tuple[int, int], in_channels: int) -> Backbone:
     """The named network without its classifier, with random weights.
 
-    Stages are found by `find_stages`; the streams are connected after the last but one (stride 16 in most networks).
+    Stages are found by `find_stages`; the streams are connected after the last but one (stride 16 in most networks), or
+    after the last one where nothing near its resolution is a cut (NASNet).
     With `in_channels` other than 3 the pixel scaling has no colours to follow: it becomes a centring at 127.5, which is
     zero flow, with the family's mean scale.
 
@@ -54,14 +55,14 @@ def build_application(class_name: str, image_size: tuple[int, int], in_channels:
         network = _construct(class_name, weights=None, input_shape=(*image_size, in_channels))
     except ValueError as error:
         raise UserError(
-            f"--image_size={'x'.join(map(str, image_size))} does not suit --backbone=applications:{class_name}: {error}"
+            f"--image_size: {image_size[0]}x{image_size[1]} does not suit --backbone=applications:{class_name}: {error}"
         ) from error
     stages = find_stages(network)
     return Backbone(
         network=network,
         stages=stages,
         normalization=normalization if in_channels == 3 else _without_colour(normalization),
-        default_connect_at=(list(stages)[-2:][0],),
+        default_connect_at=(_default_connection(network, stages),),
     )
 
 
@@ -80,11 +81,12 @@ def find_stages(network) -> dict[str, str]:
         dict of `stage1`, `stage2`, ... -> layer name, in order; the last one is the network's output.
     """
     # Padding in front of a strided convolution is the beginning of the next stage, not the end of this one.
-    cuts = [network.get_layer(name) for name in cut_layers(network)]
+    operations = {operation.name: operation for operation in network.operations}
+    cuts = [operations[name] for name in cut_layers(network)]
     cuts = [layer for layer in cuts if not isinstance(layer, keras.layers.ZeroPadding2D)]
     resolutions = [[cuts[0]]]
     for layer in cuts[1:]:
-        if 2 * _area(layer) <= _area(resolutions[-1][-1]):
+        if 2 * _area(layer.output) <= _area(resolutions[-1][-1].output):
             resolutions.append([])
         resolutions[-1].append(layer)
     ends = [_end_of_stage(resolution).name for resolution in resolutions[1:-1]] + [cuts[-1].name]
@@ -163,8 +165,15 @@ def _without_colour(normalization):
     return Normalization(127.5, sum(scale) / len(scale) if isinstance(scale, tuple) else scale)
 
 
-def _area(layer):
-    return layer.output.shape[1] * layer.output.shape[2]
+def _default_connection(network, stages):
+    outputs = {operation.name: operation.output for operation in network.operations}
+    *_, before, last = (None, *stages)
+    near = before is not None and _area(outputs[stages[before]]) <= 16 * _area(network.output)
+    return before if near else last
+
+
+def _area(features):
+    return features.shape[1] * features.shape[2]
 
 
 def _end_of_stage(cuts):

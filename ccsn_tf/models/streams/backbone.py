@@ -59,8 +59,9 @@ class Backbone:
     Args:
         network: functional `keras.Model` from a normalised float image (B, H, W, C_in) to its last feature map
             (B, h, w, C).
-        stages: stage name -> name of the layer of `network` with whose output the stage ends, in the order of
-            computation. Each such layer is a cut of the graph (see `cut_layers`); the last one is the network's output.
+        stages: stage name -> name of the layer (or operation, such as a bare `+`) of `network` with whose output the
+            stage ends, in the order of computation. Each such layer is a cut of the graph (see `cut_layers`); the last
+            one is the network's output.
         normalization: pixel scaling that the network expects.
         default_connect_at: stages after which the streams are connected unless the user says otherwise.
 
@@ -75,11 +76,11 @@ class Backbone:
     default_connect_at: tuple[str, ...]
 
     def __post_init__(self):
-        names = {operation.name for operation in self.network.operations}
-        missing = [layer for layer in self.stages.values() if layer not in names]
+        outputs = {operation.name: operation.output for operation in self.network.operations}
+        missing = [layer for layer in self.stages.values() if layer not in outputs]
         if missing or not self.stages:
             raise ValueError(f"stages must name layers of {self.network.name}. Received: {missing or self.stages}")
-        if self.network.get_layer(list(self.stages.values())[-1]).output is not self.network.output:
+        if outputs[list(self.stages.values())[-1]] is not self.network.output:
             raise ValueError(f"The last stage must end at the network's output. Received: stages={self.stages}")
         unknown = [stage for stage in self.default_connect_at if stage not in self.stages]
         if unknown:
@@ -91,7 +92,7 @@ class Backbone:
             )
 
 
-def cut_layers(network) -> list[str]:
+def cut_layers(network) -> dict[str, keras.KerasTensor]:
     """The layers that are cuts of a functional network, in the order of computation.
 
     A layer is a cut when whatever is computed after it depends on the network's input through its one output tensor
@@ -101,7 +102,7 @@ def cut_layers(network) -> list[str]:
         network: functional `keras.Model` with one input and one output, which calls each of its layers once.
 
     Returns:
-        Names of layers.
+        dict of layer name -> its symbolic output.
 
     Raises:
         ValueError: a layer is called more than once.
@@ -114,11 +115,11 @@ def cut_layers(network) -> list[str]:
             if id(tensor) not in producer:
                 raise ValueError(f"Layer {operation.name!r} of {network.name} reads a layer that is called twice")
             last_reader[producer[id(tensor)]] = i
-    cuts, furthest = [], 0
+    cuts, furthest = {}, 0
     for i, operation in enumerate(operations):
         # Nothing computed earlier is still to be read once this layer has run: all that follows goes through it.
-        if furthest <= i and isinstance(operation, keras.Layer) and not isinstance(operation.output, list):
-            cuts.append(operation.name)
+        if furthest <= i and not isinstance(operation.output, list):
+            cuts[operation.name] = operation.output
         furthest = max(furthest, last_reader[i])
     return cuts
 
@@ -141,6 +142,7 @@ def split_into_stages(backbone: Backbone, prefix: str) -> dict[str, keras.Model]
     """
     network = backbone.network
     cuts = cut_layers(network)
+    order = list(cuts)
     models, start, position = {}, network.input, 0
     for stage, layer in backbone.stages.items():
         if layer not in cuts:
@@ -148,10 +150,10 @@ def split_into_stages(backbone: Backbone, prefix: str) -> dict[str, keras.Model]
                 f"Layer {layer!r}, the end of stage {stage!r}, is not a cut of {network.name}: what follows also "
                 "depends on the input past it"
             )
-        if cuts.index(layer) <= position:
+        if order.index(layer) <= position:
             raise ValueError(f"Layer {layer!r}, the end of stage {stage!r}, does not come after the stage before it")
-        position = cuts.index(layer)
-        end = network.get_layer(layer).output
+        position = order.index(layer)
+        end = cuts[layer]
         # Through a Function because a Model cut from the middle of another gets an input with a name of Keras's own.
         inputs = keras.Input(batch_shape=start.shape, dtype=start.dtype, name=f"{prefix}_{stage}_input")
         outputs = keras.Function(start, end).call(inputs)

@@ -1,0 +1,119 @@
+"""Accuracies of a set of scored clips.
+
+Whoever scores a clip, its scores (C,) are judged alike everywhere below. Ties are resolved against the prediction: a
+class that scores as much as the true one counts as ranked before it, so that a network that gives every class the same
+score is right about nothing. A clip with a NaN among its scores is wrong, whatever k.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def top_k_accuracy(scores: np.ndarray, labels: np.ndarray, k: int) -> float:
+    """Share of the clips whose true class is among the k highest scores.
+
+    Args:
+        scores: (N, C), N >= 1; logits or probabilities, the higher the likelier.
+        labels: integers (N,), in 0..C-1.
+        k: at least 1; more than C is as C, for which every clip without NaN is right.
+
+    Returns:
+        A fraction, 0..1.
+    """
+    if k < 1:
+        raise ValueError(f"k must be at least 1. Received: k={k}.")
+    ranks = _true_class_ranks(scores, labels)
+    _require_clips(ranks)
+    return float(np.mean(ranks < min(k, np.shape(scores)[1])))
+
+
+def per_class_accuracy(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Top-1 accuracy among the clips of each class: float64 (C,), 0..1, NaN for a class without clips."""
+    hits = _true_class_ranks(scores, labels) == 0
+    classes = np.shape(scores)[1]
+    clips = np.bincount(labels, minlength=classes)
+    right = np.bincount(labels, weights=hits, minlength=classes)
+    return np.divide(right, clips, out=np.full(classes, np.nan), where=clips > 0)
+
+
+def mean_class_accuracy(scores: np.ndarray, labels: np.ndarray) -> float:
+    """Mean of the top-1 accuracies of the classes that occur, 0..1: what TSN's evaluation prints as "Accuracy".
+
+    It equals top-1 where every class has as many clips as the others, and differs from it elsewhere.
+    """
+    accuracies = per_class_accuracy(scores, labels)
+    _require_clips(labels)
+    return float(np.nanmean(accuracies))
+
+
+def confusion_matrix(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Clips by true class (row) and predicted class (column): int64 (C, C).
+
+    The diagonal is what `top_k_accuracy` with k = 1 counts as right; a clip whose true class shares the highest score
+    is entered under the first of the others that do. A clip with NaN scores has no prediction and is left out: its
+    row adds up to less than the clips of its class.
+    """
+    scores, labels = np.asarray(scores), np.asarray(labels)
+    ranks = _true_class_ranks(scores, labels)
+    count, classes = scores.shape
+    predicted = labels.copy()
+    wrong = (ranks > 0) & (ranks < classes)
+    if wrong.any():
+        # The true class is cut out, not set to -infinity: among scores that all are, it could still come first.
+        others = scores[np.arange(classes) != labels[:, None]].reshape(count, classes - 1)
+        best = np.argmax(others[wrong], axis=1)
+        predicted[wrong] = best + (best >= labels[wrong])
+    confusion = np.zeros((classes, classes), np.int64)
+    scored = ranks < classes
+    np.add.at(confusion, (labels[scored], predicted[scored]), 1)
+    return confusion
+
+
+def most_confused(confusion: np.ndarray, count: int) -> list[tuple[int, int, int]]:
+    """The commonest mistakes, as (true class, predicted class, clips).
+
+    Args:
+        confusion: from `confusion_matrix`.
+        count: at most this many; fewer where there are no more kinds of mistakes.
+
+    Returns:
+        Most clips first; equal ones by true, then by predicted class.
+    """
+    mistakes = np.array(confusion)
+    np.fill_diagonal(mistakes, 0)
+    truth, predicted = np.nonzero(mistakes)
+    clips = mistakes[truth, predicted]
+    order = np.argsort(-clips, kind="stable")[:count]
+    return [(int(truth[i]), int(predicted[i]), int(clips[i])) for i in order]
+
+
+def summarise(scores: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """{"top1", "top5", "mean_class"} as fractions, 0..1."""
+    return {
+        "top1": top_k_accuracy(scores, labels, 1),
+        "top5": top_k_accuracy(scores, labels, 5),
+        "mean_class": mean_class_accuracy(scores, labels),
+    }
+
+
+def _true_class_ranks(scores, labels):
+    """Other classes that score at least what the true one does: int64 (N,), 0 is right; C where a score is NaN."""
+    scores, labels = np.asarray(scores), np.asarray(labels)
+    if scores.ndim != 2 or labels.shape != scores.shape[:1] or not np.issubdtype(labels.dtype, np.integer):
+        raise ValueError(
+            "`scores` must be (N, C) and `labels` N integers. "
+            f"Received: scores of shape {scores.shape}, labels of shape {labels.shape} and dtype {labels.dtype}."
+        )
+    classes = scores.shape[1]
+    if labels.size and not 0 <= labels.min() <= labels.max() < classes:
+        raise ValueError(
+            f"`labels` must be in 0..{classes - 1}. Received: values from {labels.min()} to {labels.max()}."
+        )
+    own = np.take_along_axis(scores, labels[:, None].astype(np.int64), axis=1)
+    return np.where(np.isnan(scores).any(axis=1), classes, np.sum(scores >= own, axis=1) - 1)
+
+
+def _require_clips(clips):
+    if not len(clips):
+        raise ValueError("No clips: their accuracy is undefined.")

@@ -1,0 +1,90 @@
+"""The test protocol: views of segments and crops of each clip, scored by the network and averaged."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from ccsn_tf.config import ModelConfig
+from ccsn_tf.data.manifest import StoredClip
+from ccsn_tf.data.pipeline import evaluation_views
+
+LOGITS = {"spatial": "spatial_logits", "temporal": "temporal_logits", "fused": "logits"}
+EMBEDDINGS = ("spatial_embedding", "temporal_embedding")
+
+# Images of each stream in one forward pass: bounds memory whatever the number of views.
+_IMAGES_A_PASS = 48
+
+
+@dataclasses.dataclass(frozen=True)
+class Scores:
+    """Per clip: `labels` int32 (N,), `logits` {"spatial", "temporal", "fused"} (N, classes), `embeddings` (N, E) each."""
+
+    labels: np.ndarray
+    logits: dict[str, np.ndarray]
+    embeddings: dict[str, np.ndarray]
+
+
+def make_forward(model: keras.Model) -> Callable:
+    """The network as one compiled function of a batch of clips, without dropout."""
+    return tf.function(lambda inputs: model(inputs, training=False), reduce_retracing=True)
+
+
+def score_views(forward: Callable, rgb: np.ndarray, flow: np.ndarray) -> dict[str, np.ndarray]:
+    """Outputs of the network for views (V, K, S, S, channels), in passes of bounded size."""
+    count = max(1, _IMAGES_A_PASS // rgb.shape[1])
+    passes = [
+        forward({"rgb": rgb[start : start + count], "flow": flow[start : start + count]})
+        for start in range(0, len(rgb), count)
+    ]
+    return {name: np.concatenate([outputs[name].numpy() for outputs in passes]) for name in passes[0]}
+
+
+def average_views(outputs: dict[str, np.ndarray], crops: int) -> dict[str, np.ndarray]:
+    """Means over the crops of each clip: logits as they are (TSN), embeddings brought back to unit length."""
+    means = {name: values.reshape(-1, crops, values.shape[-1]).mean(axis=1) for name, values in outputs.items()}
+    for name in EMBEDDINGS:
+        means[name] = means[name] / np.maximum(np.linalg.norm(means[name], axis=1, keepdims=True), 1e-12)
+    return means
+
+
+def score_clips(
+    forward: Callable,
+    clips: Sequence[StoredClip],
+    classes: Sequence[str],
+    record_dir: str,
+    model: ModelConfig,
+    num_segments: int,
+    num_crops: int,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Scores:
+    """Scores every clip by the protocol of `num_segments` x `num_crops` views.
+
+    The crops of a clip are clips of their own to the network, which averages over segments itself (consensus).
+
+    Args:
+        forward: from `make_forward`.
+        clips: of one side of a split; results keep their order.
+        classes: label order.
+        record_dir: folder of their records.
+        model: input sizes.
+        progress: called with (clips done, clips in all).
+    """
+    views = evaluation_views(clips, classes, record_dir, model, num_segments, num_crops)
+    together = max(1, _IMAGES_A_PASS // (num_segments * num_crops))
+    parts, labels = [], []
+    for batch in views.batch(together):
+        rgb, flow = (tf.reshape(batch[name], [-1, *batch[name].shape[2:]]) for name in ("rgb", "flow"))
+        parts.append(average_views(score_views(forward, rgb, flow), num_crops))
+        labels.extend(batch["label"].numpy())
+        progress(len(labels), len(clips))
+    joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return Scores(
+        np.array(labels),
+        {stream: joined[name] for stream, name in LOGITS.items()},
+        {name.removesuffix("_embedding"): joined[name] for name in EMBEDDINGS},
+    )

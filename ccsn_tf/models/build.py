@@ -1,0 +1,58 @@
+"""A model from its configuration, with its starting weights."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+
+import keras
+
+from ccsn_tf.config import ModelConfig
+from ccsn_tf.errors import UserError
+from ccsn_tf.models.ccsn import STREAMS, CCSN
+from ccsn_tf.models.weights import initialise_temporal_from_spatial, load_imagenet
+
+
+def build_model(config: ModelConfig, classes: Sequence[str], partial_bn: bool = False) -> CCSN:
+    """Makes the network that `config` describes.
+
+    With `pretrained="imagenet"` the spatial stream gets ImageNet weights and the temporal stream the same ones, its
+    stem's kernel averaged over RGB and repeated over the flow's channels (cross-modality initialisation).
+
+    Args:
+        config: the model's settings.
+        classes: class names in label order.
+        partial_bn: freeze the streams' BatchNormalization layers but the first of each (TSN).
+
+    Raises:
+        UserError: an unknown name in `config`, or weights that cannot be had.
+    """
+    arguments = set(inspect.signature(CCSN.__init__).parameters) & set(vars(config))
+    model = CCSN(classes, **{name: getattr(config, name) for name in arguments})
+    if config.pretrained == "imagenet":
+        load_imagenet(config.backbone, model.network("spatial"))
+        initialise_temporal_from_spatial(model.network("spatial"), model.network("temporal"))
+    if partial_bn:
+        for stream in STREAMS:
+            norms = [
+                layer for layer in model.network(stream).layers if isinstance(layer, keras.layers.BatchNormalization)
+            ]
+            for layer in norms[1:]:
+                layer.trainable = False
+    return model
+
+
+def load_model(path: str, compile: bool = False) -> CCSN:
+    """Reads model.keras.
+
+    Raises:
+        UserError: the file is missing or was not written by train.py.
+    """
+    try:
+        model = keras.models.load_model(path, compile=compile)
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{path} cannot be read as a model ({reason}): name the --workdir of a finished run.") from None
+    if not isinstance(model, CCSN):
+        raise UserError(f"{path} holds a {type(model).__name__}, not a CCSN: name the --workdir of a finished run.")
+    return model

@@ -1,0 +1,60 @@
+"""Where the training runs: `tf.distribute` strategies by name."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import tensorflow as tf
+
+from ccsn_tf.config import TrainConfig
+from ccsn_tf.errors import UserError
+
+
+def make_strategy(config: TrainConfig) -> tf.distribute.Strategy:
+    """The strategy that `config.strategy` names. Call it once a process, before anything else uses TensorFlow's devices.
+
+    "single": one device. "mirrored": every GPU of the machine, or the CPU's virtual replicas. "multiworker": the
+    processes that the environment variable TF_CONFIG lists, each with its devices. "auto": multiworker if TF_CONFIG
+    names more than one worker, else mirrored if there are several GPUs or virtual replicas, else single.
+
+    Raises:
+        UserError: multiworker without a usable TF_CONFIG.
+    """
+    if config.virtual_replicas:
+        _split_cpu(config.virtual_replicas)
+    gpus = tf.config.list_physical_devices("GPU")
+    replicas = config.virtual_replicas or len(gpus)
+    name = config.strategy
+    if name == "auto":
+        name = "multiworker" if len(_workers()) > 1 else "mirrored" if replicas > 1 else "single"
+    if name == "multiworker":
+        if not _workers():
+            raise UserError(
+                "--strategy=multiworker needs the environment variable TF_CONFIG with cluster.worker (a list of "
+                "host:port) and task.index: set it on every worker."
+            )
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    if name == "mirrored":
+        devices = [device.name for device in tf.config.list_logical_devices("GPU" if gpus else "CPU")]
+        return tf.distribute.MirroredStrategy(devices)
+    return tf.distribute.OneDeviceStrategy("/gpu:0" if gpus else "/cpu:0")
+
+
+def is_chief(strategy: tf.distribute.Strategy) -> bool:
+    """Whether this process is the one that writes files."""
+    resolver = strategy.cluster_resolver
+    return resolver is None or not resolver.task_type or resolver.task_id == 0
+
+
+def _workers() -> list[str]:
+    try:
+        return json.loads(os.environ.get("TF_CONFIG", "{}"))["cluster"]["worker"]
+    except (json.JSONDecodeError, KeyError, TypeError):
+        return []
+
+
+def _split_cpu(replicas: int) -> None:
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    if tf.config.get_logical_device_configuration(cpu) is None:
+        tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * replicas)

@@ -1,0 +1,239 @@
+"""The training run: epochs over plans, one loop for every strategy, resumable at any moment."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import time
+from collections.abc import Callable
+
+import keras
+import tensorflow as tf
+
+from ccsn_tf.config import Config
+from ccsn_tf.data.manifest import Manifest, StoredClip
+from ccsn_tf.data.pipeline import training_batches
+from ccsn_tf.data.plan import Plan, training_plan
+from ccsn_tf.errors import UserError
+from ccsn_tf.evaluation.metrics import top_k_accuracy
+from ccsn_tf.evaluation.protocol import make_forward, score_clips
+from ccsn_tf.files import whole_file, write_text
+from ccsn_tf.losses import JointLoss
+from ccsn_tf.models.build import build_model
+from ccsn_tf.progress import Progress, clock
+from ccsn_tf.training.checkpoints import load_state, save_state
+from ccsn_tf.training.history import History
+from ccsn_tf.training.schedules import make_optimizer
+from ccsn_tf.training.strategy import is_chief, make_strategy
+
+
+def train(config: Config, say: Callable[[str], None] = lambda line: None) -> keras.Model:
+    """Trains as `config` says, from the records in `config.data.record_dir`, into `config.train.workdir`.
+
+    The work directory receives config.json, classes.json, history.csv, history.png, tensorboard/, checkpoints/last.npz
+    (everything needed to go on), checkpoints/best.weights.h5 (highest fused validation top-1) and, at the end,
+    model.keras: the weights after the last epoch, not the best, so that no figure is chosen by the clips it is
+    measured on. A run that was killed goes on from its last checkpoint, and ends as it would have uninterrupted.
+
+    Args:
+        config: all settings.
+        say: receives lines for people.
+
+    Returns:
+        The trained model.
+
+    Raises:
+        UserError: bad settings, records or work directory.
+    """
+    workdir = claim_workdir(config)
+    strategy = make_strategy(config.train)
+    run = _Run(config, workdir, strategy, say)
+    while run.epoch < config.train.epochs:
+        run.train_epoch()
+    return run.finish()
+
+
+def claim_workdir(config: Config) -> pathlib.Path:
+    """Writes config.json, or checks that the one there is of the same run.
+
+    Raises:
+        UserError: no work directory given, or one of another configuration.
+    """
+    if not config.train.workdir:
+        raise UserError("--workdir is not given: name the folder for checkpoints and results.")
+    workdir = pathlib.Path(config.train.workdir)
+    path = workdir / "config.json"
+    if path.is_file():
+        begun = Config.from_json(path)
+        for name in config.differences(begun):
+            raise UserError(
+                f"--{name}={config.flat()[name]}, but {workdir} belongs to a run with {begun.flat()[name]}: pass that, "
+                "or another --workdir."
+            )
+    write_text(path, config.to_json())
+    return workdir
+
+
+def select_clips(config: Config) -> tuple[tuple[str, ...], list[StoredClip], list[StoredClip]]:
+    """Classes, training clips and validation clips of a run; held-out groups are the last ones of each class."""
+    manifest = Manifest.read(config.data.record_dir)
+    classes, training = manifest.select(config.data, "train")
+    if config.train.validate_on == "test":
+        return classes, training, manifest.select(config.data, "test")[1]
+    if config.train.validate_on == "none":
+        return classes, training, []
+    held = set()
+    for label in classes:
+        groups = sorted({clip.group for clip in training if clip.label == label})
+        if len(groups) <= config.data.holdout_groups:
+            raise UserError(
+                f"--holdout_groups={config.data.holdout_groups} leaves class {label}, which has {len(groups)} training "
+                "groups, nothing to train on: lower it."
+            )
+        held.update((label, group) for group in groups[-config.data.holdout_groups :])
+    kept = [clip for clip in training if (clip.label, clip.group) not in held]
+    return classes, kept, [clip for clip in training if (clip.label, clip.group) in held]
+
+
+class _Run:
+    """The state of a run: model, optimizer, epoch and step reached, history."""
+
+    def __init__(self, config: Config, workdir: pathlib.Path, strategy: tf.distribute.Strategy, say):
+        self.config, self.workdir, self.strategy, self.say = config, workdir, strategy, say
+        self.chief = is_chief(strategy)
+        self.classes, self.training, self.validation = select_clips(config)
+        self.replicas = strategy.num_replicas_in_sync
+        if config.data.batch_size % self.replicas:
+            raise UserError(
+                f"--classes_per_batch x --clips_per_class = {config.data.batch_size} does not divide among "
+                f"{self.replicas} replicas: change one of them."
+            )
+        keras.utils.set_random_seed(config.train.seed)
+        if config.train.deterministic:
+            tf.config.experimental.enable_op_determinism()
+        keras.mixed_precision.set_global_policy(config.train.precision)
+        self.steps = self._plan(0)["label"].shape[0]
+        with strategy.scope():
+            self.model = build_model(config.model, self.classes, config.train.partial_bn)
+            self.optimizer = make_optimizer(config.train, self.steps)
+            self.model.compile(optimizer=self.optimizer, loss=JointLoss(**vars(config.loss)), jit_compile=False)
+            self.model.clip_norm = config.train.clip_norm
+            self.optimizer.build(self.model.trainable_variables)
+        self._step = tf.function(lambda batch: strategy.run(self.model.train_step, args=(batch,)))
+        self._forward = make_forward(self.model)
+        self.epoch, self.step, self._totals, self._seconds, self.best = 0, 0, {}, 0.0, -1.0
+        rows = self._resume()
+        if self.chief:
+            write_text(workdir / "classes.json", json.dumps(self.classes, indent=1) + "\n")
+            self.history = History(workdir, rows)
+        self.say(
+            f"{len(self.training)} training and {len(self.validation)} validation clips of {len(self.classes)} classes, "
+            f"{self.model.count_params():,} parameters, {self.replicas} replica{'s' if self.replicas > 1 else ''}, "
+            f"{config.train.epochs} epochs of {self.steps} steps, {config.data.batch_size} clips a step"
+            + (f"; going on after epoch {self.epoch}, step {self.step}" if self.epoch or self.step else "")
+        )
+
+    @property
+    def _state_path(self):
+        return self.workdir / "checkpoints" / "last.npz"
+
+    def _plan(self, epoch: int) -> Plan:
+        return training_plan(
+            self.training, self.classes, self.config.data, self.config.model, self.config.train.seed, epoch
+        )
+
+    def _resume(self) -> list[dict]:
+        if not self._state_path.is_file():
+            return []
+        meta = load_state(self._state_path, self.model, self.optimizer)
+        self.epoch, self.step, self.best = meta["epoch"], meta["step"], meta["best"]
+        self._totals, self._seconds = meta["totals"], meta["seconds"]
+        return meta["rows"]
+
+    def _save(self) -> None:
+        if self.chief:
+            meta = {
+                "epoch": self.epoch,
+                "step": self.step,
+                "best": self.best,
+                "totals": {name: float(total) for name, total in self._totals.items()},
+                "seconds": self._seconds,
+                "rows": self.history.rows,
+            }
+            save_state(self._state_path, self.model, self.optimizer, meta)
+
+    def train_epoch(self) -> None:
+        """Trains the rest of the current epoch, validates, writes history and checkpoint."""
+        plan = {name: values[self.step :] for name, values in self._plan(self.epoch).items()}
+        progress = Progress(f"epoch {self.epoch + 1}/{self.config.train.epochs}", "steps")
+        begun = saved = time.monotonic()
+        for batch in self.strategy.distribute_datasets_from_function(lambda context: self._own_batches(plan, context)):
+            values = self._step(batch)
+            for name, value in values.items():
+                local = self.strategy.experimental_local_results(value)[0]
+                self._totals[name] = self._totals.get(name, 0.0) + local
+            self.step += 1
+            if self.chief:
+                progress(self.step, self.steps, lambda: _in_words(self._means()))
+            now = time.monotonic()
+            if now - saved > 60 * self.config.train.checkpoint_minutes and self.step < self.steps:
+                self._seconds, begun, saved = self._seconds + now - begun, now, now
+                self._save()
+        self._seconds += time.monotonic() - begun
+        row = {"epoch": self.epoch + 1, "seconds": self._seconds, "learning_rate": self._learning_rate(), **self._means()}
+        self.epoch, self.step, self._totals, self._seconds = self.epoch + 1, 0, {}, 0.0
+        if self.chief:
+            row |= self._validate()
+            self.history.add(row)
+            self._say_epoch(row)
+        self._save()
+
+    def finish(self) -> keras.Model:
+        """Writes model.keras."""
+        if self.chief:
+            with whole_file(self.workdir / "model.keras") as beside:
+                self.model.save(beside)
+            self.say(f"{self.workdir / 'model.keras'} written")
+        return self.model
+
+    def _own_batches(self, plan: Plan, context: tf.distribute.InputContext) -> tf.data.Dataset:
+        local = self.replicas // context.num_input_pipelines
+        first = context.input_pipeline_id * local
+        return training_batches(plan, self.config.model, self.replicas, slice(first, first + local))
+
+    def _means(self) -> dict[str, float]:
+        return {name: float(total) / max(1, self.step) for name, total in self._totals.items()}
+
+    def _learning_rate(self) -> float:
+        return float(keras.ops.convert_to_numpy(self.optimizer.learning_rate))
+
+    def _validate(self) -> dict[str, float]:
+        last = self.epoch == self.config.train.epochs
+        if not self.validation or (self.epoch % self.config.train.validate_every and not last):
+            return {}
+        model = self.config.model
+        scores = score_clips(
+            self._forward, self.validation, self.classes, self.config.data.record_dir, model, model.num_segments, 1
+        )
+        tops = {f"val_{name}": top_k_accuracy(logits, scores.labels, 1) for name, logits in scores.logits.items()}
+        if tops["val_fused"] > self.best:
+            self.best = tops["val_fused"]
+            with whole_file(self.workdir / "checkpoints" / "best.weights.h5") as beside:
+                self.model.save_weights(beside)
+        return tops
+
+    def _say_epoch(self, row: dict) -> None:
+        validation = {name.removeprefix("val_"): value for name, value in row.items() if name.startswith("val_")}
+        text = f", validation top-1: {_shares(validation)}" if validation else ""
+        self.say(f"epoch {row['epoch']}: loss {row['loss']:.3f}, top-1: {_shares(row)}{text}, {clock(row['seconds'])}")
+        for note in self.history.notes():
+            self.say(note)
+
+
+def _in_words(means: dict[str, float]) -> str:
+    terms = " ".join(f"{name} {means[name]:.2f}" for name in ("loss", "ce_spatial", "ce_temporal", "ce_fused", "intra", "inter"))
+    return f"{terms} | top-1 {_shares(means)}"
+
+
+def _shares(values: dict[str, float]) -> str:
+    return " ".join(f"{name} {100 * values[name]:.1f}" for name in ("spatial", "temporal", "fused")) + " %"
