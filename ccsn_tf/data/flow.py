@@ -22,18 +22,39 @@ def make_estimator(config: DataConfig) -> Estimator:
     """The estimator that `config` names: (grey uint8 (H, W), next one) -> float32 (H, W, 2), x and y in pixels.
 
     DIS: Kroeger et al., ECCV 2016. The presets of OpenCV stop at half or quarter resolution, which loses small motions
-    on small frames; `dis_finest_scale` sets where to stop. Farneback: SCIA 2003. TV-L1: Zach et al., DAGM 2007.
+    on small frames; `dis_finest_scale` sets where to stop, at the latest where DIS begins. Farneback: SCIA 2003. TV-L1: Zach et al., DAGM 2007.
     """
     if config.flow == "dis":
-        dis = cv2.DISOpticalFlow_create(DIS_PRESETS[config.dis_preset])
-        dis.setFinestScale(config.dis_finest_scale)
-        return lambda previous, following: dis.calc(previous, following, None)
+        return _make_dis(config)
     if config.flow == "farneback":
         return lambda previous, following: cv2.calcOpticalFlowFarneback(
-            previous, following, None, pyr_scale=0.5, levels=3, winsize=15, iterations=3, poly_n=5, poly_sigma=1.2, flags=0
+            previous,
+            following,
+            None,
+            pyr_scale=0.5,
+            levels=3,
+            winsize=15,
+            iterations=3,
+            poly_n=5,
+            poly_sigma=1.2,
+            flags=0,
         )
     tvl1 = cv2.optflow.DualTVL1OpticalFlow_create()
     return lambda previous, following: tvl1.calc(previous, following, None)
+
+
+def _make_dis(config):
+    dis = cv2.DISOpticalFlow_create(DIS_PRESETS[config.dis_preset])
+    patch = dis.getPatchSize()
+
+    def estimate(previous, following):
+        # OpenCV's coarsest level. Asked to stop before it begins, DIS would change its own settings, for good.
+        height, width = previous.shape
+        coarsest = min(int(np.log2(max(height, width) / (4 * patch)) + 0.5), int(np.log2(min(height, width) / patch)))
+        dis.setFinestScale(max(0, min(config.dis_finest_scale, coarsest)))
+        return dis.calc(previous, following, None)
+
+    return estimate
 
 
 def flow_fields(frames: Iterable[np.ndarray], estimator: Estimator) -> Iterator[np.ndarray]:

@@ -92,9 +92,8 @@ class Manifest:
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             if content.get("version") != VERSION:
-                raise UserError(
-                    f"{path} has version {content.get('version')}, not {VERSION}: prepare again into another --record_dir."
-                )
+                found = content.get("version")
+                raise UserError(f"{path} has version {found}, not {VERSION}: prepare again into another --record_dir.")
             manifest = cls(
                 settings=content["settings"],
                 classes=tuple(content["classes"]),

@@ -5,7 +5,9 @@ from __future__ import annotations
 import tensorflow as tf
 
 
-def decode_snippets(rgb: tf.Tensor, flow: tf.Tensor, starts: tf.Tensor, flow_length: int) -> tuple[tf.Tensor, tf.Tensor]:
+def decode_snippets(
+    rgb: tf.Tensor, flow: tf.Tensor, starts: tf.Tensor, flow_length: int
+) -> tuple[tf.Tensor, tf.Tensor]:
     """Decodes the frames and flow fields of the snippets at `starts`, and no others.
 
     Args:

@@ -34,6 +34,8 @@ _SERIES = (_SPATIAL, _TEMPORAL, _FUSED, _PURPLE, _ORANGE, _SKY)
 _MAX_LABEL = 30  # characters of a class name on an axis
 _MAX_CLASSES_WITH_COUNTS = 20
 
+_LEAST_RIM = 0.5  # pixels: below, a still scene would be shown as a storm of noise
+
 # The hues of the Middlebury wheel and its steps from each to the next (Baker et al., "A database and evaluation
 # methodology for optical flow", IJCV 2011): more of them where the eye tells more hues apart.
 _HUES = ((255, 0, 0), (255, 255, 0), (0, 255, 0), (0, 255, 255), (0, 0, 255), (255, 0, 255), (255, 0, 0))
@@ -79,9 +81,7 @@ def save_history(rows: Sequence[dict], path: str | pathlib.Path) -> None:
             axes.set_xlim(min(epochs) - 0.5, max(epochs) + 0.5)  # a single epoch too has a width
         if axes.lines:
             # Below the panel: within it a legend of six would hide some line, whichever corner it chose.
-            axes.legend(
-                loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, fontsize=9, frameon=False, handlelength=2.6
-            )
+            axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, fontsize=9, frameon=False)
     _save(figure, path)
 
 
@@ -93,23 +93,23 @@ def save_confusion(confusion: np.ndarray, classes: Sequence[str], path: str | pa
     Args:
         confusion: integers (C, C), rows are the truth (`metrics.confusion_matrix`). A row without clips stays grey.
         classes: C names.
-        path: of the picture, which grows with C: 16 inches wide for 101 classes.
+        path: of the picture, which grows with C: 17 inches wide for 101 classes.
         title: above it.
     """
     confusion = np.asarray(confusion)
     count = len(classes)
+    if confusion.shape != (count, count):
+        raise ValueError(f"`confusion` must be (C, C) for C classes. Received: {confusion.shape}, {count} classes.")
     with_counts = count <= _MAX_CLASSES_WITH_COUNTS
-    pitch = 0.48 if with_counts else min(0.135, 40 / count)  # inches a class
+    pitch = max(0.48, 2.4 / count) if with_counts else min(0.135, 40 / count)  # inches a class
     font = 9 if with_counts else max(1.0, 0.68 * 72 * pitch)
     side = pitch * count
     figure = _figure(side, side)  # the cells alone: saving makes room for what is written around them
-    from matplotlib.colors import PowerNorm
+    from matplotlib.colors import PowerNorm  # after `_figure`, which tells when matplotlib is missing
 
     axes = _place(figure, 0, 0, side, side)
     clips = confusion.sum(axis=1, keepdims=True)
-    shares = np.ma.masked_all(confusion.shape, np.float64)
-    np.divide(confusion, clips, out=shares.data, where=clips > 0)
-    shares.mask = np.broadcast_to(clips == 0, confusion.shape)
+    shares = np.ma.masked_array(confusion / np.maximum(clips, 1), np.broadcast_to(clips == 0, confusion.shape))
     axes.set_facecolor(_FAINT)
     image = axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, 0, 1), interpolation="nearest")
     names = [_shortened(name) for name in classes]
@@ -119,10 +119,9 @@ def save_confusion(confusion: np.ndarray, classes: Sequence[str], path: str | pa
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     # Lines between the classes: without them a cell far from the labels is hard to follow back.
-    axes.set_xticks(np.arange(1, count) - 0.5, minor=True)
-    axes.set_yticks(np.arange(1, count) - 0.5, minor=True)
-    axes.grid(which="minor", color=_FAINT, linewidth=0.8 if with_counts else 0.3)
-    axes.tick_params(which="minor", length=0)
+    for draw in (axes.hlines, axes.vlines):
+        draw(np.arange(1, count) - 0.5, -0.5, count - 0.5, colors=_FAINT, linewidths=0.8 if with_counts else 0.3)
+    axes.set(xlim=(-0.5, count - 0.5), ylim=(count - 0.5, -0.5))
     if with_counts:
         for row, column in np.argwhere(confusion):
             colour = "white" if shares[row, column] > 0.3 else _INK
@@ -181,8 +180,9 @@ def save_snippets(
     if not frames or len(flows) > len(frames):
         raise ValueError(f"At least one frame, and no more flows. Received: {len(frames)} frames, {len(flows)} flows.")
     # Not the greatest speed: a few wild vectors, which estimators do produce, would leave the rest nearly white.
-    speeds = [np.hypot(flow[..., 0], flow[..., 1]).ravel() for flow in flows]
-    maximum = max(0.5, float(np.nanpercentile(np.concatenate(speeds), 99.5))) if speeds else 0.5
+    speeds = np.concatenate([np.hypot(flow[..., 0], flow[..., 1]).ravel() for flow in flows] or [[]])
+    speeds = speeds[np.isfinite(speeds)]
+    maximum = max(_LEAST_RIM, float(np.percentile(speeds, 99.5))) if speeds.size else _LEAST_RIM
     width, gap = 1.9, 0.08  # inches
     height = width * frames[0].shape[0] / frames[0].shape[1]
     figure = _figure((width + gap) * len(frames), 2 * height + gap)
@@ -202,9 +202,8 @@ def save_snippets(
         axes.spines[:].set_color(_FAINT)
     if flows:
         _wheel(_place(figure, (width + gap) * len(frames) + 0.3, 0, 1.1, 1.1), maximum)
-    figure.axes[0].annotate(
-        _plain(title), (0, 1), (0, 26), xycoords="axes fraction", textcoords="offset points", fontsize=13, color=_INK
-    )
+    above = {"xycoords": "axes fraction", "textcoords": "offset points", "va": "bottom"}  # the frames' numbers
+    figure.axes[0].annotate(_plain(title), (0, 1), (0, 22), fontsize=13, color=_INK, **above)
     _save(figure, path)
 
 
@@ -233,15 +232,8 @@ def save_bars(rows: Sequence[tuple[str, dict[str, float | None]]], path: str | p
         axes.barh(places, np.nan_to_num(values), 0.88 * thickness, color=colour, label=_plain(name))
         for place, value in zip(places, values, strict=True):
             text, ink = ("not measured", "#777777") if np.isnan(value) else (f"{100 * value:.1f}", _INK)
-            axes.annotate(
-                text,
-                (np.nan_to_num(value), place),
-                (4, 0),
-                textcoords="offset points",
-                va="center",
-                fontsize=9,
-                color=ink,
-            )
+            note = axes.annotate(text, (np.nan_to_num(value), place), (4, 0), textcoords="offset points", va="center")
+            note.set(fontsize=9, color=ink, bbox={"facecolor": "white", "edgecolor": "none", "pad": 1})
     _dress(axes, title, xlabel="%" if len(series) > 1 else f"{series[0]}, %")
     axes.grid(axis="y", visible=False)
     axes.set_yticks(range(len(rows)), [_plain(name) for name, _ in rows], fontsize=10)
@@ -249,15 +241,8 @@ def save_bars(rows: Sequence[tuple[str, dict[str, float | None]]], path: str | p
     axes.set_xlim(0, 1.1 * min(1.0, greatest or 1.0))  # room for the number of the longest bar
     _percent(axes.xaxis, sign="")
     if len(series) > 1:
-        axes.legend(
-            loc="upper left",
-            bbox_to_anchor=(0, -0.5 / height),  # below the axis's label
-            ncols=min(4, len(series)),
-            fontsize=10,
-            frameon=False,
-            labelcolor=_INK,
-            borderaxespad=0,
-        )
+        below = (0, -0.5 / height)  # half an inch: under the axis's label
+        axes.legend(loc="upper left", bbox_to_anchor=below, ncols=4, fontsize=10, frameon=False, borderaxespad=0)
     _save(figure, path)
 
 
@@ -278,7 +263,7 @@ def _figure(width, height):
 
 
 def _place(figure, left, bottom, width, height):
-    """A panel of that place and size in inches; what is written around it may lie outside the figure (`_save`)."""
+    """A panel of this place and size in inches; what is written around it may lie outside the figure (`_save`)."""
     across, up = figure.get_size_inches()
     return figure.add_axes((left / across, bottom / up, width / across, height / up))
 

@@ -52,12 +52,20 @@ def _scan(side: pathlib.Path, root: pathlib.Path) -> list[Clip]:
     for path in sorted(side.glob("[!.]*/[!.]*")):  # hidden: what systems leave beside one's files
         if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file():
             name = path.relative_to(root).with_suffix("").as_posix()
-            if not name.isprintable():
-                raise UserError(f"{ascii(str(path))} has a name that is not printable text: rename it.")
+            if not _is_unicode(name):
+                raise UserError(f"{str(path)!a} has a name that is not UTF-8: rename it.")
             if name in clips:
                 raise UserError(f"{path} and {clips[name].path} differ in their suffix only: rename one of them.")
             clips[name] = Clip(name, str(path), path.parent.name, name)
     return list(clips.values())
+
+
+def _is_unicode(name):
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _draw(clips: list[Clip], fraction: float) -> set[str]:

@@ -34,7 +34,7 @@ def tiny(image_size: tuple[int, int], in_channels: int) -> Backbone:
             x = layers.Conv2D(
                 filters, 3, stride, "same", use_bias=False, kernel_initializer="he_normal", name=f"{name}_conv"
             )(x)
-            x = layers.BatchNormalization(name=f"{name}_bn")(x)
+            x = layers.BatchNormalization(momentum=0.9, name=f"{name}_bn")(x)
             x = layers.ReLU(name=f"{name}_relu")(x)
     return Backbone(
         network=keras.Model(image, x, name="tiny"),

@@ -1,0 +1,28 @@
+"""Measures a trained model on the test clips of its split.
+
+    python scripts/evaluate.py --workdir=W [--test_segments=25 --test_crops=10]
+
+Writes evaluation.json, scores.npz and confusion.png into the work directory and prints the figures with their protocol.
+"""
+
+import command_line
+
+from ccsn_tf.evaluation.evaluate import evaluate
+from ccsn_tf.progress import Progress
+
+
+def main(arguments):
+    command_line.no_arguments(arguments)
+    report = evaluate(command_line.config_of_run(), Progress("evaluate", "clips"))
+    print(
+        f"{report['dataset']} split {report['split']}, {report['num_clips']} test clips of {report['num_classes']} "
+        f"classes, connection {report['connection']}; {report['protocol']}"
+    )
+    print(f"{'':10s}{'top-1':>8s}{'top-5':>8s}{'mean class':>12s}  (%)")
+    for stream in ("spatial", "temporal", "fused"):
+        top1, top5, mean_class = (100 * report[stream][name] for name in ("top1", "top5", "mean_class"))
+        print(f"{stream:10s}{top1:8.1f}{top5:8.1f}{mean_class:12.1f}")
+
+
+if __name__ == "__main__":
+    command_line.run(main)

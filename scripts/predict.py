@@ -1,0 +1,51 @@
+"""Names the action in videos.
+
+    python scripts/predict.py --workdir=W VIDEO... [--top_k=5] [--json]
+
+Flow is computed for the snippets that the model looks at, and no others. With --json: one JSON object a line. A video
+that cannot be used is reported on stderr; the others are still predicted, and the exit status is 1.
+"""
+
+import json
+import pathlib
+import sys
+
+import command_line
+import numpy as np
+from absl import flags
+
+from ccsn_tf.errors import UserError
+from ccsn_tf.evaluation.predict import predict_video
+from ccsn_tf.evaluation.protocol import make_forward
+from ccsn_tf.models.build import load_model
+
+flags.DEFINE_bool("json", False, "predict: print one JSON object a video.")
+
+
+def main(videos):
+    if not videos:
+        raise UserError("no video given: name one or more files.")
+    config = command_line.config_of_run()
+    model = load_model(str(pathlib.Path(config.train.workdir, "model.keras")))
+    forward, failed = make_forward(model), 0
+    for path in videos:
+        try:
+            scores = predict_video(path, forward, config)
+        except UserError as error:
+            print(f"predict: {error}", file=sys.stderr)
+            failed += 1
+            continue
+        best = np.argsort(-scores["fused"], kind="stable")[: config.eval.top_k]
+        if flags.FLAGS.json:
+            top = [{"class": model.classes[i], **{name: float(s[i]) for name, s in scores.items()}} for i in best]
+            print(json.dumps({"video": path, "top": top}), flush=True)
+        else:
+            print(path)
+            for i in best:
+                print(f"  {100 * scores['fused'][i]:5.1f} %  {model.classes[i]}", flush=True)
+    if failed:
+        sys.exit(f"predict: {failed} of {len(videos)} videos could not be used.")
+
+
+if __name__ == "__main__":
+    command_line.run(main)

@@ -1,0 +1,46 @@
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import pytest
+import videos
+
+CLASSES = ("MoveDown", "MoveLeft", "MoveRight")
+STEPS = ((0, 2), (-2, 0), (2, 0))
+CLIPS_PER_CLASS = 5
+
+
+@pytest.fixture(scope="session")
+def tiny_set(tmp_path_factory):
+    """A folder with `videos/` and `lists/`: 3 classes x 5 clips of 14 frames, the class is the direction of motion."""
+    root = tmp_path_factory.mktemp("tiny") / "set"
+    return videos.write_tree(
+        root, CLASSES, CLIPS_PER_CLASS, lambda label, group: videos.moving(step=STEPS[label], seed=10 * label + group)
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tiny_set, tmp_path_factory):
+    """The DataConfig of the tiny set, with its records prepared: 4 files of 4 clips at most."""
+    from ccsn_tf.config import DataConfig
+    from ccsn_tf.data.prepare import prepare
+
+    config = DataConfig(
+        video_dir=str(tiny_set / "videos"),
+        split_dir=str(tiny_set / "lists"),
+        record_dir=str(tmp_path_factory.mktemp("tiny") / "records"),
+        clips_per_shard=4,
+        workers=1,
+        classes_per_batch=3,
+        clips_per_class=2,
+    )
+    prepare(config, min_fields=5)
+    return config
+
+
+@pytest.fixture(scope="session")
+def tiny_manifest(tiny_data):
+    """The manifest of the tiny set's records."""
+    from ccsn_tf.data.manifest import Manifest
+
+    return Manifest.read(tiny_data.record_dir)

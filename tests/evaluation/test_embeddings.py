@@ -1,0 +1,185 @@
+import json
+import math
+import statistics
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from ccsn_tf.evaluation import embeddings
+from ccsn_tf.evaluation.embeddings import embedding_report
+
+
+def unit_rows(rng, count, width):
+    rows = rng.normal(size=(count, width))
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+
+def reference(spatial, temporal, labels):
+    """The report once more, by plain loops over pairs of clips."""
+    clips = range(len(labels))
+    streams = {"spatial": spatial.astype(float), "temporal": temporal.astype(float)}
+
+    def mean(values):
+        values = [value for value in values if value is not None]
+        return statistics.fmean(values) if values else None
+
+    def distance(one, i, other, j):
+        return math.dist(streams[one][i], streams[other][j])
+
+    def variation(one, other):
+        return mean(
+            mean(distance(one, i, other, j) for j in clips if labels[j] == labels[i] and (one != other or i != j))
+            for i in clips
+        )
+
+    def nearest(one, other):
+        return [min((distance(one, i, other, j) for j in clips if labels[j] != labels[i]), default=None) for i in clips]
+
+    def retrieval(query, gallery):
+        precisions, hits = [], []
+        for i in clips:
+            ranking = sorted((distance(query, i, gallery, j), labels[j] == labels[i]) for j in clips if j != i)
+            relevant = [found for _, found in ranking]  # False before True: at equal distance the others come first
+            if any(relevant):
+                hits.append(relevant[0])
+                precisions.append(mean(sum(relevant[: n + 1]) / (n + 1) for n, found in enumerate(relevant) if found))
+        return {"queries": len(hits), "recall_at_1": mean(hits), "mean_average_precision": mean(precisions)}
+
+    return {
+        "clips": len(labels),
+        "classes": len(set(labels.tolist())),
+        "not_finite": 0,
+        "variation": {
+            "spatial": variation("spatial", "spatial"),
+            "temporal": variation("temporal", "temporal"),
+            "cross": variation("spatial", "temporal"),
+        },
+        "nearest_other_class": {
+            "spatial": mean(nearest("spatial", "spatial")),
+            "temporal": mean(nearest("temporal", "temporal")),
+            "cross": mean(nearest("spatial", "temporal") + nearest("temporal", "spatial")),
+        },
+        "retrieval": {
+            "flow_to_rgb": retrieval("temporal", "spatial"),
+            "rgb_to_flow": retrieval("spatial", "temporal"),
+        },
+    }
+
+
+def assert_equal(report, expected):
+    assert report.keys() == expected.keys()
+    for key, value in expected.items():
+        if isinstance(value, dict):
+            assert_equal(report[key], value)
+        else:
+            assert report[key] == pytest.approx(value, abs=1e-6), key
+
+
+@pytest.mark.parametrize("elements", [1, 60, 1 << 21])  # a row at a time, a remainder at the end, all at once
+@pytest.mark.parametrize(("clips", "classes"), [(37, 4), (12, 10), (9, 1)])
+def test_equals_plain_loops(clips, classes, elements, monkeypatch):
+    monkeypatch.setattr(embeddings, "_ELEMENTS_A_CHUNK", elements)
+    rng = np.random.default_rng(clips)
+    labels = rng.integers(0, classes, clips) * 3 + 5  # any integers will do
+    spatial, temporal = unit_rows(rng, clips, 3), unit_rows(rng, clips, 3)
+    report = embedding_report(spatial, temporal, labels)
+    assert_equal(report, reference(spatial, temporal, labels))
+    assert json.loads(json.dumps(report, allow_nan=False)) == report
+
+
+def test_length_does_not_matter():
+    rng = np.random.default_rng(1)
+    spatial, temporal, labels = unit_rows(rng, 10, 4), unit_rows(rng, 10, 4), np.arange(10) // 2
+    scaled = embedding_report(3 * spatial, temporal * rng.uniform(0.1, 9, (10, 1)).astype(np.float32), labels)
+    assert_equal(scaled, reference(spatial, temporal, labels))
+
+
+def test_classes_well_apart():
+    axes = np.eye(3, dtype=np.float32)
+    labels = np.array([0, 1, 2, 0, 1, 2])
+    report = embedding_report(axes[labels], axes[labels], labels)
+    assert report["variation"] == {"spatial": 0.0, "temporal": 0.0, "cross": 0.0}
+    assert report["nearest_other_class"] == pytest.approx(dict.fromkeys(("spatial", "temporal", "cross"), 2**0.5))
+    perfect = {"queries": 6, "recall_at_1": 1.0, "mean_average_precision": 1.0}
+    assert report["retrieval"] == {"flow_to_rgb": perfect, "rgb_to_flow": perfect}
+
+
+def test_the_same_video_is_no_hit():
+    # Each clip's two embeddings coincide; its class lies on the far side: only finding the video itself would be a hit.
+    clips = np.array([[1, 0], [-1, 0], [0, 1], [0, -1]], np.float32)
+    report = embedding_report(clips, clips, np.array([0, 0, 1, 1]))
+    assert report["retrieval"]["flow_to_rgb"]["recall_at_1"] == 0.0
+    assert report["retrieval"]["flow_to_rgb"]["mean_average_precision"] == pytest.approx(1 / 3)
+    assert report["variation"] == pytest.approx({"spatial": 2.0, "temporal": 2.0, "cross": 1.0})  # cross: 0 and 2
+
+
+def test_a_collapsed_network_is_not_rewarded():
+    # Every embedding is the same, up to float32 rounding: all distances tie.
+    rng = np.random.default_rng(2)
+    same = np.tile(unit_rows(rng, 1, 64), (50, 1))
+    noisy = same * (1 + 1e-7 * rng.normal(size=same.shape).astype(np.float32))
+    labels = np.arange(50) % 2
+    report = embedding_report(same, noisy, labels)
+    assert report["variation"]["cross"] == 0.0
+    assert report["nearest_other_class"]["cross"] == 0.0
+    for figures in report["retrieval"].values():
+        assert figures["recall_at_1"] == 0.0
+        expected = statistics.fmean(j / (j + 25) for j in range(1, 25))  # behind the 25 clips of the other class
+        assert figures["mean_average_precision"] == pytest.approx(expected)
+
+
+def test_no_two_clips_of_a_class():
+    rng = np.random.default_rng(3)
+    report = embedding_report(unit_rows(rng, 4, 3), unit_rows(rng, 4, 3), np.arange(4))
+    nothing = {"queries": 0, "recall_at_1": None, "mean_average_precision": None}
+    assert report["retrieval"] == {"flow_to_rgb": nothing, "rgb_to_flow": nothing}
+    assert report["variation"]["spatial"] is None
+    assert report["variation"]["cross"] > 0  # each clip still has its own two embeddings
+
+
+@pytest.mark.parametrize("clips", [0, 1])
+def test_hardly_any_clip(clips):
+    report = embedding_report(np.ones((clips, 2)), np.ones((clips, 2)), np.zeros(clips, int))
+    assert report["clips"] == report["classes"] == clips
+    assert set(report["nearest_other_class"].values()) == {None}
+    assert report["retrieval"]["flow_to_rgb"]["queries"] == 0
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_embeddings_that_are_not_finite_are_counted_and_not_hidden(value):
+    rng = np.random.default_rng(4)
+    spatial, temporal = unit_rows(rng, 6, 3), unit_rows(rng, 6, 3)
+    spatial[1, 0] = temporal[1, 1] = temporal[4, 2] = value
+    report = embedding_report(spatial, temporal, np.arange(6) % 2)
+    assert (report["clips"], report["classes"], report["not_finite"]) == (6, 2, 2)
+    assert set(report["variation"].values()) == set(report["nearest_other_class"].values()) == {None}
+    assert report["retrieval"]["rgb_to_flow"] == {"queries": 0, "recall_at_1": None, "mean_average_precision": None}
+
+
+def test_close_embeddings_keep_their_digits():
+    apart = 1e-4
+    pair = np.array([[1, 0], [math.cos(apart), math.sin(apart)]])
+    report = embedding_report(pair, pair, np.zeros(2, int))
+    assert report["variation"]["spatial"] == pytest.approx(apart, rel=1e-6)
+
+
+def test_memory_is_bounded():
+    rng = np.random.default_rng(5)
+    count = 1200
+    labels = rng.integers(0, 100, count)
+    spatial, temporal = unit_rows(rng, count, 8), unit_rows(rng, count, 8)
+    tracemalloc.start()
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(embeddings, "_ELEMENTS_A_CHUNK", 1 << 14)
+            embedding_report(spatial, temporal, labels)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 2 * 2**20  # one float32 per pair of clips alone would be 5.5 MiB
+
+
+def test_arguments_that_do_not_fit():
+    with pytest.raises(ValueError, match=r"\(2, 3\), \(2, 4\) and \(2,\)"):
+        embedding_report(np.ones((2, 3)), np.ones((2, 4)), np.zeros(2, int))

@@ -1,0 +1,151 @@
+import dataclasses
+import json
+
+import pytest
+
+from ccsn_tf.config import UNBOUND, Config, DataConfig, LossConfig, ModelConfig, TrainConfig, settings
+from ccsn_tf.errors import UserError
+
+NAMES = [field.name for _, field in settings()]
+
+
+def test_groups_have_no_name_in_common():
+    assert len(NAMES) == len(set(NAMES))
+
+
+@pytest.mark.parametrize("group, field", settings(), ids=NAMES)
+def test_every_setting_can_be_a_flag(group, field):
+    assert field.metadata["help"].strip()
+    assert isinstance(field.default, (str, int, float, tuple))
+    if field.metadata["choices"]:
+        assert field.default in field.metadata["choices"]
+
+
+@pytest.mark.parametrize("group, field", settings(), ids=NAMES)
+def test_range_and_choices_are_checked(group, field):
+    make = type(getattr(Config(), group))
+    wrong = []
+    wrap = (lambda value: (value,)) if isinstance(field.default, tuple) else (lambda value: value)
+    if field.metadata["choices"]:
+        wrong.append("no such thing")
+    if field.metadata["minimum"] is not None:
+        wrong.append(wrap(field.metadata["minimum"] - 1))
+    if field.metadata["maximum"] is not None:
+        wrong.append(wrap(field.metadata["maximum"] + 1))
+    if isinstance(field.default, float):
+        wrong += [float("nan"), float("inf"), float("-inf")]
+    for value in wrong:
+        with pytest.raises(UserError, match=f"--{field.name} must be .*Received"):
+            make(**{field.name: value})
+
+
+def test_bounds_belong_to_the_range():
+    assert DataConfig(jpeg_quality=100, min_crop_scale=1.0, test_fraction=0.95).jpeg_quality == 100
+
+
+def test_nan_hides_in_no_tuple():
+    with pytest.raises(UserError, match="--fusion_weights must be a finite number"):
+        ModelConfig(fusion_weights=(1.0, float("nan")))
+
+
+def test_batch_size_is_p_times_q():
+    assert DataConfig(classes_per_batch=5, clips_per_class=3).batch_size == 15
+
+
+def test_configs_are_frozen():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        DataConfig().split = 2
+
+
+@pytest.mark.parametrize("weights", [(1.0,), (1.0, 1.0, 1.0), ()])
+def test_fusion_weights_are_two(weights):
+    with pytest.raises(UserError, match="--fusion_weights needs two numbers"):
+        ModelConfig(fusion_weights=weights)
+
+
+def test_something_is_fused():
+    with pytest.raises(UserError, match="nothing to fuse"):
+        ModelConfig(fusion_weights=(0.0, 0.0), fusion_features=False)
+    ModelConfig(fusion_weights=(0.0, 0.0), fusion_features=True)
+
+
+def test_ranking_needs_pairs():
+    alone = DataConfig(clips_per_class=1)
+    with pytest.raises(UserError, match="--clips_per_class=1"):
+        Config(data=alone)
+    Config(data=alone, loss=LossConfig(lambda_intra=0, lambda_inter=0))
+    Config(data=dataclasses.replace(alone, sampler="shuffle"))
+
+
+def test_demo_set_is_not_flipped():
+    with pytest.raises(UserError, match="--noflip"):
+        Config(data=DataConfig(dataset="demo"))
+    Config(data=DataConfig(dataset="demo", flip=False))
+
+
+def test_holdout_needs_groups():
+    with pytest.raises(UserError, match="--holdout_groups"):
+        Config(train=TrainConfig(validate_on="holdout"))
+    Config(train=TrainConfig(validate_on="holdout"), data=DataConfig(holdout_groups=1))
+
+
+def changed():
+    return Config().replace(split=2, classes=["B", "A"], fusion_weights=[1.0, 1.5], step_epochs=[3, 5], dropout=0.25)
+
+
+def test_replace_reaches_every_group_and_makes_tuples():
+    config = changed()
+    assert config.data.split == 2
+    assert config.data.classes == ("B", "A")
+    assert config.model.fusion_weights == (1.0, 1.5)
+    assert config.train.step_epochs == (3, 5)
+    assert config.model.dropout == 0.25
+    assert Config().data.split == 1
+
+
+def test_flat_and_back():
+    assert list(Config().flat()) == NAMES
+    assert Config.from_flat(changed().flat()) == changed()
+
+
+def test_json_and_back(tmp_path):
+    path = tmp_path / "config.json"
+    path.write_text(changed().to_json(), encoding="utf-8")
+    assert Config.from_json(path) == changed()
+    assert set(json.loads(path.read_text())) == {"data", "model", "loss", "train", "eval"}
+
+
+def test_setting_of_another_version_is_named(tmp_path):
+    path = tmp_path / "config.json"
+    content = json.loads(Config().to_json())
+    content["model"]["number_of_wheels"] = 4
+    path.write_text(json.dumps(content))
+    with pytest.raises(UserError, match="number_of_wheels"):
+        Config.from_json(path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"[1, 2]", b"7", b'{"data": 3}', b'{"data": {"split": "one"}}', b"\xff\xfe\x00"],
+    ids=["empty", "cut", "list", "number", "no group", "text for a number", "binary"],
+)
+def test_config_file_that_is_none(tmp_path, content):
+    path = tmp_path / "config.json"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"config\.json is not a configuration written by train\.py"):
+        Config.from_json(path)
+
+
+def test_config_file_that_is_absent(tmp_path):
+    file = tmp_path / "file"
+    file.touch()
+    for path in (tmp_path / "config.json", file / "config.json"):
+        with pytest.raises(UserError, match="--workdir"):
+            Config.from_json(path)
+
+
+def test_differences_leave_out_what_a_model_does_not_depend_on():
+    assert UNBOUND <= set(NAMES)
+    moved = Config().replace(record_dir="elsewhere", workers=3, top_k=2)
+    assert Config().differences(moved) == []
+    assert Config().differences(moved.replace(dropout=0.1, seed=5)) == ["dropout", "seed"]

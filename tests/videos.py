@@ -1,0 +1,120 @@
+"""Small real video files for tests, good and bad."""
+
+import pathlib
+import struct
+from fractions import Fraction
+
+import av
+import cv2
+import numpy as np
+
+FPS = 25
+HEIGHT, WIDTH, NUM_FRAMES = 36, 48, 14
+
+_CODECS = {
+    ".avi": ("mpeg4", {"qmin": "2", "qmax": "2"}),
+    ".mp4": ("libx264", {"crf": "8"}),
+    ".webm": ("libvpx", {"b": "2000000"}),
+}
+
+
+def moving(num_frames=NUM_FRAMES, step=(2, 0), height=HEIGHT, width=WIDTH, seed=0, still=0):
+    """A random texture that moves by `step` = (x, y) pixels a frame, uint8 (N, H, W, 3); the first `still` steps are 0."""
+    rng = np.random.default_rng(seed)
+    reach = max(map(abs, step)) * num_frames
+    noise = cv2.GaussianBlur(rng.random((height + 2 * reach, width + 2 * reach, 3)), (0, 0), 1.5)
+    noise = (noise - noise.min()) / (noise.max() - noise.min())
+    texture = np.rint(255 * noise).astype(np.uint8)
+    frames = []
+    for index in range(num_frames):
+        moved = max(0, index - still)
+        top, left = reach - moved * step[1], reach - moved * step[0]
+        frames.append(texture[top : top + height, left : left + width])
+    return np.stack(frames)
+
+
+def write_video(path, frames=None, codec=None, options=None, times=None, advance=0):
+    """Writes RGB frames with the codec that goes with the suffix (mpeg4 in AVI, H.264 in MP4).
+
+    Args:
+        times: position of each frame on the time axis, in frames; default: no gaps.
+        advance: frames that an edit list hides at the start (MP4).
+    """
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    frames = moving() if frames is None else frames
+    name, settings = _CODECS.get(path.suffix, ("mpeg4", {}))
+    muxing = {"avoid_negative_ts": "disabled"} if advance else {}
+    with av.open(str(path), "w", options=muxing) as container:
+        stream = container.add_stream(codec or name, rate=FPS, options={**settings, **(options or {})})
+        stream.height, stream.width = frames[0].shape[:2]
+        stream.pix_fmt = "yuv420p"
+        packets = []
+        for index, frame in enumerate(frames):
+            picture = av.VideoFrame.from_ndarray(frame, "rgb24")
+            picture.pts, picture.time_base = times[index] if times else index, Fraction(1, FPS)
+            packets += stream.encode(picture)
+        for packet in packets + stream.encode():
+            if advance:
+                packet.pts -= int(advance / FPS / packet.time_base)
+                packet.dts -= int(advance / FPS / packet.time_base)
+            container.mux(packet)
+    return path
+
+
+def write_audio(path):
+    """Half a second of silence, and no picture."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac" if path.suffix == ".mp4" else "mp2", rate=16000)
+        stream.layout = "mono"
+        for start in range(0, 8000, 1000):
+            frame = av.AudioFrame.from_ndarray(np.zeros((1, 1000), np.int16), format="s16", layout="mono")
+            frame.rate, frame.pts = 16000, start
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+def truncate(path, share):
+    """Cuts a file, keeping its first `share`."""
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    return path
+
+
+def turn(path, degrees):
+    """Notes in an MP4 file that its picture is to be shown turned clockwise, as telephones do."""
+    matrix = {90: (0, 1, -1, 0), 180: (-1, 0, 0, -1), 270: (0, -1, 1, 0)}[degrees]
+    a, b, c, d = (entry << 16 for entry in matrix)
+    content = bytearray(path.read_bytes())
+    start = content.index(b"tkhd") + 44
+    content[start : start + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    path.write_bytes(content)
+    return path
+
+
+def write_tree(root, classes, num_clips, make_frames):
+    """A data set laid out as UCF101, a clip a group; groups 1 and 2 test in split 1, groups 3 and 4 in split 2.
+
+    Args:
+        root: receives `videos/` and `lists/`.
+        classes: class names.
+        num_clips: clips of each class, more than 4.
+        make_frames: called with (class number from 0, group number from 1).
+    """
+    lists = root / "lists"
+    lists.mkdir(parents=True)
+    clips = [
+        (label, group, f"{name}/v_{name}_g{group:02d}_c01.avi")
+        for label, name in enumerate(classes)
+        for group in range(1, num_clips + 1)
+    ]
+    for label, group, relative in clips:
+        write_video(root / "videos" / relative, make_frames(label, group))
+    (lists / "classInd.txt").write_text("".join(f"{label} {name}\n" for label, name in enumerate(classes, 1)))
+    for split, groups in {1: (1, 2), 2: (3, 4)}.items():
+        train = [f"{relative} {label + 1}\n" for label, group, relative in clips if group not in groups]
+        test = [f"{relative}\n" for label, group, relative in clips if group in groups]
+        (lists / f"trainlist{split:02d}.txt").write_text("".join(train))
+        (lists / f"testlist{split:02d}.txt").write_text("".join(test))
+    return root
