@@ -15,8 +15,19 @@ from ccsn_tf.errors import UserError
 
 # What a trained model does not depend on: may differ from one command to the next on the same work directory.
 UNBOUND = frozenset(
-    "video_dir split_dir record_dir workdir workers strategy virtual_replicas checkpoint_minutes "
-    "test_segments test_crops top_k".split()
+    [
+        "video_dir",
+        "split_dir",
+        "record_dir",
+        "workdir",
+        "workers",
+        "strategy",
+        "virtual_replicas",
+        "checkpoint_minutes",
+        "test_segments",
+        "test_crops",
+        "top_k",
+    ]
 )
 
 
@@ -67,11 +78,15 @@ class DataConfig(_Checked):
     jpeg_quality: int = setting(95, "JPEG quality of stored frames and flow fields.", minimum=50, maximum=100)
     clips_per_shard: int = setting(32, "Clips a record file.", minimum=1)
     workers: int = setting(0, "Processes that prepare videos; 0: one a core.", minimum=0)
-    sampler: str = setting("balanced", "Training batches: P classes x Q clips, or shuffled clips.", ("balanced", "shuffle"))
+    sampler: str = setting(
+        "balanced", "Training batches: P classes x Q clips, or shuffled clips.", ("balanced", "shuffle")
+    )
     classes_per_batch: int = setting(8, "P: classes in a global batch.", minimum=1)
     clips_per_class: int = setting(2, "Q: clips of each of them.", minimum=1)
     flip: bool = setting(True, "Mirror half of the training clips (x-flow is negated).")
-    min_crop_scale: float = setting(0.75, "Smallest training crop, as a share of the short side.", minimum=0.1, maximum=1)
+    min_crop_scale: float = setting(
+        0.75, "Smallest training crop, as a share of the short side.", minimum=0.1, maximum=1
+    )
     holdout_groups: int = setting(0, "Training groups kept back for --validate_on=holdout.", minimum=0)
 
     @property
@@ -100,7 +115,9 @@ class ModelConfig(_Checked):
     image_size: int = setting(112, "Height and width of the network's input, in pixels.", minimum=16)
     embedding_dim: int = setting(128, "E: width of the shared embedding space.", minimum=1)
     dropout: float = setting(0.5, "Dropout before the classifiers.", minimum=0.0, maximum=0.99)
-    fusion_weights: tuple[float, ...] = setting((1.0, 1.0), "Weights of spatial, temporal logits when fused.", minimum=0)
+    fusion_weights: tuple[float, ...] = setting(
+        (1.0, 1.0), "Weights of spatial, temporal logits when fused.", minimum=0
+    )
     fusion_features: bool = setting(True, "Add a classifier on both streams' features to the fused logits.")
 
     def __post_init__(self):
@@ -144,9 +161,7 @@ class TrainConfig(_Checked):
     step_factor: float = setting(0.1, "schedule=step: factor of each drop.", minimum=0, maximum=1)
     clip_norm: float = setting(0.0, "Clip the gradient's global norm; 0: off.", minimum=0)
     partial_bn: bool = setting(False, "Freeze every BatchNormalization of the streams but each one's first.")
-    precision: str = setting(
-        "float32", "Compute dtype policy.", choices=("float32", "mixed_bfloat16", "mixed_float16")
-    )
+    precision: str = setting("float32", "Compute dtype policy.", choices=("float32", "mixed_bfloat16", "mixed_float16"))
     strategy: str = setting("auto", "tf.distribute strategy.", choices=("auto", "single", "mirrored", "multiworker"))
     virtual_replicas: int = setting(0, "Split the CPU into this many replicas (to try distribution).", minimum=0)
     seed: int = setting(0, "Seed of weights, batches, crops and dropout.", minimum=0)
@@ -178,12 +193,12 @@ class Config:
     def __post_init__(self):
         if self.data.dataset == "demo" and self.data.flip:
             raise UserError("--flip would turn left into right, which are classes of the demo set: pass --noflip.")
-        if self.data.sampler == "balanced" and self.data.clips_per_class < 2:
-            if self.loss.lambda_intra or self.loss.lambda_inter:
-                raise UserError(
-                    "--clips_per_class=1 leaves no positive pair to rank: raise it, or set --lambda_intra=0 and "
-                    "--lambda_inter=0."
-                )
+        ranks = self.loss.lambda_intra or self.loss.lambda_inter
+        if ranks and self.data.sampler == "balanced" and self.data.clips_per_class < 2:
+            raise UserError(
+                "--clips_per_class=1 leaves no positive pair to rank: raise it, or set --lambda_intra=0 and "
+                "--lambda_inter=0."
+            )
         if self.train.validate_on == "holdout" and not self.data.holdout_groups:
             raise UserError("--validate_on=holdout needs --holdout_groups of at least 1.")
 

@@ -5,11 +5,10 @@ Each script understands every flag, so that one flag file serves them all.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 import sys
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up notices would bury ours
 
 from absl import app, flags, logging
 
@@ -17,6 +16,28 @@ from ccsn_tf.config import UNBOUND, Config, settings
 from ccsn_tf.errors import UserError
 
 FLAGS = flags.FLAGS
+
+
+@contextlib.contextmanager
+def _without_start_up_notices():
+    """Sends file descriptor 2 nowhere: TensorFlow's libraries write there before any log level can be set."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+# Here, because every script imports this module first, worker processes included. TF_CPP_MIN_LOG_LEVEL=0 shows it all.
+if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") == "3":
+    with _without_start_up_notices():
+        import tensorflow as tf
+
+        tf.config.list_physical_devices()
 
 
 def define_flags() -> None:

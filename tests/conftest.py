@@ -3,7 +3,13 @@ import os
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import pytest
+import tensorflow as tf
 import videos
+
+# Two logical CPUs for the replica tests; TensorFlow takes this only before it is used.
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
+)
 
 CLASSES = ("MoveDown", "MoveLeft", "MoveRight")
 STEPS = ((0, 2), (-2, 0), (2, 0))
@@ -44,3 +50,9 @@ def tiny_manifest(tiny_data):
     from ccsn_tf.data.manifest import Manifest
 
     return Manifest.read(tiny_data.record_dir)
+
+
+@pytest.fixture(scope="session")
+def two_replicas():
+    """The one MirroredStrategy of the test process: a second one can break every later use."""
+    return tf.distribute.MirroredStrategy(["/cpu:0", "/cpu:1"])

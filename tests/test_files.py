@@ -31,10 +31,10 @@ def test_failure_keeps_the_old_file(tmp_path, error):
 
 def test_full_disk_is_a_user_error_that_names_the_file(tmp_path):
     path = tmp_path / "a.txt"
-    with pytest.raises(UserError, match=r"a\.txt cannot be written \(No space left on device\): free space"):
-        with whole_file(path) as beside:
-            beside.write_text("half")
-            raise OSError(28, "No space left on device")
+    message = r"a\.txt cannot be written \(No space left on device\): free space"
+    with pytest.raises(UserError, match=message), whole_file(path) as beside:
+        beside.write_text("half")
+        raise OSError(28, "No space left on device")
     assert list(tmp_path.iterdir()) == []
 
 

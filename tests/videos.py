@@ -19,7 +19,7 @@ _CODECS = {
 
 
 def moving(num_frames=NUM_FRAMES, step=(2, 0), height=HEIGHT, width=WIDTH, seed=0, still=0):
-    """A random texture that moves by `step` = (x, y) pixels a frame, uint8 (N, H, W, 3); the first `still` steps are 0."""
+    """A random texture that moves by `step` = (x, y) pixels a frame after `still` frames, uint8 (N, H, W, 3)."""
     rng = np.random.default_rng(seed)
     reach = max(map(abs, step)) * num_frames
     noise = cv2.GaussianBlur(rng.random((height + 2 * reach, width + 2 * reach, 3)), (0, 0), 1.5)

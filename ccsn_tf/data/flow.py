@@ -22,7 +22,8 @@ def make_estimator(config: DataConfig) -> Estimator:
     """The estimator that `config` names: (grey uint8 (H, W), next one) -> float32 (H, W, 2), x and y in pixels.
 
     DIS: Kroeger et al., ECCV 2016. The presets of OpenCV stop at half or quarter resolution, which loses small motions
-    on small frames; `dis_finest_scale` sets where to stop, at the latest where DIS begins. Farneback: SCIA 2003. TV-L1: Zach et al., DAGM 2007.
+    on small frames; `dis_finest_scale` sets where to stop, at the latest where DIS begins. Farneback: SCIA 2003.
+    TV-L1: Zach et al., DAGM 2007.
     """
     if config.flow == "dis":
         return _make_dis(config)

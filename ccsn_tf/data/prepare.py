@@ -7,6 +7,7 @@ that work on the same folder write the same bytes. Skipped videos are tried agai
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import hashlib
 import json
 import multiprocessing
@@ -137,7 +138,8 @@ def _write_shards(config, min_fields, shards, progress) -> None:
     with concurrent.futures.ProcessPoolExecutor(
         workers, mp_context=context, initializer=_start_worker, initargs=(counter,)
     ) as pool:
-        waiting = {pool.submit(_write_shard, config, min_fields, name, clips) for name, clips in shards.items()}
+        with _deaf_to_interrupts():  # which the workers inherit: their imports would end in tracebacks
+            waiting = {pool.submit(_write_shard, config, min_fields, name, clips) for name, clips in shards.items()}
         try:
             while waiting:
                 done, waiting = concurrent.futures.wait(waiting, 0.5, concurrent.futures.FIRST_COMPLETED)
@@ -152,6 +154,18 @@ def _write_shards(config, min_fields, shards, progress) -> None:
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+@contextlib.contextmanager
+def _deaf_to_interrupts():
+    if threading.current_thread() is not threading.main_thread():  # others cannot set signals
+        yield
+        return
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
 
 
 def _start_worker(counter) -> None:

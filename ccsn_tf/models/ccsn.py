@@ -8,6 +8,7 @@ import keras
 
 from ccsn_tf.errors import UserError
 from ccsn_tf.models.connection import CONNECTIONS, make_connection
+from ccsn_tf.models.connection.position import POSITION_BIASES
 from ccsn_tf.models.joint_training import JointTraining
 from ccsn_tf.models.segments import FoldSegments, InputNormalization, UnfoldSegments, WeightedSum
 from ccsn_tf.models.streams import build_backbone
@@ -34,6 +35,8 @@ class CCSN(JointTraining, keras.Model):
         dropout: rate before the classifiers.
         fusion_weights: weights of the spatial and temporal logits in the fused ones.
         fusion_features: add a classifier on both streams' features to the fused logits.
+        name: the model's name.
+        trainable: of all layers at once.
 
     Call arguments:
         {"rgb": uint8 (B, K, S, S, 3), "flow": uint8 (B, K, S, S, 2L)}: any K. Flow as stored (METHOD, Streams):
@@ -44,7 +47,7 @@ class CCSN(JointTraining, keras.Model):
         "temporal_embedding"}: (B, E), of unit length.
 
     Raises:
-        UserError: an unknown backbone, connection or stage.
+        UserError: an unknown backbone, connection, position, span or stage.
 
     Example:
         model = CCSN(classes=["archery", "basketball"], backbone="tiny", image_size=64)
@@ -66,10 +69,13 @@ class CCSN(JointTraining, keras.Model):
         dropout=0.5,
         fusion_weights: Sequence[float] = (1.0, 1.0),
         fusion_features=True,
-        **kwargs,
+        name="ccsn",
+        trainable=True,
     ):
         if connection not in CONNECTIONS:
             raise UserError(f"--connection must be one of {', '.join(CONNECTIONS)}. Received: {connection!r}.")
+        if position not in POSITION_BIASES:
+            raise UserError(f"--position must be one of {', '.join(POSITION_BIASES)}. Received: {position!r}.")
         if span not in ("segment", "clip"):
             raise UserError(f"--span must be segment or clip. Received: {span!r}.")
         backbones = {
@@ -104,12 +110,12 @@ class CCSN(JointTraining, keras.Model):
                 spatial, temporal = _connect(block, spatial, temporal, span, inputs["rgb"], stage)
 
         features = {
-            stream: _consensus(maps, inputs["rgb"], stream)
-            for stream, maps in (("spatial", spatial), ("temporal", temporal))
+            stream: _consensus(maps, inputs[modality], stream)
+            for stream, modality, maps in (("spatial", "rgb", spatial), ("temporal", "flow", temporal))
         }
         outputs = _heads(features, len(classes), embedding_dim, dropout, tuple(fusion_weights), fusion_features)
-        kwargs.setdefault("name", "ccsn")
-        super().__init__(inputs=inputs, outputs=outputs, **kwargs)
+        # Nothing else is passed on: Keras would take a misspelt argument without a word.
+        super().__init__(inputs=inputs, outputs=outputs, name=name, trainable=trainable)
         # A closure, because Keras would track the networks a second time as attributes.
         self._network_of = lambda stream: backbones[stream].network
         self.classes = list(classes)

@@ -17,7 +17,7 @@ _META = "__meta__"
 
 def save_state(path: pathlib.Path, model: keras.Model, optimizer: keras.optimizers.Optimizer, meta: dict) -> None:
     """Writes weights, dropout's random state, optimizer slots and `meta` (JSON-safe: epoch, history, best score)."""
-    arrays = {name: keras.ops.convert_to_numpy(variable) for name, variable in _variables(model, optimizer)}
+    arrays = {name: variable.numpy() for name, variable in _variables(model, optimizer)}
     with whole_file(path) as beside, beside.open("wb") as file:
         np.savez(file, **arrays, **{_META: np.array(json.dumps(meta))})
 

@@ -120,6 +120,7 @@ class _Run:
             self.model.clip_norm = config.train.clip_norm
             self.optimizer.build(self.model.trainable_variables)
         self._step = tf.function(lambda batch: strategy.run(self.model.train_step, args=(batch,)))
+        self._average = tf.function(lambda: strategy.run(self._average_statistics))
         self._forward = make_forward(self.model)
         self.epoch, self.step, self._totals, self._seconds, self.best = 0, 0, {}, 0.0, -1.0
         rows = self._resume()
@@ -150,17 +151,40 @@ class _Run:
         self._totals, self._seconds = meta["totals"], meta["seconds"]
         return meta["rows"]
 
+    def _is_time_to_save(self, seconds: float) -> bool:
+        """Inside an epoch one process saves by the clock; several would have to agree on the moment, and do not."""
+        alone = self.strategy.cluster_resolver is None
+        return alone and self.step < self.steps and seconds > 60 * self.config.train.checkpoint_minutes
+
     def _save(self) -> None:
-        if self.chief:
-            meta = {
-                "epoch": self.epoch,
-                "step": self.step,
-                "best": self.best,
-                "totals": {name: float(total) for name, total in self._totals.items()},
-                "seconds": self._seconds,
-                "rows": self.history.rows,
-            }
-            save_state(self._state_path, self.model, self.optimizer, meta)
+        self._synchronise()
+        self._write_state()
+
+    def _write_state(self) -> None:
+        meta = {
+            "epoch": self.epoch,
+            "step": self.step,
+            "best": self.best,
+            "totals": {name: float(total) for name, total in self._totals.items()},
+            "seconds": self._seconds,
+            "rows": self.history.rows,
+        }
+        save_state(self._state_path, self.model, self.optimizer, meta)
+
+    def _synchronise(self) -> None:
+        """Makes every replica's BatchNormalization statistics the mean over replicas.
+
+        Each replica keeps running averages of its own; their updates are linear, so averaging them whenever they are
+        read is the same as averaging them in every step.
+        """
+        if self.replicas > 1:
+            self._average()
+
+    def _average_statistics(self) -> None:
+        replica = tf.distribute.get_replica_context()
+        for variable in self.model.non_trainable_variables:
+            if variable.dtype == "float32":  # not the random states of dropout
+                variable.assign(replica.all_reduce(tf.distribute.ReduceOp.MEAN, tf.identity(variable.value)))
 
     def train_epoch(self) -> None:
         """Trains the rest of the current epoch, validates, writes history and checkpoint."""
@@ -176,17 +200,18 @@ class _Run:
             if self.chief:
                 progress(self.step, self.steps, lambda: _in_words(self._means()))
             now = time.monotonic()
-            if now - saved > 60 * self.config.train.checkpoint_minutes and self.step < self.steps:
+            if self._is_time_to_save(now - saved):
                 self._seconds, begun, saved = self._seconds + now - begun, now, now
                 self._save()
         self._seconds += time.monotonic() - begun
         row = {"epoch": self.epoch + 1, "seconds": self._seconds, "learning_rate": self._learning_rate(), **self._means()}
         self.epoch, self.step, self._totals, self._seconds = self.epoch + 1, 0, {}, 0.0
+        self._synchronise()
         if self.chief:
             row |= self._validate()
             self.history.add(row)
             self._say_epoch(row)
-        self._save()
+            self._write_state()
 
     def finish(self) -> keras.Model:
         """Writes model.keras."""

@@ -60,7 +60,8 @@ def test_sizes_are_those_of_the_video(tiny_manifest, tiny_data, tiny_set):
         for jpeg, frame in zip(read["rgb"].numpy(), frames, strict=True):
             image = tf.io.decode_jpeg(jpeg).numpy()
             assert image.shape == frame.shape == (clip.height, clip.width, 3)
-            assert np.abs(image.astype(int) - frame.astype(int)).mean() < 5
+            assert np.abs(image.astype(int) - frame.astype(int)).mean() < 8
+            assert np.abs(image[..., ::-1].astype(int) - frame.astype(int)).mean() > 16  # blue for red
         assert {tf.io.decode_jpeg(jpeg).shape for jpeg in read["flow"].numpy()} == {(2 * clip.height, clip.width, 1)}
 
 

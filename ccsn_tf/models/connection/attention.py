@@ -37,8 +37,8 @@ class _Attention(ConnectionBlock):
 
     def logits(self, queries, keys):
         """Scaled dot products, float32 (N, heads, positions, positions)."""
-        products = ops.matmul(queries, ops.transpose(keys, (0, 1, 3, 2)))
-        return ops.cast(products, "float32") / math.sqrt(self.width // self.heads)
+        scaled = queries / math.sqrt(self.width // self.heads)  # first: float16 could not hold the products
+        return ops.cast(ops.matmul(scaled, ops.transpose(keys, (0, 1, 3, 2))), "float32")
 
     def gather(self, logits, values):
         """The values weighted by the softmax over the other stream's positions (float32 softmax)."""

@@ -45,12 +45,16 @@ class DistanceBias(keras.layers.Layer):
         precisions = 1.0 / (2.0 * deviations**2)
         start = np.log(np.expm1(precisions))  # the inverse of softplus
         self.width = self.add_weight(
-            shape=(self.heads,), initializer=lambda shape, dtype=None: ops.cast(start, dtype), dtype="float32", name="width"
+            shape=(self.heads,),
+            initializer=lambda shape, dtype=None: ops.cast(start, dtype),
+            dtype="float32",
+            autocast=False,  # mixed precision would round the widths before they are used in float32
+            name="width",
         )
 
     def call(self, height, width):
         squared = ops.sum(ops.square(offsets(height, width)), axis=-1)
-        return -ops.softplus(ops.cast(self.width, "float32"))[:, None, None] * squared
+        return -ops.softplus(self.width)[:, None, None] * squared
 
     def get_config(self):
         return {**super().get_config(), "heads": self.heads}

@@ -122,9 +122,9 @@ def test_one_side_alone(tmp_path, side, other):
 def test_missing_and_empty_folder(tmp_path):
     with pytest.raises(UserError, match="--video_dir is not given"):
         read_folder("")
-    with pytest.raises(UserError, match="--video_dir=.*absent is not a folder"):
+    with pytest.raises(UserError, match=r"--video_dir=.*absent is not a folder"):
         read_folder(str(tmp_path / "absent"))
-    with pytest.raises(UserError, match="--video_dir=.* is empty"):
+    with pytest.raises(UserError, match=r"--video_dir=.* is empty"):
         read_folder(str(tmp_path))
 
 
@@ -136,5 +136,5 @@ def test_folder_without_a_video_in_the_right_place(tmp_path, names):
 
 
 def test_unknown_class(drawn):
-    with pytest.raises(UserError, match="--classes names walk, which .* does not have"):
+    with pytest.raises(UserError, match=r"--classes names walk, which .* does not have"):
         read_folder(str(drawn), ("run", "walk"))

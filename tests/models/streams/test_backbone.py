@@ -109,8 +109,6 @@ def test_batch_norm_in_a_stage_follows_training():
     assert np.abs(stage.get_layer("stem_bn").moving_mean.numpy() - before).max() > 0
 
 
-# Keras 3.15 saves variables through numpy.array(variable), which NumPy 2.4 warns about.
-@pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning")
 def test_splitting_twice_and_saving_a_stage(tmp_path):
     backbone = build_backbone("tiny", 48, 3)
     split_into_stages(backbone, "first")

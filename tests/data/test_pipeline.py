@@ -1,0 +1,238 @@
+import dataclasses
+
+import cv2
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from ccsn_tf.config import DataConfig, ModelConfig
+from ccsn_tf.data.augment import view_boxes
+from ccsn_tf.data.manifest import StoredClip
+from ccsn_tf.data.pipeline import evaluation_views, training_batches
+from ccsn_tf.data.plan import training_plan
+from ccsn_tf.data.records import FOOTER_BYTES, HEADER_BYTES
+from ccsn_tf.data.sampling import centre_starts
+from ccsn_tf.errors import UserError
+
+MODEL = ModelConfig(num_segments=3, flow_length=5, image_size=32)
+CLASSES = ("A", "B")
+
+# All but lossless: full quality, full resolution of colours.
+LOSSLESS = [
+    *(cv2.IMWRITE_JPEG_QUALITY, 100),
+    *(cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444),
+]
+
+
+def write_records(folder, clips):
+    """Writes hand-made clips, (frames (N+1, H, W, 3), fields (N, 2, H, W)) each, as the package stores them."""
+    folder.mkdir()
+    stored, offset = [], 0
+    with tf.io.TFRecordWriter(str(folder / "a.tfrecord")) as writer:
+        for number, (frames, fields) in enumerate(clips):
+            images = {
+                "rgb": [frame[..., ::-1] for frame in frames],
+                "flow": [np.concatenate([*field]) for field in fields],
+            }
+            features = {
+                name: [cv2.imencode(".jpg", image, LOSSLESS)[1].tobytes() for image in values]
+                for name, values in images.items()
+            }
+            features["name"] = [str(number).encode()]
+            feature = {
+                name: tf.train.Feature(bytes_list=tf.train.BytesList(value=values)) for name, values in features.items()
+            }
+            record = tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString()
+            writer.write(record)
+            height, width = frames[0].shape[:2]
+            label = CLASSES[number % 2]
+            stored.append(
+                StoredClip(str(number), label, "1", "a.tfrecord", offset, len(record), len(fields), height, width)
+            )
+            offset += HEADER_BYTES + len(record) + FOOTER_BYTES
+    return stored
+
+
+def positions(height, width, num_fields):
+    """A clip that shows where it is: red and x-flow grow to the right, green and y-flow grow downwards."""
+    down, right = np.mgrid[:height, :width]
+    x, y = 255 * right / (width - 1), 255 * down / (height - 1)
+    frame = np.stack([x, y, np.full_like(x, 128)], axis=-1).round().astype(np.uint8)
+    field = np.stack([x, y]).round().astype(np.uint8)
+    return [frame] * (num_fields + 1), [field] * num_fields
+
+
+def times(height, width, num_fields):
+    """A clip that shows when it is: frame i is 10 i, field i is 10 i + 3 (x) and 10 i + 7 (y)."""
+    frames = [np.full((height, width, 3), 10 * i, np.uint8) for i in range(num_fields + 1)]
+    return frames, [
+        np.stack([np.full((height, width), 10 * i + n, np.uint8) for n in (3, 7)]) for i in range(num_fields)
+    ]
+
+
+SIZES = [(40, 48), (48, 40), (40, 51), (64, 64)]  # of whole JPEG blocks in height, or x and y mix at their seam
+
+
+def batches_of(folder, make, num_fields=12, model=MODEL, **settings):
+    clips = write_records(folder, [make(*size, num_fields) for size in SIZES])
+    data = DataConfig(record_dir=str(folder), classes_per_batch=2, clips_per_class=2, min_crop_scale=0.4, **settings)
+    return [
+        (plan, *next(training_batches(plan, model).as_numpy_iterator()))
+        for plan in (training_plan(clips, CLASSES, data, model, 0, epoch) for epoch in range(5))
+    ]
+
+
+def test_both_streams_see_the_same_place(tmp_path):
+    mirrored_clips = 0
+    for plan, inputs, _ in batches_of(tmp_path / "records", positions):
+        for rgb, flow, mirrored, box, size in zip(
+            inputs["rgb"], inputs["flow"], plan["mirrored"][0], plan["box"][0], sizes_of(plan), strict=True
+        ):
+            rgb, flow = rgb.astype(int), flow.astype(int)
+            x, y = flow[..., 0::2], flow[..., 1::2]
+            np.testing.assert_allclose(255 - x if mirrored else x, np.repeat(rgb[..., :1], 5, axis=-1), atol=5)
+            np.testing.assert_allclose(y, np.repeat(rgb[..., 1:2], 5, axis=-1), atol=5)
+            height, width = size
+            top, left, side = box
+            centres = (np.arange(32) + 0.5) / 32 * side - 0.5
+            columns = 255 * (left + centres) / (width - 1)
+            expected = columns[::-1] if mirrored else columns
+            np.testing.assert_allclose(rgb[0, 16, :, 0], expected, atol=6)
+            np.testing.assert_allclose(rgb[0, :, 16, 1], 255 * (top + centres) / (height - 1), atol=6)
+            mirrored_clips += mirrored
+    assert 4 < mirrored_clips < 16
+
+
+def sizes_of(plan):
+    """The sizes of the drawn clips, which differ in length."""
+    order = np.argsort(np.unique(plan["offset"]))
+    return [SIZES[order[np.searchsorted(np.unique(plan["offset"]), offset)]] for offset in plan["offset"][0]]
+
+
+@pytest.mark.parametrize("length", [1, 4, 5])
+def test_both_streams_see_the_same_time(tmp_path, length):
+    model = dataclasses.replace(MODEL, flow_length=length)
+    for plan, inputs, labels in batches_of(tmp_path / "records", times, model=model, flip=False):
+        starts = plan["starts"][0]
+        assert inputs["rgb"].shape == (4, 3, 32, 32, 3) and inputs["flow"].shape == (4, 3, 32, 32, 2 * length)
+        np.testing.assert_allclose(inputs["rgb"].mean(axis=(2, 3, 4)), 10 * (starts + length // 2), atol=1)
+        for field in range(length):
+            at = 10 * (starts + field)
+            np.testing.assert_allclose(np.median(inputs["flow"][..., 2 * field], axis=(2, 3)), at + 3, atol=1)
+            np.testing.assert_allclose(np.median(inputs["flow"][..., 2 * field + 1], axis=(2, 3)), at + 7, atol=1)
+        np.testing.assert_array_equal(labels, plan["label"][0])
+
+
+@pytest.fixture
+def plan(tiny_manifest, tiny_data):
+    classes, clips = tiny_manifest.select(tiny_data, "train")
+    data = dataclasses.replace(tiny_data, clips_per_class=4)
+    model = MODEL
+    plans = [training_plan(clips, classes, data, model, 0, epoch) for epoch in range(2)]
+    return {name: np.concatenate([plan[name] for plan in plans]) for name in plans[0]}
+
+
+def elements(plan, *arguments):
+    return list(training_batches(plan, MODEL, *arguments).as_numpy_iterator())
+
+
+def joined(parts):
+    return (
+        {name: np.concatenate([inputs[name] for inputs, _ in parts]) for name in ("rgb", "flow")},
+        np.concatenate([labels for _, labels in parts]),
+    )
+
+
+def assert_same(a, b):
+    for x, y in zip(tf.nest.flatten(a), tf.nest.flatten(b), strict=True):
+        np.testing.assert_array_equal(x, y)
+
+
+def test_batches_of_an_epoch(plan):
+    batches = elements(plan)
+    assert len(batches) == 2
+    for step, (inputs, labels) in enumerate(batches):
+        assert inputs["rgb"].shape == (12, 3, 32, 32, 3) and inputs["rgb"].dtype == np.uint8
+        assert inputs["flow"].shape == (12, 3, 32, 32, 10) and inputs["flow"].dtype == np.uint8
+        assert labels.dtype == np.int32 and labels.tolist() == plan["label"][step].tolist()
+    spec = training_batches(plan, MODEL).element_spec
+    assert spec[0]["flow"].shape == (12, 3, 32, 32, 10) and spec[1].shape == (12,)
+
+
+def test_batches_can_be_repeated(plan):
+    assert_same(elements(plan), elements(plan))
+
+
+@pytest.mark.parametrize("replicas", [2, 3, 4])
+def test_parts_of_the_replicas_are_the_global_batch(plan, replicas):
+    parts = elements(plan, replicas)
+    assert len(parts) == 2 * replicas
+    for step, batch in enumerate(elements(plan)):
+        assert_same(joined(parts[step * replicas : (step + 1) * replicas]), batch)
+
+
+def test_a_worker_gets_its_share(plan):
+    every = elements(plan, 4)
+    for share in (slice(0, 2), slice(2, 4), slice(1, 2), slice(0, 4)):
+        expected = [part for step in range(2) for part in every[4 * step : 4 * step + 4][share]]
+        assert_same(elements(plan, 4, share), expected)
+
+
+def test_an_epoch_can_be_taken_up_in_its_middle(plan):
+    rest = {name: values[1:] for name, values in plan.items()}
+    assert_same(elements(rest), elements(plan)[1:])
+    assert elements({name: values[2:] for name, values in plan.items()}) == []
+
+
+def views_of(clips, folder, crops, segments=4, model=MODEL):
+    return list(evaluation_views(clips, CLASSES, str(folder), model, segments, crops).as_numpy_iterator())
+
+
+@pytest.mark.parametrize("crops", [1, 5, 10])
+def test_views_show_the_boxes_in_their_order(tmp_path, crops):
+    clips = write_records(tmp_path / "records", [positions(*size, 9) for size in SIZES])
+    views = views_of(clips, tmp_path / "records", crops)
+    assert [int(view["label"]) for view in views] == [0, 1, 0, 1]
+    for view, (height, width) in zip(views, SIZES, strict=True):
+        assert view["rgb"].shape == (crops, 4, 32, 32, 3) and view["flow"].shape == (crops, 4, 32, 32, 10)
+        for crop, ((top, left, side), mirrored) in enumerate(view_boxes(height, width, crops)):
+            rgb, flow = view["rgb"][crop].astype(int), view["flow"][crop].astype(int)
+            centres = (np.arange(32) + 0.5) / 32 * side - 0.5
+            columns = 255 * (left + centres) / (width - 1)
+            np.testing.assert_allclose(rgb[0, 16, :, 0], columns[::-1] if mirrored else columns, atol=6)
+            np.testing.assert_allclose(rgb[0, :, 16, 1], 255 * (top + centres) / (height - 1), atol=6)
+            x = flow[..., 0::2]
+            np.testing.assert_allclose(255 - x if mirrored else x, np.repeat(rgb[..., :1], 5, axis=-1), atol=5)
+            np.testing.assert_allclose(flow[..., 1::2], np.repeat(rgb[..., 1:2], 5, axis=-1), atol=5)
+
+
+def test_views_are_at_the_centres_of_the_segments(tmp_path):
+    clips = write_records(tmp_path / "records", [times(36, 48, n) for n in (5, 9, 20)])
+    for view, clip in zip(views_of(clips, tmp_path / "records", 1, segments=7), clips, strict=True):
+        starts = centre_starts(clip.fields, 7, 5)
+        np.testing.assert_allclose(view["rgb"][0].mean(axis=(1, 2, 3)), 10 * (starts + 2), atol=1)
+        np.testing.assert_allclose(np.median(view["flow"][0, ..., 8], axis=(1, 2)), 10 * (starts + 4) + 3, atol=1)
+
+
+def test_views_of_clips_in_any_order(tiny_manifest, tiny_data):
+    classes, clips = tiny_manifest.select(tiny_data, "test")
+
+    def views(chosen):
+        return list(evaluation_views(chosen, classes, tiny_data.record_dir, MODEL, 2, 5).as_numpy_iterator())
+
+    forwards = views(clips)
+    assert len(forwards) == 6
+    assert_same(views(clips[::-1]), forwards[::-1])
+    assert [classes[view["label"]] for view in forwards] == [clip.label for clip in clips]
+
+
+def test_clip_shorter_than_a_snippet(tmp_path):
+    clips = write_records(tmp_path / "records", [positions(36, 48, 4)])
+    with pytest.raises(UserError, match="Clip 0 has 4 flow fields, fewer than --flow_length=5"):
+        views_of(clips, tmp_path / "records", 1)
+
+
+def test_paths_with_spaces_and_letters(tmp_path):
+    folder = tmp_path / "Größe äöü 走"
+    clips = write_records(folder, [positions(36, 48, 6)])
+    assert len(views_of(clips, folder, 1)) == 1

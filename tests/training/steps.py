@@ -1,0 +1,74 @@
+"""One training step of a tiny model on a fixed batch, under any strategy: run as a program or imported."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from ccsn_tf.config import Config
+from ccsn_tf.losses import JointLoss
+from ccsn_tf.models.build import build_model
+
+CLASSES = ("a", "b", "c")
+BATCH = 8
+
+
+def small_config(**changes):
+    """A model small enough for tests; no dropout, since every replica draws its own."""
+    return Config().replace(
+        **{"backbone": "tiny", "image_size": 32, "num_segments": 2, "flow_length": 2, "dropout": 0.0, **changes}
+    )
+
+
+def make_batch(seed=0):
+    """(inputs, labels) of BATCH clips, with positives and negatives in each half and across the halves."""
+    rng = np.random.default_rng(seed)
+    inputs = {
+        "rgb": rng.integers(0, 256, (BATCH, 2, 32, 32, 3), np.uint8),
+        "flow": rng.integers(0, 256, (BATCH, 2, 32, 32, 4), np.uint8),
+    }
+    return inputs, np.array([0, 0, 1, 2, 1, 0, 2, 2], np.int32)
+
+
+def make_trainable(config, optimizer):
+    """A compiled model with frozen BatchNormalization (its batch statistics are a replica's own by design)."""
+    keras.utils.set_random_seed(1)
+    model = build_model(config.model, CLASSES)
+    randomise_joints(model)
+    for layer in model._flatten_layers():
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.trainable = False
+    model.compile(optimizer=optimizer, loss=JointLoss(lambda_intra=1.0, lambda_inter=1.0), jit_compile=False)
+    model.clip_norm = config.train.clip_norm
+    optimizer.build(model.trainable_variables)
+    return model
+
+
+def randomise_joints(model):
+    """Scales of the connection's last BatchNormalization away from zero, so that the streams see one another."""
+    for layer in model.layers:
+        if layer.name.startswith("connection"):
+            for norm in layer.norms:
+                norm.gamma.assign(keras.ops.ones_like(norm.gamma))
+
+
+def step_on(strategy, config, make_optimizer, steps=1):
+    """Weights (flat, float32) and reported values after `steps` steps on the same global batch."""
+    with strategy.scope():
+        model = make_trainable(config, make_optimizer())
+    replicas = strategy.num_replicas_in_sync
+
+    def own_share(context):
+        inputs, labels = make_batch()
+        local = replicas // context.num_input_pipelines
+        size = BATCH // replicas
+        first = context.input_pipeline_id * local * size
+        share = slice(first, first + local * size)
+        dataset = tf.data.Dataset.from_tensor_slices(({k: v[share] for k, v in inputs.items()}, labels[share]))
+        return dataset.batch(size).repeat(steps)
+
+    step = tf.function(lambda batch: strategy.run(model.train_step, args=(batch,)))
+    for batch in strategy.distribute_datasets_from_function(own_share):
+        values = step(batch)
+    local = {name: float(strategy.experimental_local_results(value)[0]) for name, value in values.items()}
+    weights = [v.numpy().ravel() for v in model.trainable_variables]
+    return np.concatenate(weights), local
