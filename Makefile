@@ -8,11 +8,13 @@ RUN := $(VENV)/bin/python
 USABLE := -c 'import sys, ensurepip, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' >/dev/null 2>&1
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do $$p $(USABLE) && { echo $$p; break; }; done)
 
-.PHONY: help demo ablation test lint clean
+.PHONY: help install demo ablation test lint clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 	@echo "  ARGS='...' is passed on, as in make test ARGS='-k losses'"
+
+install: $(VENV)/.installed  ## only set up: the environment .venv
 
 demo: $(VENV)/.installed  ## render videos, train with and without connection, compare, predict
 	@$(RUN) scripts/demo.py $(ARGS)

@@ -20,6 +20,7 @@ UNBOUND = frozenset(
         "split_dir",
         "record_dir",
         "workdir",
+        "validate_every",
         "workers",
         "strategy",
         "virtual_replicas",

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import inspect
+import pathlib
+import zipfile
 from collections.abc import Sequence
 
 import keras
 
 from ccsn_tf.config import ModelConfig
 from ccsn_tf.errors import UserError
-from ccsn_tf.models.ccsn import STREAMS, CCSN
+from ccsn_tf.models.ccsn import CCSN, STREAMS
 from ccsn_tf.models.weights import initialise_temporal_from_spatial, load_imagenet
 
 
@@ -43,16 +45,22 @@ def build_model(config: ModelConfig, classes: Sequence[str], partial_bn: bool = 
 
 
 def load_model(path: str, compile: bool = False) -> CCSN:
-    """Reads model.keras.
+    """Reads model.keras. It computes in the precision of this process, whatever it was trained in.
 
     Raises:
-        UserError: the file is missing or was not written by train.py.
+        UserError: the file is missing, damaged, or was not written by train.py.
     """
+    if not pathlib.Path(path).is_file():
+        raise UserError(f"{path} is missing: name the --workdir of a finished run.")
+    if not zipfile.is_zipfile(path):  # of which Keras would say that it is not there
+        raise UserError(f"{path} is damaged or no model.keras: name the --workdir of a finished run.")
     try:
         model = keras.models.load_model(path, compile=compile)
-    except (OSError, ValueError, KeyError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{path} cannot be read as a model ({reason}): name the --workdir of a finished run.") from None
+    except Exception as error:  # a damaged or foreign archive can raise almost anything
+        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise UserError(
+            f"{path} cannot be read as a model ({reason}): name the --workdir of a finished run."
+        ) from error
     if not isinstance(model, CCSN):
         raise UserError(f"{path} holds a {type(model).__name__}, not a CCSN: name the --workdir of a finished run.")
     return model

@@ -48,6 +48,10 @@ def test_tensorflow_is_imported_for_its_own_backend_only():
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_nothing_from_the_right(path):
     """Data, training, evaluation and serving know the models, not the other way round (docs: layout)."""
-    ours = {name.split(".")[1] for name in imported(ast.parse(path.read_text(encoding="utf-8"))) if name.startswith("ccsn_tf.")}
+    ours = {
+        name.split(".")[1]
+        for name in imported(ast.parse(path.read_text(encoding="utf-8")))
+        if name.startswith("ccsn_tf.")
+    }
     allowed = {"config", "errors", path.relative_to(PACKAGE).parts[0]}
     assert ours <= allowed | ({"losses"} if path.name == ONE_EXCEPTION else set())

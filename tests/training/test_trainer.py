@@ -148,11 +148,12 @@ def test_workdir_is_needed(config):
 
 
 def test_damaged_checkpoint_is_named(config):
+    config = config.replace(deterministic=False)
     workdir = claim_workdir(config)
     (workdir / "checkpoints").mkdir()
     (workdir / "checkpoints" / "last.npz").write_bytes(b"PK\x03\x04 not a checkpoint")
     with pytest.raises(UserError, match=r"last\.npz is damaged .* delete it"):
-        train(config.replace(deterministic=False))
+        train(config)
 
 
 def test_batch_must_divide_among_replicas(config, monkeypatch, two_replicas):

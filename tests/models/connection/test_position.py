@@ -5,8 +5,8 @@ import json
 import keras
 import numpy as np
 import pytest
-from layers import POLICIES, dtype_policy, randomise
 from keras import ops
+from layers import POLICIES, dtype_policy, randomise
 
 from ccsn_tf.config import ModelConfig, settings
 from ccsn_tf.models.connection.position import POSITION_BIASES, DistanceBias, MLPBias, offsets

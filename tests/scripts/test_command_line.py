@@ -1,0 +1,116 @@
+"""The flags, in a process of their own each time: absl's flags are global."""
+
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from ccsn_tf.config import Config, settings
+
+SCRIPTS = pathlib.Path(__file__).parents[2] / "scripts"
+FLAG_FILES = sorted(SCRIPTS.parent.glob("*.flags"))
+
+# Stands for a script: prints the config that its flags spell, as JSON, or ends as scripts end.
+PROBE = """
+import sys
+sys.path.insert(0, {scripts!r})
+import command_line
+sys.argv[0] = "probe.py"
+command_line.run(lambda arguments: (command_line.no_arguments(arguments), print({config}.to_json())))
+"""
+
+
+def probe(*arguments, config="command_line.config_from_flags()"):
+    code = PROBE.format(scripts=str(SCRIPTS), config=config)
+    return subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
+
+
+def spelled(tmp_path, *arguments, **options):
+    result = probe(*arguments, **options)
+    assert result.returncode == 0, result.stderr
+    path = tmp_path / "config.json"
+    path.write_text(result.stdout)
+    return Config.from_json(path)
+
+
+def flag(name, value):
+    if isinstance(value, bool):
+        return f"--{name}" if value else f"--no{name}"
+    return f"--{name}={','.join(map(str, value)) if isinstance(value, tuple) else value}"
+
+
+def other_value(field):
+    """A valid value of the field that is not its default."""
+    default = field.default
+    if field.metadata["choices"]:
+        return next(choice for choice in field.metadata["choices"] if choice != default)
+    if isinstance(default, bool):
+        return not default
+    if isinstance(default, (int, float)):
+        return type(default)(default + 1) if field.metadata["maximum"] is None else field.metadata["maximum"]
+    if isinstance(default, str):
+        return "x"
+    return {"step_epochs": (3, 5), "fusion_weights": (1.0, 1.5)}.get(field.name, ("a", "b"))
+
+
+def test_every_flag_reaches_the_field_of_its_name(tmp_path):
+    values = {field.name: other_value(field) for _, field in settings()}
+    values.update(flip=False, validate_on="none", clips_per_class=3)
+    config = spelled(tmp_path, *(flag(name, value) for name, value in values.items()))
+    assert config.flat() == values
+
+
+def test_without_flags_the_defaults(tmp_path):
+    assert spelled(tmp_path) == Config()
+
+
+@pytest.mark.parametrize("path", FLAG_FILES, ids=lambda path: path.name)
+def test_flag_files_are_understood(path, tmp_path):
+    lines = [line for line in path.read_text().splitlines() if line.startswith("--")]
+    config = spelled(tmp_path, f"--flagfile={path}")
+    for line in lines:
+        name, _, value = line[2:].partition("=")
+        if value:
+            found = config.flat()[name]
+            assert (",".join(map(str, found)) if isinstance(found, tuple) else str(found)) == value
+    assert path.read_text().startswith("#"), "a flag file says what it is for"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--conection=none"], "Unknown command line flag 'conection'"),
+        (["--epochs=many"], "--epochs=many"),
+        (["--connection=glue"], "--connection=glue"),
+        (["--epochs=0"], "--epochs must be at least 1"),
+        (["--fusion_weights=1,x"], "--fusion_weights must be numbers"),
+        (["--clips_per_class=1"], "--clips_per_class=1 leaves no positive pair"),
+        (["--dataset=demo"], "pass --noflip"),
+        (["stray"], "unexpected argument 'stray'"),
+        (["--flagfile=/does/not/exist"], "/does/not/exist"),
+    ],
+)
+def test_mistakes_end_in_one_sentence(arguments, sentence):
+    result = probe(*arguments)
+    assert result.returncode == 1
+    assert sentence in result.stderr and result.stderr.startswith("probe: ")
+    assert len(result.stderr.strip().splitlines()) == 1 and not result.stdout
+
+
+def test_a_run_keeps_its_settings_but_for_paths_and_protocol(tmp_path):
+    (tmp_path / "config.json").write_text(Config().replace(epochs=7, record_dir="there").to_json())
+    of_run = {"config": "command_line.config_of_run()"}
+    config = spelled(tmp_path / "..", f"--workdir={tmp_path}", "--record_dir=here", "--test_crops=10", **of_run)
+    assert (config.train.epochs, config.data.record_dir, config.eval.test_crops) == (7, "here", 10)
+    result = probe(f"--workdir={tmp_path}", "--epochs=8", **of_run)
+    assert result.returncode == 1
+    assert f"--epochs=8 contradicts {tmp_path}, which was trained with 7" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("workdir", "sentence"), [("", "--workdir is not given"), ("/does/not/exist", "config.json is missing")]
+)
+def test_a_run_must_exist(workdir, sentence):
+    result = probe(f"--workdir={workdir}", config="command_line.config_of_run()")
+    assert result.returncode == 1 and sentence in result.stderr and "Traceback" not in result.stderr
