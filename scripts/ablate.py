@@ -43,7 +43,9 @@ def main(arguments):
         run = [*given, *cell.flags, f"--seed={cell.seed}", f"--workdir={workdir}"]
         for script in ("train", "evaluate"):
             if subprocess.run([sys.executable, str(_HERE / f"{script}.py"), *run], check=False).returncode:
-                raise UserError(f"{script} of {cell.name}, seed {cell.seed} did not end well; run the same command again.")
+                raise UserError(
+                    f"{script} of {cell.name}, seed {cell.seed} did not end well; run the same command again."
+                )
         write_table(collect(cells, root), root)
     print("\n" + write_table(collect(cells, root), root))
 

@@ -37,7 +37,9 @@ def main(arguments):
     clip = held_out_clip(pathlib.Path(config.data.video_dir), config.train.seed)
     print(f"\nA clip that was not trained on, {clip.stem}:")
     run_step("predict", [f"--workdir={_RUNS['cross_attention']}", "--top_k=4", str(clip)])
-    print(f"\nPictures: {_RUNS['cross_attention']}/history.png and confusion.png. Taken: {clock(time.monotonic() - begun)}.")
+    print(
+        f"\nPictures: {_RUNS['cross_attention']}/history.png and confusion.png. Taken: {clock(time.monotonic() - begun)}."
+    )
 
 
 def run_step(script, arguments):

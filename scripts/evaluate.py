@@ -18,6 +18,8 @@ def main(arguments):
         f"{report['dataset']} split {report['split']}, {report['num_clips']} test clips of {report['num_classes']} "
         f"classes, connection {report['connection']}; {report['protocol']}"
     )
+    if report["num_skipped"]:
+        print(f"NOT COUNTED: {report['num_skipped']} more test clips, which could not be prepared (see manifest.json)")
     print(f"{'':10s}{'top-1':>8s}{'top-5':>8s}{'mean class':>12s}  (%)")
     for stream in ("spatial", "temporal", "fused"):
         top1, top5, mean_class = (100 * report[stream][name] for name in ("top1", "top5", "mean_class"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import pathlib
+from collections.abc import Sequence
 
 from ccsn_tf.config import DataConfig
 from ccsn_tf.data.datasets.listing import select_classes
@@ -54,7 +55,8 @@ class StoredClip:
 class Manifest:
     """Contents of a record folder.
 
-    `settings` are those of `stored_settings`, `classes` the label order, `splits` {number: {"train"|"test": names}},
+    `settings` are those of `stored_settings`, `classes` the label order, `splits` {number: {"train"|"test": names}} as
+    listed, skipped clips included,
     `shards` {file: bytes}, `skipped` {clip name: reason}.
     """
 
@@ -143,3 +145,8 @@ class Manifest:
                 "see its manifest.json for what was skipped, or leave the class out with --classes."
             )
         return classes, clips
+
+    def count_skipped(self, split: int, side: str, classes: Sequence[str]) -> int:
+        """How many clips of these classes the split lists on this side that are not in the records."""
+        listed = (pathlib.PurePosixPath(name) for name in self.splits[split][side] if name in self.skipped)
+        return sum(path.parent.name in classes for path in listed)

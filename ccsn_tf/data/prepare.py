@@ -221,17 +221,10 @@ def _collect(config: DataConfig, listing: Listing, shards) -> Manifest:
     skipped = dict(listing.absent)
     for index in indices.values():
         skipped.update(index["skipped"])
-    usable = {clip.name for clip in clips}
     return Manifest(
         settings=stored_settings(config),
         classes=listing.classes,
-        splits={
-            number: {
-                "train": tuple(name for name in split.train if name in usable),
-                "test": tuple(name for name in split.test if name in usable),
-            }
-            for number, split in listing.splits.items()
-        },
+        splits={number: {"train": split.train, "test": split.test} for number, split in listing.splits.items()},
         shards={name: index["bytes"] for name, index in indices.items()},
         clips=clips,
         skipped=skipped,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import pathlib
 from collections.abc import Callable
@@ -20,7 +21,8 @@ from ccsn_tf.models.build import load_model
 def evaluate(config: Config, progress: Callable[[int, int], None] = lambda done, total: None) -> dict:
     """Scores the test clips with `config.train.workdir`'s model.keras and writes the results beside it.
 
-    evaluation.json: `dataset`, `split`, `connection`, `protocol`, `num_clips`; `spatial`, `temporal`, `fused`, each
+    evaluation.json: `dataset`, `split`, `connection`, `protocol`, `num_clips`, `num_skipped` (clips of the official list
+    that could not be prepared: 0 in a figure to be compared); `spatial`, `temporal`, `fused`, each
     with `top1`, `top5`, `mean_class` as fractions; `embeddings` (see `embedding_report`). scores.npz: `names`,
     `labels`, `classes` and the logits of each stream, so that other fusions need no forward pass.
 
@@ -35,9 +37,10 @@ def evaluate(config: Config, progress: Callable[[int, int], None] = lambda done,
         UserError: no finished run, or records that do not fit it.
     """
     workdir = pathlib.Path(config.train.workdir)
-    manifest = Manifest.read(config.data.record_dir)
-    classes, clips = manifest.select(config.data, "test")
     model = load_model(str(workdir / "model.keras"))
+    manifest = Manifest.read(config.data.record_dir)
+    # The model's own label order, whatever the order in the records.
+    classes, clips = manifest.select(dataclasses.replace(config.data, classes=tuple(model.classes)), "test")
     segments, crops = config.eval.test_segments, config.eval.test_crops
     scores = score_clips(
         make_forward(model), clips, classes, config.data.record_dir, config.model, segments, crops, progress
@@ -47,6 +50,7 @@ def evaluate(config: Config, progress: Callable[[int, int], None] = lambda done,
         "split": config.data.split,
         "num_classes": len(classes),
         "num_clips": len(clips),
+        "num_skipped": manifest.count_skipped(config.data.split, "test", classes),
         "connection": config.model.connection,
         "protocol": protocol_in_words(segments, crops),
         **{stream: summarise(logits, scores.labels) for stream, logits in scores.logits.items()},

@@ -18,7 +18,8 @@ class JointLoss(keras.losses.Loss):
     Called, it gives the objective of a batch that is whole on one device. A train step on several replicas takes it
     apart: `cross_entropies` on the replica's own clips, `ranking` on embeddings and labels gathered from all replicas,
     so that triplets are those of the global batch, and the `weighted_...` methods to join the terms that it reports.
-    It is no argument for `compile(loss=...)`, which hands a loss one output at a time: the model has to call it.
+    `compile(loss=JointLoss())` is for `CCSN`, whose `train_step` calls it so; a plain Keras model would hand it one
+    output at a time.
 
     Args:
         weight_spatial: float, at least 0, w_s. Defaults to 1.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import pathlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import keras
 import tensorflow as tf
@@ -74,6 +74,17 @@ def claim_workdir(config: Config) -> pathlib.Path:
     return workdir
 
 
+def claim_classes(path: pathlib.Path, classes: Sequence[str]) -> None:
+    """Writes the label order down, or checks that the records still have the one that the run began with.
+
+    Raises:
+        UserError: they do not.
+    """
+    if path.is_file() and json.loads(path.read_text(encoding="utf-8")) != list(classes):
+        raise UserError(f"The records' classes are not those in {path}: choose another --workdir.")
+    write_text(path, json.dumps(list(classes), indent=1) + "\n")
+
+
 def select_clips(config: Config) -> tuple[tuple[str, ...], list[StoredClip], list[StoredClip]]:
     """Classes, training clips and validation clips of a run; held-out groups are the last ones of each class."""
     manifest = Manifest.read(config.data.record_dir)
@@ -102,6 +113,7 @@ class _Run:
         self.config, self.workdir, self.strategy, self.say = config, workdir, strategy, say
         self.chief = is_chief(strategy)
         self.classes, self.training, self.validation = select_clips(config)
+        claim_classes(workdir / "classes.json", self.classes)
         self.replicas = strategy.num_replicas_in_sync
         if config.data.batch_size % self.replicas:
             raise UserError(
@@ -125,7 +137,6 @@ class _Run:
         self.epoch, self.step, self._totals, self._seconds, self.best = 0, 0, {}, 0.0, -1.0
         rows = self._resume()
         if self.chief:
-            write_text(workdir / "classes.json", json.dumps(self.classes, indent=1) + "\n")
             self.history = History(workdir, rows)
         self.say(
             f"{len(self.training)} training and {len(self.validation)} validation clips of {len(self.classes)} classes, "
@@ -204,7 +215,12 @@ class _Run:
                 self._seconds, begun, saved = self._seconds + now - begun, now, now
                 self._save()
         self._seconds += time.monotonic() - begun
-        row = {"epoch": self.epoch + 1, "seconds": self._seconds, "learning_rate": self._learning_rate(), **self._means()}
+        row = {
+            "epoch": self.epoch + 1,
+            "seconds": self._seconds,
+            "learning_rate": self._learning_rate(),
+            **self._means(),
+        }
         self.epoch, self.step, self._totals, self._seconds = self.epoch + 1, 0, {}, 0.0
         self._synchronise()
         if self.chief:
@@ -256,7 +272,9 @@ class _Run:
 
 
 def _in_words(means: dict[str, float]) -> str:
-    terms = " ".join(f"{name} {means[name]:.2f}" for name in ("loss", "ce_spatial", "ce_temporal", "ce_fused", "intra", "inter"))
+    terms = " ".join(
+        f"{name} {means[name]:.2f}" for name in ("loss", "ce_spatial", "ce_temporal", "ce_fused", "intra", "inter")
+    )
     return f"{terms} | top-1 {_shares(means)}"
 
 

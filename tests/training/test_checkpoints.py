@@ -20,9 +20,7 @@ def test_everything_comes_back(tmp_path):
     save_state(tmp_path / "s.npz", model, optimizer, {"epoch": 3, "rows": [{"loss": 0.1}]})
     other, other_optimizer = make()
     assert load_state(tmp_path / "s.npz", other, other_optimizer) == {"epoch": 3, "rows": [{"loss": 0.1}]}
-    pairs = zip(
-        [*model.variables, *optimizer.variables], [*other.variables, *other_optimizer.variables], strict=True
-    )
+    pairs = zip([*model.variables, *optimizer.variables], [*other.variables, *other_optimizer.variables], strict=True)
     for mine, theirs in pairs:
         np.testing.assert_array_equal(mine.numpy(), theirs.numpy())
 

@@ -11,12 +11,13 @@ import time
 import cv2
 import numpy as np
 import pytest
+from ccsn_tf.training.workdir import claim_workdir
 
 from ccsn_tf.config import Config
 from ccsn_tf.errors import UserError
 from ccsn_tf.evaluation.evaluate import evaluate
 from ccsn_tf.models.build import load_model
-from ccsn_tf.training.trainer import claim_workdir, select_clips, train
+from ccsn_tf.training.trainer import select_clips, train
 
 WORKER = pathlib.Path(__file__).with_name("worker.py")
 

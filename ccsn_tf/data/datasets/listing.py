@@ -22,7 +22,7 @@ class Clip:
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """Names of the clips on each side."""
+    """Names of the clips on each side, as listed: some may be absent."""
 
     train: tuple[str, ...]
     test: tuple[str, ...]

@@ -46,8 +46,7 @@ def read_ucf101(video_dir: str, split_dir: str, classes: tuple[str, ...] = ()) -
                         clips[name] = Clip(name, str(path), relative.parts[0], group.group(1) if group else name)
                     else:
                         absent[name] = f"{path} is named in {list_path.name} but does not exist."
-                if name in clips:
-                    names.append(name)
+                names.append(name)
             sides.append(tuple(names))
         both = set(sides[0]) & set(sides[1])
         if both:

@@ -62,9 +62,10 @@ class DistanceBias(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("ccsn_tf")
 class MLPBias(keras.layers.Layer):
-    """b = MLP(sign(o) log(1 + |o|)) of the offset o (the idea of Swin Transformer V2's log-spaced bias, Liu et al. 2022).
+    """b = MLP(sign(o) log(1 + |o|)) of the offset o.
 
-    Not bound to be symmetric or to fall with distance; starts at zero. Arguments as `DistanceBias`.
+    The idea is that of the log-spaced bias of Liu et al., Swin Transformer V2, CVPR 2022. Not bound to be symmetric
+    or to fall with distance; starts at zero. Arguments as `DistanceBias`.
     """
 
     def __init__(self, heads, hidden=32, **kwargs):

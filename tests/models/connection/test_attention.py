@@ -56,7 +56,10 @@ def cross_message(weights, side, own, other, heads, position):
     query, key, value = (
         dense(weights, f"{side}_{name}", x) for name, x in (("query", own), ("key", other), ("value", other))
     )
-    bias = lambda p, q: bias_between(weights, side, position, p, q, own.shape)  # noqa: E731
+
+    def bias(p, q):
+        return bias_between(weights, side, position, p, q, own.shape)
+
     return dense(weights, f"{side}_output", gathered(query, key, value, heads, bias))
 
 
@@ -91,7 +94,10 @@ def test_shared_affinity_against_loops(shape, heads):
     block = SharedAffinityConnection(heads, name="block")
     weights = made(block, spatial, temporal)
     theta, phi = dense(weights, "theta", spatial), dense(weights, "phi", temporal)
-    none = lambda p, q: np.zeros(heads)  # noqa: E731
+
+    def none(p, q):
+        return np.zeros(heads)
+
     to_spatial = gathered(theta, phi, dense(weights, "spatial_value", temporal), heads, none)
     to_temporal = gathered(phi, theta, dense(weights, "temporal_value", spatial), heads, none)  # transposed
     expected = joined(

@@ -164,5 +164,5 @@ def test_nonlocal_is_cross_attention_without_position():
 
 @pytest.mark.parametrize("kind", ["none", "add", ""])
 def test_an_unknown_kind_is_refused(kind):
-    with pytest.raises(ValueError, match="kind must be one of sum, product, .* Received: kind="):
+    with pytest.raises(ValueError, match=r"kind must be one of sum, product, .* Received: kind="):
         make_connection(kind, 2, "distance", "block")

@@ -1,0 +1,52 @@
+"""Small two-stream networks with random weights, and clips for them."""
+
+import functools
+import math
+
+import numpy as np
+
+from ccsn_tf.models.ccsn import CCSN
+
+CLASSES = ["archery", "basketball", "diving"]
+SIZE = 16
+
+
+def model(connection="cross_attention", **arguments):
+    """A small tiny model with random weights everywhere, in batch normalisation too."""
+    made = CCSN(CLASSES, connection=connection, image_size=SIZE, embedding_dim=8, attention_heads=2, **arguments)
+    rng = np.random.default_rng(0)
+    for weight in made.weights:
+        if weight.name in ("gamma", "moving_variance"):
+            weight.assign(rng.uniform(0.5, 1.5, weight.shape))
+        elif weight.name == "kernel":
+            weight.assign(rng.normal(0.0, (2 / math.prod(weight.shape[:-1])) ** 0.5, weight.shape))
+        elif weight.name in ("beta", "moving_mean", "bias"):
+            weight.assign(rng.normal(0.0, 0.2, weight.shape))
+    return made
+
+
+@functools.cache
+def kept(connection="cross_attention", span="segment", position="distance"):
+    """The same, for tests that leave the weights alone."""
+    return model(connection, span=span, position=position)
+
+
+def clips(number=2, segments=3, flow_length=5, seed=0):
+    rng = np.random.default_rng(seed)
+    return {
+        name: rng.integers(0, 256, (number, segments, SIZE, SIZE, channels)).astype("uint8")
+        for name, channels in (("rgb", 3), ("flow", 2 * flow_length))
+    }
+
+
+def predict(network, inputs):
+    return {name: np.asarray(value) for name, value in network(inputs).items()}
+
+
+def assert_same(ours, theirs, exactly=True):
+    assert ours.keys() == theirs.keys()
+    for name in ours:
+        if exactly:
+            np.testing.assert_array_equal(ours[name], theirs[name])
+        else:
+            np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-4, atol=1e-5)
