@@ -2,8 +2,8 @@
 
     python scripts/demo.py [--epochs=3 ...]
 
-The settings are those of demo.flags, unless flags say otherwise. Every step is a command of its own, which is printed: type it to do the same by hand. A step that was done is not done
-again, so the demo can be stopped and started at will.
+The settings are those of demo.flags, unless flags say otherwise. Every step is a command of its own, which is printed:
+type it to do the same by hand. A step that was done is not done again, so the demo can be stopped and started at will.
 """
 
 import json
@@ -37,9 +37,8 @@ def main(arguments):
     clip = held_out_clip(pathlib.Path(config.data.video_dir), config.train.seed)
     print(f"\nA clip that was not trained on, {clip.stem}:")
     run_step("predict", [f"--workdir={_RUNS['cross_attention']}", "--top_k=4", str(clip)])
-    print(
-        f"\nPictures: {_RUNS['cross_attention']}/history.png and confusion.png. Taken: {clock(time.monotonic() - begun)}."
-    )
+    seconds = time.monotonic() - begun
+    print(f"\nPictures: {_RUNS['cross_attention']}/history.png and confusion.png. Taken: {clock(seconds)}.")
 
 
 def run_step(script, arguments):

@@ -64,9 +64,7 @@ def collect(cells: Iterable[Cell], root: pathlib.Path) -> dict:
     reports = [report for rows in found.values() for report in rows]
     for key in ("dataset", "split", "protocol", "num_clips"):
         if len({report[key] for report in reports}) > 1:
-            raise UserError(
-                f"The runs in {root} differ in their {key} and make no table: remove those of another grid."
-            )
+            raise UserError(f"The runs in {root} differ in {key} and make no table: remove those of another grid.")
     rows = {}
     for name, runs in found.items():
         rows[name] = {stream: _spread([run[stream]["top1"] for run in runs]) for stream in STREAMS}

@@ -21,10 +21,10 @@ from ccsn_tf.models.build import load_model
 def evaluate(config: Config, progress: Callable[[int, int], None] = lambda done, total: None) -> dict:
     """Scores the test clips with `config.train.workdir`'s model.keras and writes the results beside it.
 
-    evaluation.json: `dataset`, `split`, `connection`, `protocol`, `num_clips`, `num_skipped` (clips of the official list
-    that could not be prepared: 0 in a figure to be compared); `spatial`, `temporal`, `fused`, each
-    with `top1`, `top5`, `mean_class` as fractions; `embeddings` (see `embedding_report`). scores.npz: `names`,
-    `labels`, `classes` and the logits of each stream, so that other fusions need no forward pass.
+    evaluation.json: `dataset`, `split`, `connection`, `protocol`, `num_clips`, `num_skipped` (clips of the list that
+    could not be prepared: 0 in a figure to be compared); `spatial`, `temporal`, `fused`, each with `top1`, `top5`,
+    `mean_class` as fractions; `embeddings` (see `embedding_report`). scores.npz: `names`, `labels`, `classes` and the
+    logits of each stream, so that other fusions need no forward pass.
 
     Args:
         config: of the run (config.json), with the test protocol to use.

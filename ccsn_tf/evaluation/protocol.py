@@ -22,7 +22,7 @@ _IMAGES_A_PASS = 48
 
 @dataclasses.dataclass(frozen=True)
 class Scores:
-    """Per clip: `labels` int32 (N,), `logits` {"spatial", "temporal", "fused"} (N, classes), `embeddings` (N, E) each."""
+    """Of N clips: `labels` int32 (N,), `logits` {"spatial", "temporal", "fused"}: (N, classes), `embeddings` (N, E)."""
 
     labels: np.ndarray
     logits: dict[str, np.ndarray]

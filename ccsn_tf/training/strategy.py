@@ -12,7 +12,7 @@ from ccsn_tf.errors import UserError
 
 
 def make_strategy(config: TrainConfig) -> tf.distribute.Strategy:
-    """The strategy that `config.strategy` names. Call it once a process, before anything else uses TensorFlow's devices.
+    """The strategy that `config.strategy` names: call it once a process, before anything uses TensorFlow's devices.
 
     "single": one device. "mirrored": every GPU of the machine, or the CPU's virtual replicas. "multiworker": the
     processes that the environment variable TF_CONFIG lists, each with its devices. "auto": multiworker if TF_CONFIG

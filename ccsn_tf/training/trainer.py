@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import pathlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import keras
 import tensorflow as tf
@@ -17,7 +16,7 @@ from ccsn_tf.data.plan import Plan, training_plan
 from ccsn_tf.errors import UserError
 from ccsn_tf.evaluation.metrics import top_k_accuracy
 from ccsn_tf.evaluation.protocol import make_forward, score_clips
-from ccsn_tf.files import whole_file, write_text
+from ccsn_tf.files import whole_file
 from ccsn_tf.losses import JointLoss
 from ccsn_tf.models.build import build_model
 from ccsn_tf.progress import Progress, clock
@@ -25,6 +24,7 @@ from ccsn_tf.training.checkpoints import load_state, save_state
 from ccsn_tf.training.history import History
 from ccsn_tf.training.schedules import make_optimizer
 from ccsn_tf.training.strategy import is_chief, make_strategy
+from ccsn_tf.training.workdir import claim_classes, claim_workdir
 
 
 def train(config: Config, say: Callable[[str], None] = lambda line: None) -> keras.Model:
@@ -51,38 +51,6 @@ def train(config: Config, say: Callable[[str], None] = lambda line: None) -> ker
     while run.epoch < config.train.epochs:
         run.train_epoch()
     return run.finish()
-
-
-def claim_workdir(config: Config) -> pathlib.Path:
-    """Writes config.json, or checks that the one there is of the same run.
-
-    Raises:
-        UserError: no work directory given, or one of another configuration.
-    """
-    if not config.train.workdir:
-        raise UserError("--workdir is not given: name the folder for checkpoints and results.")
-    workdir = pathlib.Path(config.train.workdir)
-    path = workdir / "config.json"
-    if path.is_file():
-        begun = Config.from_json(path)
-        for name in config.differences(begun):
-            raise UserError(
-                f"--{name}={config.flat()[name]}, but {workdir} belongs to a run with {begun.flat()[name]}: pass that, "
-                "or another --workdir."
-            )
-    write_text(path, config.to_json())
-    return workdir
-
-
-def claim_classes(path: pathlib.Path, classes: Sequence[str]) -> None:
-    """Writes the label order down, or checks that the records still have the one that the run began with.
-
-    Raises:
-        UserError: they do not.
-    """
-    if path.is_file() and json.loads(path.read_text(encoding="utf-8")) != list(classes):
-        raise UserError(f"The records' classes are not those in {path}: choose another --workdir.")
-    write_text(path, json.dumps(list(classes), indent=1) + "\n")
 
 
 def select_clips(config: Config) -> tuple[tuple[str, ...], list[StoredClip], list[StoredClip]]:
@@ -139,9 +107,9 @@ class _Run:
         if self.chief:
             self.history = History(workdir, rows)
         self.say(
-            f"{len(self.training)} training and {len(self.validation)} validation clips of {len(self.classes)} classes, "
-            f"{self.model.count_params():,} parameters, {self.replicas} replica{'s' if self.replicas > 1 else ''}, "
-            f"{config.train.epochs} epochs of {self.steps} steps, {config.data.batch_size} clips a step"
+            f"{len(self.training)} training and {len(self.validation)} validation clips of {len(self.classes)} "
+            f"classes, {self.model.count_params():,} parameters, {self.replicas} "
+            f"replica{'s' if self.replicas > 1 else ''}, {config.train.epochs} epochs of {self.steps} steps, {config.data.batch_size} clips a step"
             + (f"; going on after epoch {self.epoch}, step {self.step}" if self.epoch or self.step else "")
         )
 

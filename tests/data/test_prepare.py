@@ -166,7 +166,9 @@ def test_bad_videos_are_skipped_counted_and_listed(mixed):
     assert manifest.counts()["num_clips"] == 6 and manifest.counts()["num_skipped"] == 7
     assert {(clip.height, clip.width) for clip in manifest.clips} == {(36, 48), (37, 51)}
     split = manifest.splits[1]
-    assert set(split["train"]) | set(split["test"]) == {clip.name for clip in manifest.clips}
+    assert set(split["train"]) | set(split["test"]) == {clip.name for clip in manifest.clips} | reasons.keys()
+    assert sum(manifest.count_skipped(1, side, manifest.classes) for side in split) == len(reasons)
+    assert sum(manifest.count_skipped(1, side, ["sit"]) for side in split) == 4
     assert Manifest.read(config.record_dir) == manifest
 
 
@@ -208,7 +210,8 @@ def test_list_that_names_absent_files(tiny_set, tiny_data, tmp_path):
     ((name, reason),) = manifest.skipped.items()
     assert name == "MoveLeft/v_MoveLeft_g09_c09"
     assert "v_MoveLeft_g09_c09.avi is named in trainlist01.txt but does not exist" in reason
-    assert len(manifest.clips) == 5 and name not in manifest.splits[1]["train"]
+    assert len(manifest.clips) == 5 and name in manifest.splits[1]["train"]
+    assert manifest.count_skipped(1, "train", manifest.classes) == 1
 
 
 # Folders and settings that do not go together

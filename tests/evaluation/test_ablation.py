@@ -57,5 +57,5 @@ def test_runs_of_another_protocol_make_no_table(tmp_path):
     cells = grid(["a: --x=1", "b: --x=2"], [0])
     finish(cells[0], tmp_path, 0.5)
     finish(cells[1], tmp_path, 0.5, protocol="25 segments")
-    with pytest.raises(UserError, match="differ in their protocol"):
+    with pytest.raises(UserError, match="differ in protocol"):
         collect(cells, tmp_path)
