@@ -106,12 +106,7 @@ class _Run:
         rows = self._resume()
         if self.chief:
             self.history = History(workdir, rows)
-        self.say(
-            f"{len(self.training)} training and {len(self.validation)} validation clips of {len(self.classes)} "
-            f"classes, {self.model.count_params():,} parameters, {self.replicas} "
-            f"replica{'s' if self.replicas > 1 else ''}, {config.train.epochs} epochs of {self.steps} steps, {config.data.batch_size} clips a step"
-            + (f"; going on after epoch {self.epoch}, step {self.step}" if self.epoch or self.step else "")
-        )
+        self._say_beginning()
 
     @property
     def _state_path(self):
@@ -230,6 +225,14 @@ class _Run:
             with whole_file(self.workdir / "checkpoints" / "best.weights.h5") as beside:
                 self.model.save_weights(beside)
         return tops
+
+    def _say_beginning(self) -> None:
+        clips = f"{len(self.training)} training and {len(self.validation)} validation clips"
+        steps = f"{self.config.train.epochs} epochs of {self.steps} steps, {self.config.data.batch_size} clips a step"
+        size = f"{self.model.count_params():,} parameters, {self.replicas} replica(s)"
+        self.say(f"{clips} of {len(self.classes)} classes, {size}, {steps}")
+        if self.epoch or self.step:
+            self.say(f"going on after epoch {self.epoch}, step {self.step}")
 
     def _say_epoch(self, row: dict) -> None:
         validation = {name.removeprefix("val_"): value for name, value in row.items() if name.startswith("val_")}

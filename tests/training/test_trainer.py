@@ -11,13 +11,13 @@ import time
 import cv2
 import numpy as np
 import pytest
-from ccsn_tf.training.workdir import claim_workdir
 
 from ccsn_tf.config import Config
 from ccsn_tf.errors import UserError
 from ccsn_tf.evaluation.evaluate import evaluate
 from ccsn_tf.models.build import load_model
 from ccsn_tf.training.trainer import select_clips, train
+from ccsn_tf.training.workdir import claim_workdir
 
 WORKER = pathlib.Path(__file__).with_name("worker.py")
 
@@ -120,7 +120,7 @@ def test_two_workers_on_loopback_end_with_the_same_weights(config, tmp_path):
         processes.append(start(config, tmp_path, f"worker{index}", TF_CONFIG=json.dumps(task)))
     for index, (process, _) in enumerate(processes):
         wait(process, tmp_path, f"worker{index}")
-    assert "2 replicas" in (tmp_path / "worker0.log").read_text()
+    assert "2 replica(s)" in (tmp_path / "worker0.log").read_text()
     for mine, theirs in zip(*(arrays(weights) for _, weights in processes), strict=True):
         np.testing.assert_array_equal(mine, theirs)
     assert len(history(tmp_path / "shared")) == 2
