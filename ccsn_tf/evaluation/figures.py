@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ccsn_tf.errors import UserError
+from ccsn_tf.evaluation.flow_colour import flow_to_colour
 from ccsn_tf.files import whole_file
 
 # Okabe and Ito, "Color universal design", 2008: told apart with every common colour vision.
@@ -35,11 +36,6 @@ _MAX_LABEL = 30  # characters of a class name on an axis
 _MAX_CLASSES_WITH_COUNTS = 20
 
 _LEAST_RIM = 0.5  # pixels: below, a still scene would be shown as a storm of noise
-
-# The hues of the Middlebury wheel and its steps from each to the next (Baker et al., "A database and evaluation
-# methodology for optical flow", IJCV 2011): more of them where the eye tells more hues apart.
-_HUES = ((255, 0, 0), (255, 255, 0), (0, 255, 0), (0, 255, 255), (0, 0, 255), (255, 0, 255), (255, 0, 0))
-_HUE_STEPS = (15, 6, 4, 11, 13, 6)
 
 
 def save_history(rows: Sequence[dict], path: str | pathlib.Path) -> None:
@@ -137,33 +133,6 @@ def save_confusion(confusion: np.ndarray, classes: Sequence[str], path: str | pa
     bar.outline.set_visible(False)
     _percent(bar.ax.yaxis)
     _save(figure, path)
-
-
-def flow_to_colour(flow: np.ndarray, maximum: float | None = None) -> np.ndarray:
-    """Optical flow as a picture, after Middlebury: the hue is the direction, its strength the speed.
-
-    Right is red, down and right orange, down yellow, down and left green, left blue-green, up and left blue, up violet,
-    up and right magenta. What stands still is white; speeds from `maximum` up have the full hue.
-
-    Args:
-        flow: float (H, W, 2), x to the right and y down, in pixels.
-        maximum: speed of the full hue, in pixels; `None`: the greatest in `flow`.
-
-    Returns:
-        uint8 (H, W, 3), RGB; black where the flow is not finite.
-    """
-    flow = np.asarray(flow, np.float32)
-    known = np.isfinite(flow).all(axis=-1)
-    x, y = np.moveaxis(np.where(known[..., None], flow, 0.0), -1, 0)
-    speed = np.hypot(x, y)
-    if maximum is None:
-        maximum = speed.max(initial=0.0)
-    strength = np.clip(speed / maximum, 0.0, 1.0) if maximum > 0 else np.zeros_like(speed)
-    starts = np.concatenate([[0], np.cumsum(_HUE_STEPS)])
-    place = np.arctan2(y, x) / (2 * np.pi) % 1.0 * starts[-1]  # clockwise from the right, in steps of the wheel
-    hue = np.stack([np.interp(place, starts, channel) for channel in np.transpose(_HUES)], axis=-1)
-    colour = 255.0 - strength[..., None] * (255.0 - hue)
-    return np.where(known[..., None], np.rint(colour), 0).astype(np.uint8)
 
 
 def save_snippets(

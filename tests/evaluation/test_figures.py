@@ -6,7 +6,8 @@ import pytest
 
 from ccsn_tf.errors import UserError
 from ccsn_tf.evaluation import figures
-from ccsn_tf.evaluation.figures import flow_to_colour, save_bars, save_confusion, save_history, save_snippets
+from ccsn_tf.evaluation.figures import save_bars, save_confusion, save_history, save_snippets
+from ccsn_tf.evaluation.flow_colour import flow_to_colour
 
 
 @pytest.fixture
