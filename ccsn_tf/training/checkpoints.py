@@ -17,7 +17,7 @@ _META = "__meta__"
 
 def save_state(path: pathlib.Path, model: keras.Model, optimizer: keras.optimizers.Optimizer, meta: dict) -> None:
     """Writes weights, dropout's random state, optimizer slots and `meta` (JSON-safe: epoch, history, best score)."""
-    arrays = {name: variable.numpy() for name, variable in _variables(model, optimizer)}
+    arrays = {_entry(number, variable): variable.numpy() for number, variable in _variables(model, optimizer)}
     with whole_file(path) as beside, beside.open("wb") as file:
         np.savez(file, **arrays, **{_META: np.array(json.dumps(meta))})
 
@@ -29,21 +29,23 @@ def load_state(path: pathlib.Path, model: keras.Model, optimizer: keras.optimize
         UserError: the file is damaged, or of another model.
     """
     try:
-        with np.load(path) as arrays:
-            variables = _variables(model, optimizer)
-            names = {name for name, _ in variables}
-            if names != set(arrays.files) - {_META} or any(arrays[n].shape != tuple(v.shape) for n, v in variables):
-                raise UserError(f"{path} is of another model: choose another --workdir.")
-            for name, variable in variables:
-                variable.assign(arrays[name])
-            return json.loads(str(arrays[_META]))
-    except (OSError, zipfile.BadZipFile, KeyError, ValueError) as error:
-        if isinstance(error, UserError):
-            raise
+        with path.open("rb") as file, np.load(file) as stored:
+            meta = json.loads(str(stored[_META]))
+            arrays = [stored[name] for name in sorted(set(stored.files) - {_META})]
+    except (OSError, EOFError, zipfile.BadZipFile, KeyError, ValueError) as error:
         raise UserError(f"{path} is damaged ({error}): delete it to start the training again.") from None
+    variables = [variable for _, variable in _variables(model, optimizer)]
+    if [array.shape for array in arrays] != [tuple(variable.shape) for variable in variables]:
+        raise UserError(f"{path} is of another model: choose another --workdir.")
+    for variable, array in zip(variables, arrays, strict=True):
+        variable.assign(array)
+    return meta
 
 
 def _variables(model, optimizer):
-    """Every variable of the run with a name of its own: its place in the order of creation and its path."""
-    variables = [*model.variables, *optimizer.variables]
-    return [(f"{number:04d} {variable.path}".replace("/", "."), variable) for number, variable in enumerate(variables)]
+    """Every variable of the run, numbered in the order of creation; Keras numbers paths anew in every process."""
+    return list(enumerate([*model.variables, *optimizer.variables]))
+
+
+def _entry(number, variable):
+    return f"{number:04d} {variable.path}".replace("/", ".")

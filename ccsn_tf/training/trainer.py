@@ -24,7 +24,7 @@ from ccsn_tf.training.checkpoints import load_state, save_state
 from ccsn_tf.training.history import History
 from ccsn_tf.training.schedules import make_optimizer
 from ccsn_tf.training.strategy import is_chief, make_strategy
-from ccsn_tf.training.workdir import claim_classes, claim_workdir
+from ccsn_tf.training.workdir import check_workdir, claim_workdir
 
 
 def train(config: Config, say: Callable[[str], None] = lambda line: None) -> keras.Model:
@@ -45,9 +45,8 @@ def train(config: Config, say: Callable[[str], None] = lambda line: None) -> ker
     Raises:
         UserError: bad settings, records or work directory.
     """
-    workdir = claim_workdir(config)
-    strategy = make_strategy(config.train)
-    run = _Run(config, workdir, strategy, say)
+    workdir = check_workdir(config)
+    run = _Run(config, workdir, make_strategy(config.train), say)
     while run.epoch < config.train.epochs:
         run.train_epoch()
     return run.finish()
@@ -81,7 +80,6 @@ class _Run:
         self.config, self.workdir, self.strategy, self.say = config, workdir, strategy, say
         self.chief = is_chief(strategy)
         self.classes, self.training, self.validation = select_clips(config)
-        claim_classes(workdir / "classes.json", self.classes)
         self.replicas = strategy.num_replicas_in_sync
         if config.data.batch_size % self.replicas:
             raise UserError(
@@ -103,6 +101,7 @@ class _Run:
         self._average = tf.function(lambda: strategy.run(self._average_statistics))
         self._forward = make_forward(self.model)
         self.epoch, self.step, self._totals, self._seconds, self.best = 0, 0, {}, 0.0, -1.0
+        claim_workdir(workdir, config, self.classes)
         rows = self._resume()
         if self.chief:
             self.history = History(workdir, rows)

@@ -11,8 +11,8 @@ from ccsn_tf.errors import UserError
 from ccsn_tf.files import write_text
 
 
-def claim_workdir(config: Config) -> pathlib.Path:
-    """Writes config.json, or checks that the one there is of the same run.
+def check_workdir(config: Config) -> pathlib.Path:
+    """The work directory, if it is new or of this run; nothing is written.
 
     Raises:
         UserError: no work directory given, or one of another configuration.
@@ -28,16 +28,17 @@ def claim_workdir(config: Config) -> pathlib.Path:
                 f"--{name}={config.flat()[name]}, but {workdir} belongs to a run with {begun.flat()[name]}: pass that, "
                 "or another --workdir."
             )
-    write_text(path, config.to_json())
     return workdir
 
 
-def claim_classes(path: pathlib.Path, classes: Sequence[str]) -> None:
-    """Writes the label order down, or checks that the records still have the one that the run began with.
+def claim_workdir(workdir: pathlib.Path, config: Config, classes: Sequence[str]) -> None:
+    """Writes config.json and classes.json: to be called once all else is known to be in order.
 
     Raises:
-        UserError: they do not.
+        UserError: the run was begun with another label order, or the folder cannot be written to.
     """
+    path = workdir / "classes.json"
     if path.is_file() and json.loads(path.read_text(encoding="utf-8")) != list(classes):
         raise UserError(f"The records' classes are not those in {path}: choose another --workdir.")
     write_text(path, json.dumps(list(classes), indent=1) + "\n")
+    write_text(workdir / "config.json", config.to_json())

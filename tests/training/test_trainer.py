@@ -17,7 +17,7 @@ from ccsn_tf.errors import UserError
 from ccsn_tf.evaluation.evaluate import evaluate
 from ccsn_tf.models.build import load_model
 from ccsn_tf.training.trainer import select_clips, train
-from ccsn_tf.training.workdir import claim_workdir
+from ccsn_tf.training.workdir import check_workdir, claim_workdir
 
 WORKER = pathlib.Path(__file__).with_name("worker.py")
 
@@ -137,21 +137,30 @@ def free_ports(count):
 
 
 def test_workdir_of_another_configuration_is_refused(config):
-    claim_workdir(config)
-    claim_workdir(config.replace(test_crops=10, strategy="single"))  # does not touch the trained model
+    claim_workdir(check_workdir(config), config, ["a", "b"])
+    workdir = check_workdir(config.replace(test_crops=10, strategy="single"))  # does not touch the trained model
     with pytest.raises(UserError, match=r"--epochs=5, but .* belongs to a run with 2"):
-        claim_workdir(config.replace(epochs=5))
+        check_workdir(config.replace(epochs=5))
+    with pytest.raises(UserError, match=r"classes are not those in .*classes\.json"):
+        claim_workdir(workdir, config, ["b", "a"])
+
+
+def test_a_run_that_cannot_start_claims_nothing(config):
+    """The corrected command must not be told that the folder belongs to the mistaken one."""
+    with pytest.raises(UserError, match="--classes_per_batch=4 is more than the 3 classes"):
+        train(config.replace(classes_per_batch=4, deterministic=False))
+    assert not pathlib.Path(config.train.workdir).exists()
 
 
 def test_workdir_is_needed(config):
     with pytest.raises(UserError, match="--workdir is not given"):
-        claim_workdir(config.replace(workdir=""))
+        check_workdir(config.replace(workdir=""))
 
 
 def test_damaged_checkpoint_is_named(config):
     config = config.replace(deterministic=False)
-    workdir = claim_workdir(config)
-    (workdir / "checkpoints").mkdir()
+    workdir = check_workdir(config)
+    (workdir / "checkpoints").mkdir(parents=True)
     (workdir / "checkpoints" / "last.npz").write_bytes(b"PK\x03\x04 not a checkpoint")
     with pytest.raises(UserError, match=r"last\.npz is damaged .* delete it"):
         train(config)
