@@ -5,6 +5,8 @@
 Killed, it goes on with the same command. Several machines: set TF_CONFIG on each and pass --strategy=multiworker.
 """
 
+import functools
+
 import command_line
 
 from ccsn_tf.training.trainer import train
@@ -12,7 +14,7 @@ from ccsn_tf.training.trainer import train
 
 def main(arguments):
     command_line.no_arguments(arguments)
-    train(command_line.config_from_flags(), say=print)
+    train(command_line.config_from_flags(), say=functools.partial(print, flush=True))
 
 
 if __name__ == "__main__":
