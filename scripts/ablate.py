@@ -21,7 +21,6 @@ flags.DEFINE_multi_string("grid", [], "ablate: a row of the table, 'name: --flag
 flags.DEFINE_list("seeds", ["0", "1", "2"], "ablate: seeds of each row.")
 
 _HERE = pathlib.Path(__file__).parent
-_OWN = ("--grid", "--seeds", "--workdir")
 
 
 def main(arguments):
@@ -33,7 +32,7 @@ def main(arguments):
     if not all(seed.isdigit() for seed in flags.FLAGS.seeds):
         raise UserError(f"--seeds must be whole numbers separated by commas. Received: {','.join(flags.FLAGS.seeds)}.")
     cells = grid(variants, map(int, flags.FLAGS.seeds))
-    given = [argument for argument in sys.argv[1:] if not argument.startswith(_OWN)]
+    given = command_line.given_flags("workdir", "seed")
     for number, cell in enumerate(cells, start=1):
         workdir = cell.workdir(root)
         print(f"\nrun {number}/{len(cells)}: {cell.name}, seed {cell.seed}", flush=True)

@@ -87,6 +87,12 @@ def config_of_run() -> Config:
     return config.replace(**changes)
 
 
+def given_flags(*but: str) -> list[str]:
+    """The config's flags that were given, by flag file or not, as arguments for another script."""
+    names = [field.name for _, field in settings() if field.name not in but]
+    return [FLAGS[name].serialize() for name in names if FLAGS[name].present]
+
+
 def run(main) -> None:
     """Runs `main(arguments)` as a script: a UserError ends it with one sentence and exit status 1."""
     define_flags()

@@ -108,6 +108,17 @@ def test_a_run_keeps_its_settings_but_for_paths_and_protocol(tmp_path):
     assert f"--epochs=8 contradicts {tmp_path}, which was trained with 7" in result.stderr
 
 
+def test_given_flags_spell_the_same_config(tmp_path):
+    given = ["--noflip", "--classes=a,b", "--fusion_weights=1,1.5", "--epochs=3", "--workdir", "w", "--seed=4"]
+    result = probe(
+        *given, config="print(*command_line.given_flags('workdir'), sep='\\n') or command_line.config_from_flags()"
+    )
+    lines = result.stdout.splitlines()
+    spelled_again = lines[: lines.index("{")]
+    assert len(spelled_again) == 5 and not any("workdir" in flag for flag in spelled_again)
+    assert spelled(tmp_path, *spelled_again, "--workdir=w") == spelled(tmp_path, *given)
+
+
 @pytest.mark.parametrize(
     ("workdir", "sentence"), [("", "--workdir is not given"), ("/does/not/exist", "config.json is missing")]
 )
