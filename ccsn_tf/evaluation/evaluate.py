@@ -78,5 +78,6 @@ def draw_confusion(report: dict, confusion: np.ndarray, classes, path: pathlib.P
     """
     from ccsn_tf.evaluation.figures import save_confusion
 
-    title = f"{report['dataset']} split {report['split']}: fused top-1 {100 * report['fused']['top1']:.1f} %"
+    data = f"{report['dataset']}, {report['num_classes']} classes, split {report['split']}"
+    title = f"{data}: fused top-1 {100 * report['fused']['top1']:.1f} %"
     save_confusion(confusion, classes, path, f"{title}\n{report['num_clips']} clips, {report['protocol']}")
