@@ -56,3 +56,15 @@ def tiny_manifest(tiny_data):
 def two_replicas():
     """The one MirroredStrategy of the test process: a second one can break every later use."""
     return tf.distribute.MirroredStrategy(["/cpu:0", "/cpu:1"])
+
+
+@pytest.fixture(scope="session")
+def published():
+    """The published EfficientNet-Lite0 weights, as a dict of arrays."""
+    from ccsn_tf.errors import UserError
+    from ccsn_tf.models.weights import find_efficientnet_lite0_checkpoint, read_torch_checkpoint
+
+    try:
+        return read_torch_checkpoint(find_efficientnet_lite0_checkpoint())
+    except UserError as error:
+        pytest.skip(f"the optional weights package is absent: {error}")

@@ -56,8 +56,7 @@ class Manifest:
     """Contents of a record folder.
 
     `settings` are those of `stored_settings`, `classes` the label order, `splits` {number: {"train"|"test": names}} as
-    listed, skipped clips included,
-    `shards` {file: bytes}, `skipped` {clip name: reason}.
+    listed, skipped clips included, `shards` {file: bytes}, `skipped` {clip name: reason}.
     """
 
     settings: dict

@@ -70,12 +70,6 @@ def shuffled_order(num_clips: int, batch_size: int, rng: np.random.Generator) ->
     return order[: steps * batch_size].reshape(steps, batch_size)
 
 
-def positive_share(labels: np.ndarray) -> float:
-    """Share of the clips of batches (steps, B) that have another of their class in the batch: anchors for ranking."""
-    same = labels[:, :, None] == labels[:, None, :]
-    return float((same.sum(axis=2) > 1).mean())
-
-
 def training_plan(
     clips: Sequence[StoredClip], classes: Sequence[str], data: DataConfig, model: ModelConfig, seed: int, epoch: int
 ) -> Plan:

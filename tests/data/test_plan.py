@@ -6,8 +6,9 @@ import pytest
 
 from ccsn_tf.config import DataConfig, ModelConfig
 from ccsn_tf.data.manifest import StoredClip
-from ccsn_tf.data.plan import balanced_order, labels_of, places, positive_share, shuffled_order, training_plan
+from ccsn_tf.data.plan import balanced_order, labels_of, places, shuffled_order, training_plan
 from ccsn_tf.errors import UserError
+from ccsn_tf.losses import positive_share
 
 MODEL = ModelConfig(num_segments=3, flow_length=5)
 LABELS = {
@@ -76,11 +77,15 @@ def test_shuffled_batches_have_each_clip_once(count, batch):
     assert len(set(order.ravel())) == order.size and set(order.ravel()) <= set(range(count))
 
 
-def test_positive_share():
-    assert positive_share(np.array([[0, 0, 1, 1], [2, 2, 3, 3]])) == 1.0
-    assert positive_share(np.array([[0, 1, 2, 3]])) == 0.0
-    assert positive_share(np.array([[0, 0, 1, 2], [5, 6, 6, 6]])) == 5 / 8
-    assert positive_share(LABELS["equal"][balanced_order(LABELS["equal"], 4, 2, rng())]) == 1.0
+def share(batches):
+    return np.mean([float(positive_share(batch)) for batch in batches])
+
+
+def test_balanced_batches_leave_no_clip_without_a_positive():
+    assert share(np.array([[0, 0, 1, 1], [2, 2, 3, 3]])) == 1.0
+    assert share(np.array([[0, 1, 2, 3]])) == 0.0
+    assert share(np.array([[0, 0, 1, 2], [5, 6, 6, 6]])) == 5 / 8
+    assert share(LABELS["equal"][balanced_order(LABELS["equal"], 4, 2, rng())]) == 1.0
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from ccsn_tf.errors import UserError
 from ccsn_tf.losses import JointLoss
 from ccsn_tf.models.build import build_model, load_model
 from ccsn_tf.models.ccsn import CCSN, STREAMS
-from ccsn_tf.models.weights import find_efficientnet_lite0_checkpoint, inflate_stem, read_torch_checkpoint
+from ccsn_tf.models.weights import inflate_stem
 
 CLASSES = ("archery", "basketball")
 SMALL = ModelConfig(image_size=16, embedding_dim=8, attention_heads=2)
@@ -92,14 +92,6 @@ def test_partial_bn_leaves_everything_else_trainable_and_its_statistics_still():
 def test_imagenet_weights_for_a_backbone_without_any():
     with pytest.raises(UserError, match=r"^--pretrained=imagenet has no weights for --backbone=tiny;"):
         build_model(small(pretrained="imagenet"), CLASSES)
-
-
-@pytest.fixture(scope="module")
-def published():
-    try:
-        return read_torch_checkpoint(find_efficientnet_lite0_checkpoint())
-    except UserError as error:
-        pytest.skip(f"the optional weights package is absent: {error}")
 
 
 @functools.cache

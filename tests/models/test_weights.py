@@ -198,14 +198,6 @@ def test_damaged_missing_and_big_endian_files_are_named(tmp_path, torch):
             read_torch_checkpoint(tmp_path / f"{name}.pth")
 
 
-@pytest.fixture(scope="module")
-def published():
-    try:
-        return read_torch_checkpoint(find_efficientnet_lite0_checkpoint())
-    except UserError as error:
-        pytest.skip(f"the optional weights package is absent: {error}")
-
-
 def test_the_published_checkpoint(published):
     trained = [a for name, a in published.items() if not name.endswith(("_mean", "_var", "num_batches_tracked"))]
     assert sum(array.size for array in trained) == 4_652_008

@@ -6,9 +6,8 @@ import keras
 import numpy as np
 import pytest
 
-from ccsn_tf.errors import UserError
 from ccsn_tf.models.streams import build_backbone, split_into_stages
-from ccsn_tf.models.weights import find_efficientnet_lite0_checkpoint, load_efficientnet_lite0, read_torch_checkpoint
+from ccsn_tf.models.weights import load_efficientnet_lite0
 
 # One row a unit: kernel, stride, expansion, channels in, channels out. Written out on purpose, not derived.
 UNITS = [
@@ -133,19 +132,14 @@ def test_agrees_with_the_layer_table(size):
     np.testing.assert_allclose(predict(network, image), expected, atol=1e-6)
 
 
-def test_published_weights_agree_with_the_layer_table():
-    try:
-        path = find_efficientnet_lite0_checkpoint()
-    except UserError as error:
-        pytest.skip(f"the optional weights package is absent: {error}")
-    state = read_torch_checkpoint(path)
+def test_published_weights_agree_with_the_layer_table(published):
     backbone = build_backbone("efficientnet_lite0", 64, 3)
-    kernel, bias = load_efficientnet_lite0(backbone.network, state)
+    kernel, bias = load_efficientnet_lite0(backbone.network, published)
     image = np.asarray(backbone.normalization.apply(np.random.default_rng(2).integers(0, 256, (64, 64, 3), "uint8")))
-    features, expected = predict(backbone.network, image), Oracle(state)(image)
+    features, expected = predict(backbone.network, image), Oracle(published)(image)
     np.testing.assert_allclose(features, expected, atol=1e-4)
     logits = features.mean((0, 1)) @ kernel + bias
-    reference = state["_fc.weight"].astype("float64") @ expected.mean((0, 1)) + state["_fc.bias"]
+    reference = published["_fc.weight"].astype("float64") @ expected.mean((0, 1)) + published["_fc.bias"]
     np.testing.assert_allclose(logits, reference, atol=1e-3)
 
 
