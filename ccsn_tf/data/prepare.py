@@ -24,9 +24,10 @@ import tensorflow as tf
 
 from ccsn_tf.config import DataConfig
 from ccsn_tf.data.datasets import Clip, Listing, read_listing
+from ccsn_tf.data.encode import encode_clip
 from ccsn_tf.data.flow import make_estimator
 from ccsn_tf.data.manifest import Manifest, StoredClip, refuse_other_settings, stored_settings
-from ccsn_tf.data.records import FOOTER_BYTES, HEADER_BYTES, encode_clip
+from ccsn_tf.data.records import FOOTER_BYTES, HEADER_BYTES, serialise
 from ccsn_tf.data.video import VideoError
 from ccsn_tf.errors import UserError
 from ccsn_tf.files import remove_leftovers, whole_file, write_text
@@ -203,11 +204,13 @@ def _write_records(config, min_fields, shard, clips, writer, progress) -> dict:
     stored, skipped, offset = [], {}, 0
     for count, clip in enumerate(clips, start=1):
         try:
-            record, size = encode_clip(clip.path, clip.name, estimator, config, min_fields)
+            encoded = encode_clip(clip.path, estimator, config, min_fields)
         except VideoError as error:
             skipped[clip.name] = str(error)
         else:
+            record = serialise(clip.name, encoded)
             writer.write(record)
+            size = {"fields": len(encoded.flow), "height": encoded.height, "width": encoded.width}
             place = {"shard": shard, "offset": offset, "length": len(record)}
             stored.append({"name": clip.name, "label": clip.label, "group": clip.group, **place, **size})
             offset += HEADER_BYTES + len(record) + FOOTER_BYTES
