@@ -26,6 +26,7 @@ from ccsn_tf.config import DataConfig
 from ccsn_tf.data.datasets import Clip, Listing, read_listing
 from ccsn_tf.data.encode import encode_clip
 from ccsn_tf.data.flow import make_estimator
+from ccsn_tf.data.frames import changed_at
 from ccsn_tf.data.manifest import Manifest, StoredClip, refuse_other_settings, stored_settings
 from ccsn_tf.data.records import FOOTER_BYTES, HEADER_BYTES, serialise
 from ccsn_tf.data.video import VideoError
@@ -122,7 +123,7 @@ def _is_whole(config: DataConfig, shard: str, clips: list[Clip]) -> bool:
     if index is None or not path.is_file() or path.stat().st_size != index["bytes"]:
         return False
     written = _index_path(config, shard).stat().st_mtime
-    return all(os.path.getctime(clip.path) <= written for clip in clips if clip.name in index["skipped"])
+    return all(changed_at(clip.path) <= written for clip in clips if clip.name in index["skipped"])
 
 
 def _write_shards(config, min_fields, shards, progress) -> None:
@@ -231,4 +232,8 @@ def _collect(config: DataConfig, listing: Listing, shards) -> Manifest:
         shards={name: index["bytes"] for name, index in indices.items()},
         clips=clips,
         skipped=skipped,
+        skipped_labels={clip.name: clip.label for clip in listing.clips if clip.name in skipped}
+        | listing.absent_labels,
+        mirrored=listing.mirrored,
+        notes=listing.notes,
     )

@@ -71,7 +71,7 @@ def test_other_and_hidden_files_are_no_videos(drawn):
     before = read_folder(str(drawn))
     put(drawn, "run/notes.txt", "run/.clip 1.mp4", "run/._clip 2.mp4", ".cache/run/a.mp4", ".Trash/a.mp4", "a.mp4")
     put(drawn, "run/deeper/a.mp4")
-    (drawn / "run" / "folder.mp4").mkdir()
+    put(drawn, "run/folder.mp4/notes.txt")
     (drawn / "empty").mkdir()
     assert read_folder(str(drawn)) == before
 
