@@ -63,6 +63,12 @@ def test_every_flag_reaches_the_field_of_its_name(tmp_path):
     assert config.flat() == values
 
 
+def test_class_names_that_have_commas(tmp_path):
+    names = ("Closing something", "Lifting something up completely, then letting it drop down")
+    config = spelled(tmp_path, f'--classes={names[0]},"{names[1]}"', f'--mirror_pairs="{names[1]}:{names[0]}"')
+    assert config.data.classes == names and config.data.mirror_pairs == (f"{names[1]}:{names[0]}",)
+
+
 def test_without_flags_the_defaults(tmp_path):
     assert spelled(tmp_path) == Config()
 
