@@ -50,11 +50,11 @@ def read_sthv2(video_dir: str, split_dir: str, classes: tuple[str, ...] = ()) ->
     root, lists = require_folder(video_dir, "video_dir"), require_folder(split_dir, "split_dir")
     official = _read_classes(_find(lists, LABELS))
     kept = select_classes(official, classes, "labels.json")
-    videos = _scan(root)
+    wanted, videos = frozenset(kept), _scan(root)
     clips, absent, absent_labels, sides = [], {}, {}, []
     paths = [_find(lists, names) for names in (TRAIN, VALIDATION)]
     for path in paths:
-        listed = [(name, label) for name, label in _read_list(path, frozenset(official)) if label in kept]
+        listed = [(name, label) for name, label in _read_list(path, frozenset(official)) if label in wanted]
         refuse_repeats((name for name, _ in listed), str(path))
         for name, label in listed:
             if name in videos:
