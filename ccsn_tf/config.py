@@ -22,6 +22,9 @@ UNBOUND = frozenset(
         "workdir",
         "validate_every",
         "workers",
+        "stall_seconds",
+        "runner",
+        "beam_args",
         "strategy",
         "virtual_replicas",
         "checkpoint_minutes",
@@ -79,6 +82,13 @@ class DataConfig(_Checked):
     jpeg_quality: int = setting(95, "JPEG quality of stored frames and flow fields.", minimum=50, maximum=100)
     clips_per_shard: int = setting(32, "Clips a record file.", minimum=1)
     workers: int = setting(0, "Processes that prepare videos; 0: one a core.", minimum=0)
+    stall_seconds: float = setting(60.0, "A video that yields no frame for as long is skipped, in seconds.", minimum=1)
+    runner: str = setting(
+        "local",
+        "Who prepares: this machine, or a runner of Apache Beam.",
+        choices=("local", "DirectRunner", "FlinkRunner", "SparkRunner", "DataflowRunner"),
+    )
+    beam_args: str = setting("", "Options of that runner, as in --beam_args='--region=R --project=P'.")
     sampler: str = setting(
         "balanced", "Training batches: P classes x Q clips, or shuffled clips.", ("balanced", "shuffle")
     )
