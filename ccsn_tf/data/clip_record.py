@@ -15,6 +15,7 @@ from ccsn_tf.data.encode import EncodedClip, encode_clip
 from ccsn_tf.data.flow import make_estimator
 from ccsn_tf.data.tfrecord import example, framed
 from ccsn_tf.data.video import VideoError
+from ccsn_tf.data.worker_pool import Outcome, WorkerLostError
 
 _estimator = functools.lru_cache(maxsize=1)(make_estimator)
 
@@ -58,6 +59,16 @@ def make_record(clip: Clip, beat: Callable[[], None], config: DataConfig, min_fi
 def serialise(name: str, clip: EncodedClip) -> bytes:
     """The serialised Example of a clip (see `records`); equal clips give equal bytes."""
     return example({"name": [name.encode()], "rgb": clip.rgb, "flow": clip.flow})
+
+
+def result_of(outcome: Outcome, clip: Clip) -> Record | Skipped:
+    """What a worker made of a clip; where it died, hung or raised what it should not, the clip is to be tried again."""
+    if isinstance(outcome.error, WorkerLostError):
+        return Skipped(f"{clip.path}: {outcome.error}; the same command tries it again.", None)
+    if outcome.error is not None:
+        first_line = str(outcome.error).partition("\n")[0]
+        return Skipped(f"{clip.path}: {type(outcome.error).__name__}: {first_line} (a defect, please report it)", None)
+    return outcome.value
 
 
 def last_change(clip: Clip) -> int | None:

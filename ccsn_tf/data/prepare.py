@@ -1,25 +1,22 @@
-"""Videos to records, on every core; a record file is there whole or not at all.
+"""Videos to records, on every core or on many machines; a record file is there whole or not at all.
 
-A video is the unit of work, a record file that of safety: killed at any moment and started again, it redoes the files
-that are missing and nothing else. A video that cannot be used, that kills its worker process or makes it hang is
-skipped and listed with the reason.
+A video is the unit of work, a record file (shard) that of safety: killed at any moment and started again, preparation
+redoes the shards that are missing and nothing else. A video that cannot be used, that kills its worker process or
+makes it hang is skipped and listed with the reason.
 """
 
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
 from collections.abc import Callable
 
 from ccsn_tf.config import DataConfig
 from ccsn_tf.data.claim import claim, refuse_other_files
-from ccsn_tf.data.clip_record import Record, Skipped, make_record
-from ccsn_tf.data.datasets import Clip, read_listing
+from ccsn_tf.data.datasets import read_listing
 from ccsn_tf.data.manifest import FILE_NAME, Manifest
 from ccsn_tf.data.record_folder import LocalFolder
-from ccsn_tf.data.shards import collect, is_missing, plan_shards, write_shard
-from ccsn_tf.data.worker_pool import Outcome, WorkerLostError, WorkerPool
+from ccsn_tf.data.shards import collect, is_missing, plan_shards
 from ccsn_tf.errors import UserError
 from ccsn_tf.files import only_process, remove_leftovers
 
@@ -50,57 +47,57 @@ def prepare(
     if not config.record_dir:
         raise UserError("--record_dir is not given: name the folder to write records to.")
     listing = read_listing(config)
-    folder = LocalFolder(config.record_dir)
+    folder, write_shards = _folder_and_writer(config)
     refuse_other_files(folder)
-    with only_process(config.record_dir) as alone:
-        if alone:
-            remove_leftovers(config.record_dir)
+    with _alone_in(folder):
         claim(folder, config, listing, min_fields)
         shards = plan_shards(listing.clips, config.clips_per_shard)
         missing = [shard for shard in shards if is_missing(folder, shard)]
-        _write_shards(folder, config, min_fields, missing, len(listing.clips), progress)
+        total = len(listing.clips)
+        there = total - sum(len(shard.clips) for shard in missing)
+        progress(there, total, 0)
+        if missing:
+            write_shards(
+                folder, missing, config, min_fields, lambda done, frames: progress(there + done, total, frames)
+            )
         manifest = collect(folder, config, listing, shards)
         if not manifest.clips:
             first = next(iter(manifest.skipped.values()))
             raise UserError(
-                f"None of the {len(listing.clips)} videos in --video_dir={config.video_dir} can be used, the first for "
-                f"this reason: {first}"
+                f"None of the {total} videos in --video_dir={config.video_dir} can be used, the first for this reason: "
+                f"{first}"
             )
         _write_manifest(folder, manifest, say)
     return manifest
 
 
-def _write_shards(folder, config, min_fields, shards, total, progress):
-    places = [(shard, position) for shard in shards for position in range(len(shard.clips))]
-    done, frames, writers = total - len(places), 0, {}
-
-    def count(beats):
-        nonlocal frames
-        frames += beats
-        progress(done, total, frames)
-
-    progress(done, total, frames)
-    function = functools.partial(make_record, config=config, min_fields=min_fields)
-    with WorkerPool(function, config.workers, config.stall_seconds) as pool, contextlib.ExitStack() as stack:
-        for outcome in pool.run([(shard.clips[position],) for shard, position in places], on_beat=count):
-            shard, position = places[outcome.index]
-            if shard.name not in writers:
-                writers[shard.name] = stack.enter_context(contextlib.closing(write_shard(folder, shard)))
-                next(writers[shard.name])
-            with contextlib.suppress(StopIteration):  # the shard's last clip
-                writers[shard.name].send((position, result_of(outcome, shard.clips[position])))
-            done += 1
-            progress(done, total, frames)
+def _folder_and_writer(config):
+    """The record folder, and who writes shards into it."""
+    remote = "://" in config.record_dir
+    if config.runner == "local":
+        if remote:
+            raise UserError(f"--record_dir={config.record_dir} is no folder of this machine: pass another --runner.")
+        from ccsn_tf.data import prepare_local as module
+    else:
+        try:
+            from ccsn_tf.data import prepare_beam as module
+        except ModuleNotFoundError as error:
+            if error.name.split(".")[0] != "apache_beam":
+                raise
+            raise UserError(f"--runner={config.runner} needs Apache Beam: pip install 'ccsn_tf[beam]'.") from None
+    return (module.BeamFolder if remote else LocalFolder)(config.record_dir), module.write_shards
 
 
-def result_of(outcome: Outcome, clip: Clip) -> Record | Skipped:
-    """What a worker made of a clip; where it died, hung or raised what it should not, the clip is to be tried again."""
-    if isinstance(outcome.error, WorkerLostError):
-        return Skipped(f"{clip.path}: {outcome.error}; the same command tries it again.", None)
-    if outcome.error is not None:
-        first_line = str(outcome.error).partition("\n")[0]
-        return Skipped(f"{clip.path}: {type(outcome.error).__name__}: {first_line} (a defect, please report it)", None)
-    return outcome.value
+@contextlib.contextmanager
+def _alone_in(folder):
+    """Where it is a folder of this machine, or one that it mounts, keeps other processes out, and clears up."""
+    if not isinstance(folder, LocalFolder):
+        yield
+        return
+    with only_process(folder.path) as alone:
+        if alone:
+            remove_leftovers(folder.path)
+        yield
 
 
 def _write_manifest(folder, manifest, say):

@@ -61,6 +61,10 @@ class WorkerPool:
         return self
 
     def __exit__(self, *_) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the processes, whatever they are doing."""
         for worker in list(self._workers):
             self._end(worker)
         self._selector.close()
