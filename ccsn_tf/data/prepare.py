@@ -12,6 +12,7 @@ import json
 from collections.abc import Callable
 
 from ccsn_tf.config import DataConfig
+from ccsn_tf.data import prepare_local
 from ccsn_tf.data.claim import claim, refuse_other_files
 from ccsn_tf.data.datasets import read_listing
 from ccsn_tf.data.manifest import FILE_NAME, Manifest
@@ -72,20 +73,18 @@ def prepare(
 
 
 def _folder_and_writer(config):
-    """The record folder, and who writes shards into it."""
-    remote = "://" in config.record_dir
+    """The record folder, and the function that writes shards into it."""
     if config.runner == "local":
-        if remote:
+        if "://" in config.record_dir:
             raise UserError(f"--record_dir={config.record_dir} is no folder of this machine: pass another --runner.")
-        from ccsn_tf.data import prepare_local as module
-    else:
-        try:
-            from ccsn_tf.data import prepare_beam as module
-        except ModuleNotFoundError as error:
-            if error.name.split(".")[0] != "apache_beam":
-                raise
-            raise UserError(f"--runner={config.runner} needs Apache Beam: pip install 'ccsn_tf[beam]'.") from None
-    return (module.BeamFolder if remote else LocalFolder)(config.record_dir), module.write_shards
+        return LocalFolder(config.record_dir), prepare_local.write_shards
+    try:
+        from ccsn_tf.data import prepare_beam
+    except ModuleNotFoundError as error:
+        if error.name.split(".")[0] != "apache_beam":
+            raise
+        raise UserError(f"--runner={config.runner} needs Apache Beam: pip install 'ccsn_tf[beam]'.") from None
+    return prepare_beam.open_folder(config), prepare_beam.write_shards
 
 
 @contextlib.contextmanager
