@@ -9,20 +9,16 @@ import random
 import re
 import signal
 import subprocess
-import sys
 import time
 
 import pytest
+from processes import is_worker, needs_proc, prepare_command, processes_of, wait_until
 from videos import moving, write_video
 
 from ccsn_tf.config import DataConfig
 from ccsn_tf.data.manifest import Manifest
 from ccsn_tf.data.prepare import prepare
 from ccsn_tf.files import only_process
-
-SCRIPT = pathlib.Path(__file__).parents[2] / "scripts" / "prepare.py"
-
-needs_proc = pytest.mark.skipif(not pathlib.Path("/proc/self/stat").exists(), reason="needs /proc")
 
 
 def contents(folder):
@@ -33,39 +29,16 @@ def contents(folder):
 @pytest.fixture
 def start():
     """Starts prepare.py with a config, in a session and process group of its own."""
-    names = ("dataset", "video_dir", "record_dir", "flow", "clips_per_shard", "workers", "stall_seconds")
-    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    started = []
+    streams, started = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}, []
 
     def start(config):
-        command = [sys.executable, str(SCRIPT), *(f"--{name}={getattr(config, name)}" for name in names)]
-        started.append(subprocess.Popen(command, start_new_session=True, **streams))
+        started.append(subprocess.Popen(prepare_command(config), start_new_session=True, **streams))
         return started[-1]
 
     yield start
     for process in started:
         with process, contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-
-
-def processes_of(session):
-    """Ids of the processes that a session has left."""
-    found = []
-    for path in pathlib.Path("/proc").glob("[0-9]*/stat"):
-        try:
-            state, _, _, its_session = path.read_text().rsplit(")", 1)[1].split()[:4]
-        except OSError:
-            continue
-        if int(its_session) == session and state != "Z":
-            found.append(int(path.parent.name))
-    return found
-
-
-def wait_until(condition, seconds=60):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 @pytest.fixture(scope="module")
@@ -129,11 +102,8 @@ def test_killed_at_any_moment_and_started_again(clips, tmp_path, start, kills, s
 
 
 def worker_of(session):
-    """The id of one of the worker processes of a session."""
-    for pid in processes_of(session):
-        if pid != session and b"ccsn_tf.data.worker" in pathlib.Path(f"/proc/{pid}/cmdline").read_bytes():
-            return pid
-    return None
+    """The id of a worker process of a session."""
+    return next(filter(is_worker, processes_of(session)), None)
 
 
 @needs_proc

@@ -8,6 +8,7 @@ import types
 
 import pytest
 import worker_tasks
+from processes import is_alive, needs_proc, wait_until
 
 from ccsn_tf.data.video import VideoError
 from ccsn_tf.data.worker_pool import WorkerLostError, WorkerPool
@@ -25,13 +26,6 @@ def by_index(outcomes):
     found = {outcome.index: outcome for outcome in outcomes}
     assert len(found) == len(outcomes)
     return [found[index] for index in range(len(found))]
-
-
-def alive(pid):
-    try:
-        return pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3])
@@ -127,11 +121,11 @@ def test_processes_stay_for_the_next_tasks(pool):
     assert len(first) <= 2 and os.getpid() not in first
 
 
+@needs_proc
 def test_an_idle_worker_that_died_is_replaced(pool):
     (outcome,) = pool.run([("process",)])
     os.kill(outcome.value, signal.SIGKILL)
-    while alive(outcome.value):
-        time.sleep(0.01)
+    wait_until(lambda: not is_alive(outcome.value))
     assert [outcome.value for outcome in pool.run([("double", 4)])] == [8]
 
 
@@ -143,11 +137,12 @@ def test_tasks_that_nobody_waits_for_are_ended(pool):
     assert time.monotonic() - begun < 0.9
 
 
+@needs_proc
 def test_closing_ends_the_processes():
     with WorkerPool(worker_tasks.anything, 2) as pool:
         pids = {outcome.value for outcome in pool.run([("process",)] * 20)}
-        assert all(map(alive, pids))
-    assert not any(map(alive, pids))
+        assert all(map(is_alive, pids))
+    assert not any(map(is_alive, pids))
 
 
 def test_function_that_workers_cannot_load(monkeypatch):
@@ -183,20 +178,17 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.skipif(not pathlib.Path("/proc/self/stat").exists(), reason="needs /proc")
+@needs_proc
 def test_workers_end_with_a_parent_that_is_killed():
     tests = pathlib.Path(__file__).parents[1]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tests), str(tests.parent)])}
     parent = subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE, text=True, env=environment)
     workers = {int(pid) for pid in parent.stdout.readline().split()}
     time.sleep(0.2)
-    assert workers and all(map(alive, workers))
+    assert workers and all(map(is_alive, workers))
     parent.kill()
     parent.communicate()
-    end = time.monotonic() + 10
-    while any(map(alive, workers)):
-        assert time.monotonic() < end
-        time.sleep(0.01)
+    wait_until(lambda: not any(map(is_alive, workers)), 20)
 
 
 def test_workers_do_without_tensorflow(tiny_data):
