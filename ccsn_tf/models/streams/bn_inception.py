@@ -9,6 +9,7 @@ from __future__ import annotations
 import keras
 from keras import layers
 
+from ccsn_tf.errors import UserError
 from ccsn_tf.models.streams.backbone import Backbone, Normalization
 
 # name: (1x1, (3x3 reduction, 3x3), (double 3x3 reduction, first, second), pooling, its projection). Without 1x1 and
@@ -40,6 +41,9 @@ def bn_inception(image_size: tuple[int, int], in_channels: int) -> Backbone:
     Returns:
         `Backbone` with stages `conv1`, `conv2`, `inception_3a` .. `inception_5b`, connected after `inception_4d`.
         It expects BGR in 0..255, less (104, 117, 128); 128 for flow.
+
+    Raises:
+        UserError: a size at which the branches of a block end in maps of different sizes.
     """
     image = keras.Input((*image_size, in_channels), name="image")
     x = _halve(_convolution(image, "conv1_7x7_s2", 64, 7, 2), "pool1_3x3_s2")
@@ -71,6 +75,12 @@ def _block(x, name, single, triple, double, pooling, projection):
         branches.append(_halve(x, f"{name}_pool"))
     else:
         branches.append(_convolution(_pool(x, pooling, f"{name}_pool"), f"{name}_pool_proj", projection, 1))
+    sizes = {branch.shape[1:3] for branch in branches}
+    if len(sizes) > 1:  # convolutions and pooling round differently
+        raise UserError(
+            "--image_size does not suit --backbone=bn_inception, whose branches would end in maps of "
+            f"{' and '.join('x'.join(map(str, size)) for size in sorted(sizes))}: choose a multiple of 32, such as 224."
+        )
     return layers.Concatenate(name=f"{name}_output")(branches)
 
 
