@@ -27,6 +27,7 @@ UNBOUND = frozenset(
         "checkpoint_minutes",
         "test_segments",
         "test_crops",
+        "average",
         "top_k",
     ]
 )
@@ -188,7 +189,12 @@ class EvalConfig(_Checked):
     """The test protocol (TSN's: views of segments x crops, scores averaged)."""
 
     test_segments: int = setting(25, "Segments a test clip.", minimum=1)
-    test_crops: int = setting(1, "Crops a segment: centre, 5 (corners too) or 10 (mirrored too).", choices=(1, 5, 10))
+    test_crops: int = setting(
+        1,
+        "Crops a segment: centre, 3 along the long side, 5 (centre and corners), 10 (mirrored too).",
+        choices=(1, 3, 5, 10),
+    )
+    average: str = setting("logits", "What is averaged over crops.", choices=("logits", "probabilities"))
     top_k: int = setting(5, "Classes printed for a predicted video.", minimum=1)
 
 
