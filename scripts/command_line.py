@@ -132,6 +132,14 @@ def no_arguments(arguments) -> None:
         raise UserError(f"unexpected argument {arguments[0]!r}: settings are given as --name=value (see --help).")
 
 
+def print_figures(report: dict) -> None:
+    """Prints the accuracies of an evaluation, a line a stream."""
+    print(f"{'':10s}{'top-1':>8s}{'top-5':>8s}{'mean class':>12s}  (%)")
+    for stream in ("spatial", "temporal", "fused"):
+        top1, top5, mean_class = (100 * report[stream][name] for name in ("top1", "top5", "mean_class"))
+        print(f"{stream:10s}{top1:8.1f}{top5:8.1f}{mean_class:12.1f}")
+
+
 def _parse(arguments):
     try:
         return FLAGS(arguments)
