@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Callable
 
 import cv2
 import numpy as np
@@ -26,7 +27,13 @@ class EncodedClip:
     width: int
 
 
-def encode_clip(path: str, estimator: Estimator, config: DataConfig, min_fields: int) -> EncodedClip:
+def encode_clip(
+    path: str,
+    estimator: Estimator,
+    config: DataConfig,
+    min_fields: int,
+    beat: Callable[[], None] = lambda: None,
+) -> EncodedClip:
     """Decodes a clip and computes its flow.
 
     Of a folder of frames, JPEGs of the right size are kept as they are, and with --flow=stored the flow images are
@@ -37,6 +44,7 @@ def encode_clip(path: str, estimator: Estimator, config: DataConfig, min_fields:
         estimator: from `make_estimator`; not used with --flow=stored.
         config: sizes, bound and quality.
         min_fields: fewest flow fields that the clip must have.
+        beat: called for every frame.
 
     Raises:
         VideoError: the video cannot be used, or is too short.
@@ -47,6 +55,7 @@ def encode_clip(path: str, estimator: Estimator, config: DataConfig, min_fields:
         for frame, jpeg in frames:
             rgb.append(jpeg or _jpeg(frame[..., ::-1], config.jpeg_quality))
             size["height"], size["width"] = frame.shape[:2]
+            beat()
             yield frame
 
     frames = stored(_frames(path, config.short_side))

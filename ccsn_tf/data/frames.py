@@ -20,16 +20,14 @@ def count_frames(path: str) -> int:
     return _reader(path).count_frames(path)
 
 
-def changed_at(path: str) -> float:
-    """When a clip was last changed, in seconds since the epoch: of a folder, the latest of its files.
+def changed_at(path: str) -> int:
+    """When a clip or its properties were changed last, in nanoseconds: of a folder, the latest of its files.
 
     Raises:
         OSError: it is not there any more.
     """
-    if not os.path.isdir(path):
-        return os.path.getctime(path)
     inside = (os.path.join(folder, name) for folder, _, names in os.walk(path) for name in names)
-    return max(map(os.path.getctime, (path, *inside)))
+    return max(os.stat(file).st_ctime_ns for file in (path, *inside))
 
 
 def _reader(path):

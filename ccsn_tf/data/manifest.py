@@ -62,8 +62,8 @@ class Manifest:
 
     `settings` are those of `stored_settings`, `classes` the label order, `splits` {number: {"train"|"test": names}} as
     listed, skipped clips included, `shards` {file: bytes}, `skipped` {clip name: reason}, `skipped_labels` {clip name:
-    class}; `mirrored` and `notes` are the listing's. A file without the last three was written before there were data
-    sets that need them.
+    class}, `mirrored` as in the listing. A file without the last two was written before there were data sets that need
+    them.
     """
 
     settings: dict
@@ -74,14 +74,17 @@ class Manifest:
     skipped: dict[str, str]
     skipped_labels: dict[str, str] = dataclasses.field(default_factory=dict)
     mirrored: dict[str, str] = dataclasses.field(default_factory=dict)
-    notes: tuple[str, ...] = ()
 
     def write(self, record_dir: str) -> None:
         """Writes manifest.json whole."""
+        write_text(pathlib.Path(record_dir, FILE_NAME), self.to_json())
+
+    def to_json(self) -> str:
+        """What manifest.json says."""
         content = {"version": VERSION, **self.counts(), **dataclasses.asdict(self)}
         for clip in content["clips"]:
             del clip["mirror_label"]
-        write_text(pathlib.Path(record_dir, FILE_NAME), json.dumps(content, indent=1) + "\n")
+        return json.dumps(content, indent=1) + "\n"
 
     def counts(self) -> dict:
         """Totals for people: clips, frames, skipped clips, bytes."""
@@ -119,7 +122,6 @@ class Manifest:
                 skipped=content["skipped"],
                 skipped_labels=content.get("skipped_labels", {}),
                 mirrored=content.get("mirrored", {}),
-                notes=tuple(content.get("notes", ())),
             )
         except (FileNotFoundError, NotADirectoryError):
             raise UserError(f"--record_dir={record_dir} holds no finished records: run prepare.py (again).") from None

@@ -158,13 +158,11 @@ def test_pairs_that_do_not_go_together(tiny_manifest, paired):
         same.select(dataclasses.replace(paired, mirror_pairs=("MoveLeft:MoveDown",)), "train")
 
 
-def test_manifest_keeps_pairs_and_notes_and_no_mirror_label(tiny_manifest, tmp_path):
+def test_manifest_keeps_pairs_and_no_mirror_label(tiny_manifest, tmp_path):
     for name, size in tiny_manifest.shards.items():
         (tmp_path / name).write_bytes(bytes(size))
     pairs = {"MoveLeft": "MoveRight", "MoveRight": "MoveLeft"}
-    written = dataclasses.replace(
-        tiny_manifest, mirrored=pairs, notes=("labels run from 1",), skipped_labels={"x": "y"}
-    )
+    written = dataclasses.replace(tiny_manifest, mirrored=pairs, skipped_labels={"x": "y"})
     written.write(str(tmp_path))
     assert Manifest.read(str(tmp_path)) == written
     content = json.loads(pathlib.Path(tmp_path, FILE_NAME).read_text())
@@ -177,7 +175,7 @@ def test_manifest_from_before_there_were_pairs(tiny_manifest, tmp_path):
     dataclasses.replace(tiny_manifest, skipped={"MoveLeft/x": "lost"}).write(str(tmp_path))
     path = tmp_path / FILE_NAME
     content = json.loads(path.read_text())
-    for name in ("mirrored", "notes", "skipped_labels"):
+    for name in ("mirrored", "skipped_labels"):
         del content[name]
     content["splits"]["1"]["test"].append("MoveLeft/x")
     path.write_text(json.dumps(content))

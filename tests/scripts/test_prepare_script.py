@@ -41,7 +41,7 @@ def test_stored_flow_needs_its_bound_and_labels_from_one_are_told(tmp_path):
     done = run(*arguments, "--flow_bound=32")
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    assert lines[0] == "note: The labels run from 1 to 2, so that 1 is run, the first class."
+    assert lines[0] == "The labels run from 1 to 2, so that 1 is run, the first class."
     lost = tmp_path / "rawframes" / "run 3"
     assert lines[1] == f"skipped run 3: {lost} is named in train.txt, line 3, but does not exist."
     assert lines[2].startswith("4 clips of 2 classes, 32 frames, ") and lines[2].endswith("; 1 skipped.")
