@@ -20,6 +20,7 @@ from ccsn_tf.serving.saved_model import export_saved_model
 flags.DEFINE_string("export_dir", "", "export: folder of the model; receives a folder a version.")
 flags.DEFINE_integer("version", 0, "export: the version's number; 0: the one after the highest there.", lower_bound=0)
 flags.DEFINE_integer("max_segments", 256, "export: clips times segments of a request, which bounds memory.", 1)
+flags.DEFINE_bool("fold_batch_norms", True, "export: put batch normalisation into the convolution before it.")
 flags.DEFINE_bool("verify", True, "export: compare with the trained model in a fresh process.")
 flags.DEFINE_bool("warmup", True, "export: add warm-up requests for TensorFlow Serving.")
 
@@ -32,6 +33,7 @@ def main(arguments):
         given.export_dir,
         given.version,
         given.max_segments,
+        given.fold_batch_norms,
         given.verify,
         given.warmup,
         must_be_real=given["record_dir"].present > 0,

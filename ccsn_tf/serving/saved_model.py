@@ -42,6 +42,7 @@ def export_saved_model(
     export_dir: str,
     version: int = 0,
     max_segments: int = 256,
+    fold: bool = True,
     check: bool = True,
     warmup: bool = True,
     must_be_real: bool = False,
@@ -57,6 +58,7 @@ def export_saved_model(
         export_dir: one folder a model, with a folder a version in it.
         version: 1 or more; 0 takes the number after the highest that is there.
         max_segments: clips times segments that one request may have.
+        fold: put batch normalisations into the convolutions before them (see `fold_batch_norms`).
         check: compare with the trained model in a fresh process (see `verify`).
         warmup: add warm-up requests for TensorFlow Serving.
         must_be_real: refuse to use rendered clips for these two where the run's records are absent.
@@ -71,8 +73,9 @@ def export_saved_model(
     target = _target(export_dir, version)
     model = load_model(str(workdir / "model.keras"))
     metadata = make_metadata(model, config, max_segments)
-    network, folding = fold_batch_norms(model)
-    say(f"{folding.folded} batch normalisations folded into convolutions, {len(folding.left)} left.")
+    network, folding = fold_batch_norms(model) if fold else (model, Folding(0, {}))
+    if fold:
+        say(f"{folding.folded} batch normalisations folded into convolutions, {len(folding.left)} left.")
     beside = target.with_name(f".{os.getpid()}.{target.name}")
     try:
         ServedModel(network, metadata).save(str(beside))
