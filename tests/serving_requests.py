@@ -50,6 +50,16 @@ def jpegs(metadata, clips=1, segments=2, frame=None, field=None, length=None):
     return {"rgb": rgb, "flow": flow}
 
 
+def distinct(metadata, count=12):
+    """Clips of one to three segments, each of its own colours: a model with spread weights tells them apart."""
+    made = [jpegs(metadata, segments=1 + number % 3) for number in range(count)]
+    for number, clip in enumerate(made):
+        tint = np.random.default_rng(number).integers(0, 256, 3)
+        frame = encoded(np.uint8(0.3 * textured(36, 48, 3, seed=number) + 0.7 * tint))
+        clip["rgb"][:] = frame
+    return made
+
+
 def hostile(metadata):
     """Requests that no model should answer, name -> Request."""
     good, most = arrays(metadata), metadata["limits"]["segments_a_request"]
