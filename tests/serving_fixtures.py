@@ -1,4 +1,4 @@
-"""A small exported model, its work directory, and servers for it."""
+"""Fixtures: a small exported model, its work directory, and servers for it (loaded by conftest.py)."""
 
 import dataclasses
 import pathlib
