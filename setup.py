@@ -32,6 +32,7 @@ setup(
         "absl-py",
         "av",
         "opencv-contrib-python-headless",
+        "google-crc32c",
     ],
     extras_require=EXTRAS,
 )
