@@ -5,6 +5,7 @@ matrix products and what lies between them become float16 or bfloat16. These sta
 
     scaling of the pixels       everything before the first convolution
     attention                   the bias that is added to the scores, and their softmax
+    biases, normalisation       what of them is not part of a convolution: constants by channel, added or multiplied
     heads                       pooling over positions and all that follows: consensus, logits, embeddings
     anything not listed below   an operation of which it is not known that half precision does no harm
 """
@@ -25,8 +26,9 @@ HALF_TYPES = {"fp16": TensorProto.FLOAT16, "bf16": TensorProto.BFLOAT16}
 _BF16_OPSET = 22
 
 _BETWEEN = frozenset(
-    "Add AveragePool Clip Concat Flatten HardSigmoid HardSwish Identity LeakyRelu MaxPool Mul Pad Relu Reshape "
-    "Sigmoid Slice Split Squeeze Sub Tanh Transpose Unsqueeze".split()
+    ["Add", "AveragePool", "Clip", "Concat", "Flatten", "HardSigmoid", "HardSwish", "Identity", "LeakyRelu"]
+    + ["MaxPool", "Mul", "Pad", "Relu", "Reshape", "Sigmoid", "Slice", "Split", "Squeeze", "Sub", "Tanh"]
+    + ["Transpose", "Unsqueeze"]
 )
 _POOLING = frozenset(["GlobalAveragePool", "ReduceMean"])
 _NUMPY = {TensorProto.FLOAT16: np.float16, TensorProto.BFLOAT16: ml_dtypes.bfloat16, TensorProto.FLOAT: np.float32}
@@ -80,11 +82,17 @@ def float32_tensors(model: onnx.ModelProto, graph: Graph) -> set[str]:
     """First outputs of the nodes that stay float32; see the head of this file."""
     nodes = model.graph.node
     wide = {node.output[0] for node in nodes if node.op_type not in PRODUCTS | _BETWEEN}
+    wide |= {node.output[0] for node in nodes if _by_channel(graph, node)}
     wide |= _before_products(nodes)
     scores = [node.input[0] for node in nodes if node.op_type == "Softmax"]
     wide |= _back_to(graph, scores, lambda node: node.op_type in PRODUCTS, inclusive=False)
     wide |= _back_to(graph, graph.outputs, lambda node: _pools_positions(graph, node), inclusive=True)
     return wide
+
+
+def _by_channel(graph, node):
+    constants = [graph.shapes[name] for name in node.input if name in graph.constants]
+    return node.op_type in ("Add", "Mul", "Sub") and any(np.prod(shape) > 1 for shape in constants)
 
 
 def _before_products(nodes):
