@@ -38,7 +38,9 @@ def main(videos):
             print(f"query: {error}", file=sys.stderr)
             failed += 1
             continue
-        top = [(str(label), float(score)) for label, score in zip(answer["top_labels"], answer["top_scores"], strict=True)]
+        top = [
+            (str(label), float(score)) for label, score in zip(answer["top_labels"], answer["top_scores"], strict=True)
+        ]
         if given.json:
             line = {"video": path, "top": [{"class": label, "score": score} for label, score in top]}
             print(json.dumps(line), flush=True)

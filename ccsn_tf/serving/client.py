@@ -18,7 +18,7 @@ from ccsn_tf.config import Config
 from ccsn_tf.errors import UserError
 from ccsn_tf.evaluation.predict import read_snippets
 from ccsn_tf.serving.metadata import client_config
-from ccsn_tf.serving.retry import Failure, persist
+from ccsn_tf.serving.retry import StatusError, persist
 
 
 class ServingError(UserError):
@@ -30,7 +30,7 @@ class ServingError(UserError):
 
 
 class Transport(Protocol):
-    """A way to one model on a server. Methods raise `Failure`, and end after `timeout` seconds."""
+    """A way to one model on a server. Methods raise `StatusError`, and end after `timeout` seconds."""
 
     def versions(self, timeout: float) -> list[int]:
         """The versions that are ready to answer."""
@@ -137,7 +137,7 @@ class Client:
     def _persist(self, call):
         try:
             return persist(call, self.timeout, self.attempts)
-        except Failure as failure:
+        except StatusError as failure:
             raise ServingError(failure.code, self._in_words(failure)) from None
 
     def _in_words(self, failure):

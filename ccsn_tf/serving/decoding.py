@@ -46,7 +46,7 @@ def _decode_segment(frame_jpeg, field_jpegs, image_size):
     for jpeg in tf.unstack(field_jpegs):
         size = _jpeg_shape(jpeg, "flow")
         fits = tf.reduce_all(tf.equal(size, [2 * height, width, 1]))
-        message = "flow: a field must be a grey JPEG, x above y, as wide as its frame and twice as high; found, expected:"
+        message = "flow: not a grey JPEG, x above y, as wide as its frame and twice as high; found, expected:"
         with tf.control_dependencies([tf.debugging.Assert(fits, [message, size, [2 * height, width, 1]])]):
             planes.append(tf.reshape(_decode(tf.identity(jpeg), 1), [2, height, width]))
     fields = tf.stack(planes)

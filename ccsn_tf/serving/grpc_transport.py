@@ -12,7 +12,7 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
-from ccsn_tf.serving.retry import Failure
+from ccsn_tf.serving.retry import StatusError
 
 # Of an answer. The server takes requests of any size; gRPC's own limit for what a client receives is 4 MB.
 _MAX_BYTES = 64 * 2**20
@@ -59,11 +59,11 @@ class GrpcTransport:
 
 def _called(method, request, timeout):
     if timeout <= 0:  # which gRPC would take for none
-        raise Failure("DEADLINE_EXCEEDED", "no time was left")
+        raise StatusError("DEADLINE_EXCEEDED", "no time was left")
     try:
         return method(request, timeout=timeout)
     except grpc.RpcError as error:
-        raise Failure(error.code().name, error.details() or "") from None
+        raise StatusError(error.code().name, error.details() or "") from None
 
 
 def _array(proto):

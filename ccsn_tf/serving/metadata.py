@@ -21,6 +21,9 @@ from ccsn_tf.serving.decoding import MAX_PIXELS
 FORMAT = 1
 FILE_NAME = "ccsn.json"
 
+# Of the versions that may matter to what the model computes, or to the input it was trained on.
+_PACKAGES = ("ccsn_tf", "tensorflow", "keras", "av", "opencv-contrib-python-headless")
+
 _LAYOUT = {
     "rgb": "the middle frame (number flow_length // 2 from the snippet's first), RGB, 0 to 255",
     "flow": "channels x1, y1, x2, y2, ...; pixels a frame at the stored size, clipped to +- flow_bound, then "
@@ -55,7 +58,7 @@ def make_metadata(model: keras.Model, config: Config, max_segments: int) -> dict
         "preprocessing": settings,
         "layout": _LAYOUT,
         "limits": {"segments_a_request": max_segments, "pixels_a_jpeg": MAX_PIXELS},
-        "versions": {name: _version(name) for name in ("ccsn_tf", "tensorflow", "keras", "opencv-contrib-python-headless")},
+        "versions": {name: _version(name) for name in _PACKAGES},
         "exported": datetime.date.today().isoformat(),
         "weights_sha256": weights_hash(model),
         "training": json.loads(config.to_json()),

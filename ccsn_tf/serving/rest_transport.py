@@ -9,7 +9,7 @@ import time
 
 import numpy as np
 
-from ccsn_tf.serving.retry import Failure
+from ccsn_tf.serving.retry import StatusError
 
 _MAX_BYTES = 64 * 2**20
 _CODES = {
@@ -43,7 +43,7 @@ class RestTransport:
         body = {"signature_name": signature, "inputs": {name: _json(value) for name, value in inputs.items()}}
         content = self._call("POST", path, json.dumps(body), timeout)
         if "outputs" not in content:
-            raise Failure("INTERNAL", "the answer has no outputs")
+            raise StatusError("INTERNAL", "the answer has no outputs")
         outputs = content["outputs"]
         # Of a signature with one output the server leaves out the name; ours are called as their signature.
         named = outputs if isinstance(outputs, dict) else {signature: outputs}
@@ -62,11 +62,11 @@ class RestTransport:
             response = connection.getresponse()
             content = _read(response, sock, end)
         except TimeoutError:
-            raise Failure("DEADLINE_EXCEEDED", f"no answer within {timeout:.1f} s") from None
+            raise StatusError("DEADLINE_EXCEEDED", f"no answer within {timeout:.1f} s") from None
         except (OSError, http.client.IncompleteRead) as error:  # refused, reset, or cut off in the middle
-            raise Failure("UNAVAILABLE", str(error) or type(error).__name__) from None
+            raise StatusError("UNAVAILABLE", str(error) or type(error).__name__) from None
         except http.client.HTTPException:
-            raise Failure("INTERNAL", "what answers there does not speak HTTP") from None
+            raise StatusError("INTERNAL", "what answers there does not speak HTTP") from None
         finally:
             connection.close()
         return _parsed(response.status, content)
@@ -79,7 +79,7 @@ def _read(response, sock, end):
         parts.append(part)
         size += len(part)
         if size > _MAX_BYTES:
-            raise Failure("OUT_OF_RANGE", f"the answer is longer than {_MAX_BYTES} bytes")
+            raise StatusError("OUT_OF_RANGE", f"the answer is longer than {_MAX_BYTES} bytes")
         sock.settimeout(_left(end))
     if response.length:
         raise http.client.IncompleteRead(b"", response.length)
@@ -94,7 +94,7 @@ def _parsed(status, content):
     if not isinstance(parsed, dict):
         parsed = {"error": f"HTTP status {status} without JSON: is that a model server?"}
     if status != 200 or "error" in parsed:
-        raise Failure(_CODES.get(status, "INTERNAL"), str(parsed.get("error")))
+        raise StatusError(_CODES.get(status, "INTERNAL"), str(parsed.get("error")))
     return parsed
 
 
@@ -106,11 +106,10 @@ def _left(end):
 
 
 def _json(value):
-    if isinstance(value, np.ndarray) and value.dtype != object:
-        return value.tolist()
     if isinstance(value, bytes):
         return {"b64": base64.b64encode(value).decode()}
-    return [_json(item) for item in value]
+    array = np.asarray(value)
+    return [_json(item) for item in array] if array.dtype == object else array.tolist()
 
 
 def _array(value):

@@ -17,7 +17,7 @@ FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 2.0
 
 
-class Failure(Exception):
+class StatusError(Exception):
     """A call that failed: `code`, a canonical status name such as "UNAVAILABLE", and `message`."""
 
     def __init__(self, code: str, message: str):
@@ -32,18 +32,18 @@ def persist(call: Callable[[float], Result], timeout: float, attempts: int) -> R
     come back together.
 
     Args:
-        call: called with the seconds that are left; raises `Failure`.
+        call: called with the seconds that are left; raises `StatusError`.
         timeout: seconds, pauses included.
         attempts: at most so many calls.
 
     Raises:
-        Failure: of the last attempt.
+        StatusError: of the last attempt.
     """
     end = time.monotonic() + timeout
     for attempt in range(1, attempts + 1):
         try:
             return call(end - time.monotonic())
-        except Failure as failure:
+        except StatusError as failure:
             pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (attempt - 1)) * random.uniform(0.5, 1.0)
             late = time.monotonic() + pause >= end
             if failure.code not in RETRIED or attempt == attempts or late:

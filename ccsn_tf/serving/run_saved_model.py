@@ -13,8 +13,8 @@ import sys
 sys.modules["ccsn_tf"] = None
 sys.modules["keras"] = None
 
-import tensorflow as tf
-from tensorflow.core.framework.tensor_pb2 import TensorProto
+import tensorflow as tf  # noqa: E402
+from tensorflow.core.framework.tensor_pb2 import TensorProto  # noqa: E402
 
 
 def main(model_dir, folder):

@@ -17,14 +17,14 @@ import grpc
 import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import (
-    get_model_status_pb2,
     model_service_pb2_grpc,
     predict_pb2,
     prediction_service_pb2_grpc,
 )
 
 from ccsn_tf.errors import UserError
-from ccsn_tf.serving.retry import Failure
+from ccsn_tf.serving.retry import StatusError
+from ccsn_tf.serving.stand_in_rest import RestServer, model_status
 
 # slow: answers late; over_long: answers when the caller has given up; unavailable, exhausted: turns the request away;
 # lost: runs the model, then says unavailable; reset: breaks the connection without an answer (REST only).
@@ -59,8 +59,6 @@ class StandIn:
         over_long: float = 5.0,
         threads: int = 80,
     ):
-        from ccsn_tf.serving.stand_in_rest import RestServer
-
         self.model, self._folder, self._fault = model, pathlib.Path(export_dir), fault
         self._delays = {"slow": slow, "over_long": over_long}
         self._versions = {}
@@ -100,9 +98,9 @@ class StandIn:
         self.stop()
 
     def versions(self, model: str) -> list[int]:
-        """The versions of a model. Failure NOT_FOUND if it is another."""
+        """The versions of a model. StatusError NOT_FOUND if it is another."""
         if model != self.model:
-            raise Failure("NOT_FOUND", f"Could not find any versions of model {model}")
+            raise StatusError("NOT_FOUND", f"Could not find any versions of model {model}")
         return list(self._versions)
 
     def signature(self, model: str, version: int | None, name: str):
@@ -110,34 +108,34 @@ class StandIn:
         versions = self._versions
         number = max(self.versions(model)) if version is None else version
         if number not in versions:
-            raise Failure("NOT_FOUND", f"Servable not found for request: Specific({model}, {number})")
+            raise StatusError("NOT_FOUND", f"Servable not found for request: Specific({model}, {number})")
         name = name or "serving_default"
         if name not in versions[number].signatures:
-            raise Failure("FAILED_PRECONDITION", f'Serving signature key "{name}" not found.')
+            raise StatusError("FAILED_PRECONDITION", f'Serving signature key "{name}" not found.')
         return number, versions[number].signatures[name]
 
     def run(self, function, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Outputs of a signature's function, with a fault before or behind it. Failure as the server reports it."""
+        """Outputs of a signature's function, with a fault before or behind it. StatusError as the server reports it."""
         fault = self._fault()
         if fault in self._delays:
             time.sleep(self._delays[fault])
         if fault == "unavailable":
-            raise Failure("UNAVAILABLE", "fault injected: unavailable")
+            raise StatusError("UNAVAILABLE", "fault injected: unavailable")
         if fault == "exhausted":
-            raise Failure("RESOURCE_EXHAUSTED", "fault injected: the queue is full")
+            raise StatusError("RESOURCE_EXHAUSTED", "fault injected: the queue is full")
         if fault == "reset":
             raise ConnectionResetError
         expected = function.structured_input_signature[1]
         if set(inputs) != set(expected):
-            raise Failure("INVALID_ARGUMENT", f"inputs must be {sorted(expected)}. Received: {sorted(inputs)}")
+            raise StatusError("INVALID_ARGUMENT", f"inputs must be {sorted(expected)}. Received: {sorted(inputs)}")
         try:
             outputs = function(**{name: tf.constant(value) for name, value in inputs.items()})
         except tf.errors.OpError as error:
-            raise Failure(_code(error.error_code), error.message) from None
+            raise StatusError(_code(error.error_code), error.message) from None
         except (TypeError, ValueError) as error:
-            raise Failure("INVALID_ARGUMENT", str(error)) from None
+            raise StatusError("INVALID_ARGUMENT", str(error)) from None
         if fault == "lost":
-            raise Failure("UNAVAILABLE", "fault injected: the answer was lost")
+            raise StatusError("UNAVAILABLE", "fault injected: the answer was lost")
         return {name: value.numpy() for name, value in outputs.items()}
 
 
@@ -151,7 +149,7 @@ class _Predictions(prediction_service_pb2_grpc.PredictionServiceServicer):
             wanted = spec.version.value if spec.HasField("version") else None
             version, function = self._server.signature(spec.name, wanted, spec.signature_name)
             outputs = self._server.run(function, _arrays(request.inputs))
-        except Failure as failure:
+        except StatusError as failure:
             context.abort(grpc.StatusCode[failure.code], failure.message)
         response.model_spec.CopyFrom(spec)
         response.model_spec.version.value = version
@@ -167,22 +165,15 @@ class _Models(model_service_pb2_grpc.ModelServiceServicer):
     def GetModelStatus(self, request, context):  # noqa: N802
         try:
             return model_status(self._server.versions(request.model_spec.name))
-        except Failure as failure:
+        except StatusError as failure:
             context.abort(grpc.StatusCode[failure.code], failure.message)
-
-
-def model_status(versions: list[int]) -> get_model_status_pb2.GetModelStatusResponse:
-    """The status message that says that these versions are ready."""
-    available = get_model_status_pb2.ModelVersionStatus.AVAILABLE
-    statuses = [get_model_status_pb2.ModelVersionStatus(version=number, state=available) for number in versions]
-    return get_model_status_pb2.GetModelStatusResponse(model_version_status=statuses)
 
 
 def _arrays(protos):
     try:
         return {name: tf.make_ndarray(proto) for name, proto in protos.items()}
     except (TypeError, ValueError) as error:
-        raise Failure("INVALID_ARGUMENT", f"tensor parsing error: {error}") from None
+        raise StatusError("INVALID_ARGUMENT", f"tensor parsing error: {error}") from None
 
 
 def _code(number):

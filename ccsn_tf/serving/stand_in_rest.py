@@ -9,13 +9,15 @@ import json
 import re
 import socket
 import struct
+import sys
 import threading
 
 import numpy as np
 import tensorflow as tf
 from google.protobuf import json_format
+from tensorflow_serving.apis import get_model_status_pb2
 
-from ccsn_tf.serving.retry import Failure
+from ccsn_tf.serving.retry import StatusError
 
 _STATUS = {
     "INVALID_ARGUMENT": 400,
@@ -50,13 +52,22 @@ class RestServer:
         self._thread.join()
 
 
+def model_status(versions: list[int]) -> get_model_status_pb2.GetModelStatusResponse:
+    """The status message that says that these versions are ready."""
+    available = get_model_status_pb2.ModelVersionStatus.AVAILABLE
+    statuses = [get_model_status_pb2.ModelVersionStatus(version=number, state=available) for number in versions]
+    return get_model_status_pb2.GetModelStatusResponse(model_version_status=statuses)
+
+
 class _Server(http.server.ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
     request_queue_size = 128
 
     def handle_error(self, request, client_address):
-        """A caller that has gone away is no news."""
+        """A caller that has gone away is no news; anything else is."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
@@ -66,14 +77,14 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def log_message(self, format, *args):
         """Says nothing."""
 
-    def do_GET(self):  # noqa: N802 (the base class's name for it)
-        from ccsn_tf.serving.stand_in import model_status
+    def do_GET(self):
+        self._answer(
+            lambda model, _: json_format.MessageToDict(
+                model_status(self.stand_in.versions(model)), always_print_fields_with_no_presence=True
+            )
+        )
 
-        self._answer(lambda model, _: json_format.MessageToDict(
-            model_status(self.stand_in.versions(model)), always_print_fields_with_no_presence=True
-        ))
-
-    def do_POST(self):  # noqa: N802
+    def do_POST(self):
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         self._answer(lambda model, version: self._predict(model, version, body))
 
@@ -82,7 +93,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             request = json.loads(body)
             inputs, name = request["inputs"], request.get("signature_name", "")
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            raise Failure("INVALID_ARGUMENT", f"JSON Parse error, or no inputs: {error!r}") from None
+            raise StatusError("INVALID_ARGUMENT", f"JSON Parse error, or no inputs: {error!r}") from None
         _, function = self.stand_in.signature(model, version, name)
         specs = function.structured_input_signature[1]
         if not isinstance(inputs, dict):
@@ -95,9 +106,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         match = _MODEL.fullmatch(self.path)
         try:
             if match is None or (match[3] is not None) != (self.command == "POST"):
-                raise Failure("INVALID_ARGUMENT", f"Malformed request: {self.command} {self.path}")
+                raise StatusError("INVALID_ARGUMENT", f"Malformed request: {self.command} {self.path}")
             status, content = 200, make(match[1], int(match[2]) if match[2] else None)
-        except Failure as failure:
+        except StatusError as failure:
             status, content = _STATUS.get(failure.code, 500), {"error": failure.message}
         except ConnectionResetError:
             # With these options closing a socket sends a reset, in place of an orderly end.
@@ -114,12 +125,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
 
 def _tensor(value, dtype, name):
-    """A nested JSON list as an array of the signature's type; Failure where it is ragged or of another type."""
+    """A nested JSON list as an array of the signature's type; StatusError where it is ragged or of another type."""
     shape, flat = [], [value]
     while flat and isinstance(flat[0], list):
         shape.append(len(flat[0]))
         if any(not isinstance(item, list) or len(item) != shape[-1] for item in flat):
-            raise Failure("INVALID_ARGUMENT", f"{name}: encountered list at unexpected size or level")
+            raise StatusError("INVALID_ARGUMENT", f"{name}: encountered list at unexpected size or level")
         flat = [item for items in flat for item in items]
     try:
         if dtype == tf.string:
@@ -130,7 +141,7 @@ def _tensor(value, dtype, name):
         else:
             array = np.array(flat, dtype.as_numpy_dtype)
     except (AttributeError, TypeError, ValueError, OverflowError, binascii.Error):
-        raise Failure("INVALID_ARGUMENT", f"{name}: JSON value is not of expected type: {dtype.name}") from None
+        raise StatusError("INVALID_ARGUMENT", f"{name}: JSON value is not of expected type: {dtype.name}") from None
     return array.reshape(shape)
 
 

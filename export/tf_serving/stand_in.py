@@ -1,4 +1,4 @@
-"""Serves an exported model on this machine for trying things out: TensorFlow Serving's protocol, not TensorFlow Serving.
+"""Serves an exported model on this machine, to try things out: TensorFlow Serving's protocol, not the server.
 
     python export/tf_serving/stand_in.py --export_dir=MODEL
 
@@ -35,7 +35,9 @@ def main(arguments):
     with StandIn(given.export_dir, given.model, given.grpc_port, given.rest_port) as server:
         versions = ", ".join(map(str, server.versions(given.model)))
         print(f"Stand-in for TensorFlow Serving: {given.model}, version {versions}", flush=True)
-        print(f"gRPC localhost:{server.grpc_port}, REST http://localhost:{server.rest_port}; Ctrl-C ends it.", flush=True)
+        print(
+            f"gRPC localhost:{server.grpc_port}, REST http://localhost:{server.rest_port}; Ctrl-C ends it.", flush=True
+        )
         with contextlib.suppress(KeyboardInterrupt):
             threading.Event().wait()
 

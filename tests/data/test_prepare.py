@@ -50,7 +50,7 @@ def test_two_runs_write_the_same_bytes(tiny_data, tmp_path):
 
 def test_two_workers_write_the_same_bytes_as_one(tiny_data, tmp_path):
     seen = []
-    prepare(into(tiny_data, tmp_path / "again", workers=2), 5, lambda done, total: seen.append((done, total)))
+    prepare(into(tiny_data, tmp_path / "again", workers=2), 5, lambda done, total, frames: seen.append((done, total)))
     assert contents(tmp_path / "again") == contents(tiny_data.record_dir)
     assert seen[0] == (0, 15) and seen[-1] == (15, 15) and seen == sorted(seen)
 
@@ -58,11 +58,11 @@ def test_two_workers_write_the_same_bytes_as_one(tiny_data, tmp_path):
 def test_progress_counts_clips(tiny_data, tmp_path):
     seen = []
     config = into(tiny_data, tmp_path / "records", classes=("MoveLeft",))
-    prepare(config, 5, lambda done, total: seen.append((done, total)))
+    prepare(config, 5, lambda done, total, frames: seen.append((done, total)))
     assert sorted(set(seen)) == [(done, 5) for done in range(6)]
     seen.clear()
     shards_of(config)[1].unlink()
-    prepare(config, 5, lambda done, total: seen.append((done, total)))
+    prepare(config, 5, lambda done, total, frames: seen.append((done, total)))
     assert sorted(set(seen)) == [(4, 5), (5, 5)]
 
 
@@ -261,7 +261,9 @@ def test_folder_begun_with_another_layout(small):
 
 
 def test_folder_begun_with_other_clips(small):
-    with pytest.raises(UserError, match="holds records of another list of clips: choose another --record_dir"):
+    with pytest.raises(
+        UserError, match="holds records of another list of clips, 10 then and 5 now: choose another --record_dir"
+    ):
         prepare(dataclasses.replace(small, classes=("MoveLeft",)), 5)
 
 

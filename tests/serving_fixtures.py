@@ -1,11 +1,13 @@
-"""A small exported model, its work directory, and servers for it."""
+"""Fixtures: a small exported model, its work directory, and servers for it (loaded by conftest.py)."""
 
 import dataclasses
 import pathlib
+import socket
 
 import keras
 import layers
 import pytest
+from model_server import REAL_SERVER, Service, given_server, started_server
 
 from ccsn_tf.config import Config, ModelConfig, TrainConfig
 
@@ -51,3 +53,34 @@ def exported(workdir_config, tmp_path_factory):
     done = export_saved_model(workdir_config, str(folder), must_be_real=True)
     model = load_model(str(pathlib.Path(workdir_config.train.workdir, "model.keras")))
     return Exported(workdir_config, model, folder, done.path, done.metadata, done.verification)
+
+
+@pytest.fixture(scope="session")
+def stand_in(exported):
+    """The stand-in for TensorFlow Serving, without faults."""
+    from ccsn_tf.serving.stand_in import StandIn
+
+    with StandIn(str(exported.folder)) as server:
+        yield server
+
+
+@pytest.fixture(scope="session", params=["stand-in", REAL_SERVER] if REAL_SERVER else ["stand-in"])
+def service(request, exported, tmp_path_factory):
+    """The stand-in, and TensorFlow Serving itself where there is one (see `model_server`)."""
+    if request.param == "stand-in":
+        server = request.getfixturevalue("stand_in")
+        ports = (server.grpc_port, server.rest_port)
+        yield Service(*(f"localhost:{port}" for port in ports), exported.path)
+    elif request.param == "address":
+        yield given_server()
+    else:
+        with started_server(exported.folder, tmp_path_factory.mktemp("server") / "log") as addresses:
+            yield Service(*addresses, exported.path)
+
+
+@pytest.fixture
+def unused_port():
+    """A port on which nothing listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
