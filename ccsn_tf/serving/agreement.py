@@ -75,9 +75,7 @@ def compare_scores(reference: Scores, other: Scores) -> dict:
         same = (ours.argmax(axis=1) == theirs.argmax(axis=1)) & np.isfinite(theirs).all(axis=1)
         change = np.nan_to_num(np.abs(softmax(theirs) - softmax(ours)), nan=1.0)
         report[stream] = {
-            "agreement": float(
-                np.mean((ours.argmax(axis=1) == theirs.argmax(axis=1)) & np.isfinite(theirs).all(axis=1))
-            ),
+            "agreement": float(same.mean()),
             "top1_reference": top_k_accuracy(ours, reference.labels, 1),
             "top1": top_k_accuracy(theirs, reference.labels, 1),
             "mean_change": float(change.mean()),

@@ -99,9 +99,7 @@ def check_precision(layers: list[Layer], expected: dict[str, str], precision: st
     for node, wanted in expected.items():
         of_node = [layer for layer in layers if node in layer.nodes]
         if not of_node:
-            raise UserError(
-                f"The engine does not say in what it computes {node}: not kept."
-            )
+            raise UserError(f"The engine does not say in what it computes {node}: not kept.")
         if not any(wanted in layer.inputs for layer in of_node):
             found = " or ".join(sorted({name for layer in of_node for name in layer.inputs}))
             raise UserError(f"The engine computes {node} in {found}, not in {wanted} as the ONNX file says: not kept.")
