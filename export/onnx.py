@@ -16,6 +16,8 @@ sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1] / "scripts")
 import command_line
 from absl import flags
 
+command_line.load_tensorflow()
+
 from ccsn_tf.progress import Progress
 from ccsn_tf.serving.packages import optional
 

@@ -7,6 +7,18 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from ccsn_tf.serving.onnx_graph import Graph
+from ccsn_tf.serving.onnx_products import precision_of
+from ccsn_tf.serving.onnx_session import OnnxModel
+from ccsn_tf.serving.packages import optional
+
+
+def runnable(model: onnx.ModelProto) -> tuple[OnnxModel, str]:
+    """A model, with its metadata, as a function on this CPU, and in words how it is computed."""
+    runtime = f"ONNX Runtime {optional('onnxruntime', 'onnx').__version__} on the CPU"
+    if precision_of(model) != "bf16":
+        return OnnxModel(model.SerializeToString()), runtime
+    words = f"emulated: float32 in {runtime}, every result rounded to bfloat16; the file itself was not run"
+    return OnnxModel(emulated(model).SerializeToString(), optimize=False), words
 
 
 def emulated(model: onnx.ModelProto) -> onnx.ModelProto:

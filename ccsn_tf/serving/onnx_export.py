@@ -14,20 +14,19 @@ from ccsn_tf.config import Config
 from ccsn_tf.data.manifest import Manifest
 from ccsn_tf.data.pipeline import evaluation_views
 from ccsn_tf.errors import UserError
-from ccsn_tf.evaluation.protocol import make_forward
 from ccsn_tf.files import whole_file
 from ccsn_tf.models.build import load_model
-from ccsn_tf.serving.agreement import EvaluationClips, compare_scores, softmax
+from ccsn_tf.serving.agreement import EvaluationClips, compare_scores
 from ccsn_tf.serving.clips import clips_to_try
+from ccsn_tf.serving.comparison import as_exported, compare_on_clips
 from ccsn_tf.serving.metadata import make_metadata
-from ccsn_tf.serving.onnx_bf16 import emulated
+from ccsn_tf.serving.onnx_bf16 import runnable
 from ccsn_tf.serving.onnx_calibrate import calibrate
 from ccsn_tf.serving.onnx_convert import check, to_onnx
 from ccsn_tf.serving.onnx_half import to_half
 from ccsn_tf.serving.onnx_int8 import deep_convolutions, to_int8
 from ccsn_tf.serving.onnx_products import precision_of, product_precisions
-from ccsn_tf.serving.onnx_session import OnnxModel, set_metadata
-from ccsn_tf.serving.packages import optional
+from ccsn_tf.serving.onnx_session import set_metadata
 from ccsn_tf.serving.verify import BATCHES
 
 # Largest difference to Keras, in any output, of a float32 export.
@@ -109,18 +108,22 @@ def export_onnx(
     if precision_of(graph) != precision:
         raise UserError(f"--precision={precision} was asked for, but no convolution of this network could be made so.")
     metadata = {**make_metadata(model, config, None), "precision": precision}
-    runnable, runs_as = _runnable(graph, metadata)
+    set_metadata(graph, metadata)
+    exported, runs_as = runnable(graph)
     report = {
         "precision": precision,
         "opset": graph.opset_import[0].version,
         "products": dict(collections.Counter(product_precisions(graph).values())),
         "runs_as": runs_as,
-        "comparison": _compare(runnable, model, config, settings.must_be_real, LIMIT if precision == "fp32" else None),
     }
+    counts = (config.model.num_segments, config.model.num_segments + 2)
+    with clips_to_try(config, tuple(model.classes), max(BATCHES), settings.must_be_real) as clips:
+        limit = LIMIT if precision == "fp32" else None
+        report["comparison"] = compare_on_clips(exported, as_exported(model), clips, BATCHES, counts, limit)
     if evaluate:
         clips = EvaluationClips(config, tuple(model.classes), segments)
         reference = clips.reference(model, path.with_name("reference_scores.npz"), progress("score with Keras"))
-        changed = compare_scores(reference, clips.scores(runnable, progress(f"score in {precision}")))
+        changed = compare_scores(reference, clips.scores(exported, progress(f"score in {precision}")))
         report["agreement"] = {"segments": segments, **changed}
         _accept(report["agreement"], precision, settings.min_agreement or MIN_AGREEMENT[precision])
     set_metadata(graph, {**metadata, "onnx": report})
@@ -153,49 +156,6 @@ def _calibrated(graph, config, model, settings, segments, progress):
     total = len(chosen)
     ranges = calibrate(graph, tensors, batches, lambda done: progress(min(total, done * _CALIBRATION_BATCH), total))
     return to_int8(graph, ranges, [node.name for node in convolutions])
-
-
-def _runnable(graph, metadata):
-    """The graph as a function, and in words how it is computed here."""
-    runtime = f"ONNX Runtime {optional('onnxruntime', 'onnx').__version__} on the CPU"
-    if metadata["precision"] == "bf16":
-        rounded = emulated(graph)
-        set_metadata(rounded, metadata)
-        words = f"emulated: float32 in {runtime}, every result rounded to bfloat16; the file itself was not run"
-        return OnnxModel(rounded.SerializeToString(), optimize=False), words
-    set_metadata(graph, metadata)
-    return OnnxModel(graph.SerializeToString()), runtime
-
-
-def _compare(runnable, model, config, must_be_real, limit):
-    """The largest difference of each output to Keras, on clips in batches of several sizes and segments."""
-    counts, forward, largest = (config.model.num_segments, config.model.num_segments + 2), make_forward(model), {}
-    with clips_to_try(config, tuple(model.classes), max(BATCHES), must_be_real) as clips:
-        for arrays in map(clips.arrays, counts):
-            for batch in BATCHES:
-                inputs = {name: values[:batch] for name, values in arrays.items()}
-                wanted = {name: value.numpy() for name, value in forward(inputs).items()}
-                wanted["scores"] = softmax(wanted["logits"])
-                for name, value in runnable(inputs).items():
-                    difference = float(np.abs(value - wanted[name]).max())
-                    largest[name] = max(difference, largest.get(name, 0.0), key=_not_a_number_first)
-    for name, difference in largest.items():
-        if not difference <= (limit or np.finfo(np.float32).max):
-            raise UserError(
-                f"The ONNX model differs from the trained one by {difference:.1e} in {name}, more than {limit or 'any'}"
-                ": export a SavedModel."
-            )
-    return {
-        "clips": clips.source,
-        "batches": list(BATCHES),
-        "segments": list(counts),
-        "limit": limit,
-        "largest": largest,
-    }
-
-
-def _not_a_number_first(value):
-    return np.inf if np.isnan(value) else value
 
 
 def _accept(agreement, precision, least):

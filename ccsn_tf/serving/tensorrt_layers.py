@@ -7,19 +7,21 @@ ONNX file that went into it.
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import json
 import re
 
 from ccsn_tf.errors import UserError
+from ccsn_tf.serving.onnx_products import PRECISIONS
 
-# How the two descriptions spell a type, within words such as "Row major linear FP16 format"; the order matters.
-_SPELLINGS = (
-    ("bf16", ("BFloat16", "BF16")),
-    ("fp16", ("Half", "FP16")),
-    ("int8", ("Int8", "INT8")),
-    ("fp32", ("Float", "FP32")),
-)
+# How the two descriptions spell a type, by itself or within words such as "Row major linear FP16 format".
+_SPELLINGS = {
+    "fp32": re.compile(r"\b(Float|FP32)\b"),
+    "fp16": re.compile(r"\b(Half|FP16)\b"),
+    "bf16": re.compile(r"\b(BFloat16|BF16)\b"),
+    "int8": re.compile(r"\b(Int8|INT8)\b"),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,10 +73,8 @@ def _format(tensor):
 
 
 def _types(spelled):
-    names = []
-    for text in spelled:
-        names.append(next((name for name, words in _SPELLINGS if name in words or any(w in text for w in words)), text))
-    return tuple(sorted(set(names)))
+    known = (next((name for name, form in _SPELLINGS.items() if form.search(text)), text) for text in spelled)
+    return tuple(sorted(set(known)))
 
 
 def _nodes(metadata):
@@ -95,15 +95,28 @@ def check_precision(layers: list[Layer], expected: dict[str, str], precision: st
     Raises:
         UserError: a product is not in the engine, is computed in something else, or none is in `precision`.
     """
-    counts = {}
+    counts = collections.Counter()
     for node, wanted in expected.items():
-        of_node = [layer for layer in layers if node in layer.nodes]
-        if not of_node:
+        found = {_narrowest(layer) for layer in layers if node in layer.nodes}
+        if not found:
             raise UserError(f"The engine does not say in what it computes {node}: not kept.")
-        if not any(wanted in layer.inputs for layer in of_node):
-            found = " or ".join(sorted({name for layer in of_node for name in layer.inputs}))
-            raise UserError(f"The engine computes {node} in {found}, not in {wanted} as the ONNX file says: not kept.")
-        counts[wanted] = counts.get(wanted, 0) + 1
-    if precision not in counts:
+        computed = max(found, key=PRECISIONS.index)
+        if computed != wanted:
+            raise UserError(
+                f"The engine computes {node} in {computed}, not in {wanted} as the ONNX file says: not kept."
+            )
+        counts[computed] += 1
+    if not counts[precision]:
         raise UserError(f"The engine has no layer in {precision}, which was asked for: not kept.")
-    return counts
+    return dict(counts)
+
+
+def _narrowest(layer):
+    """In what a layer that multiplies does so: the narrowest type of its weights, which its input must have too.
+
+    Beside the weights there are constants in float32 (biases, factors), and a node's name also stands at layers that
+    only prepare its input (scales of the pixels, quantisation): their constants are float32.
+    """
+    of_weights = [name for name in layer.constants or layer.inputs if name in PRECISIONS]
+    narrowest = max(of_weights, key=PRECISIONS.index, default="fp32")
+    return narrowest if narrowest in layer.inputs else "fp32"
