@@ -16,6 +16,7 @@ from av.stream import Disposition
 from av.video.reformatter import Interpolation, VideoReformatter
 
 from ccsn_tf.data.display import Orientation, scaled_size, stretched_width
+from ccsn_tf.data.matroska import announced_bytes
 from ccsn_tf.errors import UserError
 
 # A container may declare a frame or two more than it holds (an encoder's delayed last frame); more is a truncated file.
@@ -180,7 +181,7 @@ def _orientation(frame) -> Orientation:
 
 @contextlib.contextmanager
 def _open(path) -> Iterator[_Video]:
-    _refuse_other_files(path)
+    _refuse_at_sight(path)
     try:
         # The prefix keeps FFmpeg from taking a name with a colon for an address.
         container = av.open(f"file:{path}", options=_OPTIONS, metadata_errors="replace")
@@ -198,16 +199,24 @@ def _open(path) -> Iterator[_Video]:
         yield _Video(path, container, stream)
 
 
-def _refuse_other_files(path):
-    """Raises VideoError for what is no file: a pipe or a device would be waited for without end."""
+def _refuse_at_sight(path):
+    """Raises VideoError for what is no file, or less of one than it says.
+
+    A pipe or a device would be waited for without end.
+    """
     try:
-        mode = os.stat(path).st_mode
+        status = os.stat(path)
+        regular = stat.S_ISREG(status.st_mode)
+        announced = announced_bytes(path) if regular else None
     except FileNotFoundError:
         raise VideoError(f"{path} does not exist.") from None
     except OSError as error:
         raise VideoError(f"{path} cannot be read ({error.strerror}).") from None
-    if not stat.S_ISREG(mode):
-        raise VideoError(f"{path} is a {'folder' if stat.S_ISDIR(mode) else 'device or pipe'}, not a video file.")
+    if not regular:
+        kind = "folder" if stat.S_ISDIR(status.st_mode) else "device or pipe"
+        raise VideoError(f"{path} is a {kind}, not a video file.")
+    if announced and announced > status.st_size:
+        raise VideoError(f"{path} is truncated: {status.st_size} of {announced} bytes are there.")
 
 
 def _reason(error):

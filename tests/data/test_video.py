@@ -222,6 +222,10 @@ def cut_in_half(folder):
     return truncate(write_video(folder / "cut.avi", moving(40)), 0.5)
 
 
+def cut_webm(folder):
+    return truncate(write_video(folder / "cut.webm", moving(40)), 0.7)
+
+
 def cut_mp4(folder):
     return truncate(write_video(folder / "cut.mp4", moving(40)), 0.7)
 
@@ -273,6 +277,7 @@ def a_folder(folder):
 BAD = {
     cut_between_frames: "is truncated: .* of 40 frames could be decoded",
     cut_in_half: "is truncated|is damaged after frame",
+    cut_webm: r"is truncated: \d+ of \d+ bytes are there",
     cut_mp4: "cannot be read as a video",
     cut_inside_the_header: "is damaged|cannot be read",
     cut_inside_a_frame: "is truncated|is damaged after frame",
