@@ -15,7 +15,7 @@ from absl import flags
 from ccsn_tf.errors import UserError
 from ccsn_tf.files import write_text
 
-BENCHMARKS = ()
+BENCHMARKS = ("flow",)
 
 flags.DEFINE_string("output", "", "benchmark: JSON file for the figures; empty: the table is only printed.")
 

@@ -16,7 +16,10 @@ MAX_BYTES = 2**31 - 2**24  # a protocol buffer ends at 2 GiB; the rest is for it
 
 @dataclasses.dataclass(frozen=True)
 class EncodedClip:
-    """JPEGs of a clip: `rgb` colour (H, W), `flow` grey (2H, W), x above y, quantised; field i leaves frame i."""
+    """JPEGs of a clip: `rgb` colour (H, W), `flow` grey (2H, W), x above y, quantised; field i leaves frame i.
+
+    There is one field fewer than frames. With `flow_stride` s, frame i is the video's frame i * s.
+    """
 
     rgb: list[bytes]
     flow: list[bytes]
@@ -36,16 +39,19 @@ def encode_clip(path: str, estimator: Estimator, config: DataConfig, min_fields:
     Raises:
         VideoError: the video cannot be used, or is too short.
     """
-    rgb, flow, size = [], [], {}
+    rgb, flow, size, seen = [], [], {}, 0
 
     def stored(frames):  # a frame is kept as JPEG alone: long videos would not fit into memory
+        nonlocal seen
         for frame in frames:
-            rgb.append(_jpeg(frame[..., ::-1], config.jpeg_quality))
+            if seen % config.flow_stride == 0:
+                rgb.append(_jpeg(frame[..., ::-1], config.jpeg_quality))
             size["height"], size["width"] = frame.shape[:2]
+            seen += 1
             yield frame
 
     try:
-        for field in flow_fields(stored(iter_frames(path, config.short_side)), estimator):
+        for field in flow_fields(stored(iter_frames(path, config.short_side)), estimator, config.flow_stride):
             field = quantise(field, config.flow_bound)
             flow.append(_jpeg(np.concatenate([field[..., 0], field[..., 1]]), config.jpeg_quality))
     except cv2.error as error:
@@ -53,14 +59,21 @@ def encode_clip(path: str, estimator: Estimator, config: DataConfig, min_fields:
             f"{path}: --flow={config.flow} fails on frames of {size['width']}x{size['height']} pixels "
             f"({error.err or error}): leave the video out, or make it larger."
         ) from None
-    if len(flow) < min_fields:
-        raise VideoError(
-            f"{path} has {len(rgb)} frame{'s' if len(rgb) > 1 else ''}: a snippet of --flow_length={min_fields} "
-            f"flow fields needs {min_fields + 1}."
-        )
+    refuse_few_frames(path, seen, min_fields, config.flow_stride)
     if sum(map(len, rgb + flow)) > MAX_BYTES:
         raise VideoError(f"{path} is too long for a record, with {len(rgb)} frames: cut it into shorter videos.")
     return EncodedClip(rgb, flow, **size)
+
+
+def refuse_few_frames(path: str, num_frames: int, flow_length: int, stride: int) -> None:
+    """Raises VideoError where `num_frames` frames hold no snippet of `flow_length` fields, `stride` frames apart."""
+    needed = flow_length * stride + 1
+    if num_frames < needed:
+        frames = f"{num_frames} frame{'s' if num_frames > 1 else ''}"
+        apart = f" at --flow_stride={stride}" if stride > 1 else ""
+        raise VideoError(
+            f"{path} has {frames}: a snippet of --flow_length={flow_length} flow fields{apart} needs {needed}."
+        )
 
 
 def _jpeg(image: np.ndarray, quality: int) -> bytes:

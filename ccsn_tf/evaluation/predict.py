@@ -9,10 +9,11 @@ import numpy as np
 
 from ccsn_tf.config import Config
 from ccsn_tf.data.augment import view_boxes
-from ccsn_tf.data.flow import flow_fields, make_estimator, quantise
+from ccsn_tf.data.encode import refuse_few_frames
+from ccsn_tf.data.flow import grey_of, make_estimator, quantise
 from ccsn_tf.data.sampling import centre_starts, middle_frame
 from ccsn_tf.data.transform import network_input
-from ccsn_tf.data.video import VideoError, count_frames, iter_frames
+from ccsn_tf.data.video import count_frames, iter_frames
 from ccsn_tf.evaluation.protocol import LOGITS, average_views, score_views
 
 
@@ -41,24 +42,31 @@ def predict_video(path: str, forward: Callable, config: Config) -> dict[str, np.
 
 
 def read_snippets(path: str, config: Config, num_segments: int) -> tuple[np.ndarray, np.ndarray]:
-    """Frames and quantised flow of evenly spaced snippets; see `transform.decode_snippets` for the shapes.
+    """Frames and quantised flow of evenly spaced snippets, those that the video's record would have.
+
+    Only the frames that are looked at are converted; see `transform.decode_snippets` for the shapes.
 
     Raises:
         VideoError: see `predict_video`.
     """
-    length, num_frames = config.model.flow_length, count_frames(path)
-    if num_frames <= length:
-        raise VideoError(f"{path} has {num_frames} frames: a snippet of {length} flow fields needs {length + 1}.")
-    starts = centre_starts(num_frames - 1, num_segments, length)
-    wanted = np.unique(starts[:, None] + np.arange(length + 1))
-    frames = dict(zip(wanted.tolist(), iter_frames(path, config.data.short_side, wanted.tolist()), strict=True))
+    length, stride, num_frames = config.model.flow_length, config.data.flow_stride, count_frames(path)
+    refuse_few_frames(path, num_frames, length, stride)
+    starts = centre_starts((num_frames - 1) // stride, num_segments, length)
+    snippets = starts[:, None] + np.arange(length)
+    leaves = stride * np.unique(snippets)  # snippets that overlap share their fields
+    wanted = np.unique([leaves, leaves + 1]).tolist()
+    frames = dict(zip(wanted, iter_frames(path, config.data.short_side, wanted), strict=True))
     estimator = make_estimator(config.data)
-    fields = {}
-    for run in np.split(wanted, np.flatnonzero(np.diff(wanted) > 1) + 1):  # snippets that overlap share their fields
-        flows = flow_fields((frames[index] for index in run.tolist()), estimator)
-        fields.update(zip(run.tolist(), (quantise(flow, config.data.flow_bound) for flow in flows), strict=False))
-    snippets = [[fields[start + offset].transpose(2, 0, 1) for offset in range(length)] for start in starts.tolist()]
-    return np.stack([frames[index] for index in middle_frame(starts, length).tolist()]), np.array(snippets)
+    greys = {index: grey_of(frame) for index, frame in frames.items()}
+    fields = {
+        index: quantise(estimator(greys[index], greys[index + 1]), config.data.flow_bound).transpose(2, 0, 1)
+        for index in leaves.tolist()
+    }
+    middles = stride * middle_frame(starts, length)
+    return (
+        np.stack([frames[index] for index in middles.tolist()]),
+        np.array([[fields[index] for index in snippet] for snippet in (stride * snippets).tolist()]),
+    )
 
 
 def _softmax(logits):
