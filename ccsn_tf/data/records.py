@@ -2,7 +2,7 @@
 
     name    bytes        the clip's name
     rgb     bytes (N+1,) JPEG, colour, (H, W)
-    flow    bytes (N,)   JPEG, grey, (2H, W): x above y, quantised; field i goes from frame i to frame i + 1
+    flow    bytes (N,)   JPEG, grey, (2H, W): x above y, quantised; field i goes from frame i to the video's next
 
 Records are found by file, offset and length, which the manifest holds: the reader seeks to a clip and reads no other.
 """
