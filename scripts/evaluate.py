@@ -7,6 +7,8 @@ Writes evaluation.json, scores.npz and confusion.png into the work directory and
 
 import command_line
 
+command_line.load_tensorflow()
+
 from ccsn_tf.evaluation.evaluate import evaluate
 from ccsn_tf.progress import Progress
 

@@ -17,34 +17,21 @@ import os
 from collections.abc import Sequence
 
 import numpy as np
-import tensorflow as tf
 
 from ccsn_tf.data.encode import EncodedClip
+from ccsn_tf.data.tfrecord import HEADER_BYTES, example
 from ccsn_tf.errors import UserError
-
-# A TFRecord frames each record with a length and its checksum before, and a checksum behind (TensorFlow, TFRecord).
-HEADER_BYTES = 12
-FOOTER_BYTES = 4
 
 _PLACE = np.dtype(("<i4", 2))
 
 
 def serialise(name: str, clip: EncodedClip) -> bytes:
     """The serialised Example of a clip; equal clips give equal bytes."""
-    jpegs = {"name": [name.encode()], "rgb": clip.rgb, "flow": clip.flow}
+    features = {"name": [name.encode()], "rgb": clip.rgb, "flow": clip.flow}
     blank = np.zeros(len(clip.flow) + len(clip.rgb), _PLACE)
     # The table's size is known before its content, and all that it points to stands before it.
-    return _example({**jpegs, "table": [_places(_example({**jpegs, "table": [blank.tobytes()]}), clip).tobytes()]})
-
-
-def _example(features: dict[str, list[bytes]]) -> bytes:
-    example = tf.train.Example(
-        features=tf.train.Features(
-            feature={key: tf.train.Feature(bytes_list=tf.train.BytesList(value=v)) for key, v in features.items()}
-        )
-    )
-    # Without `deterministic` the order of the features differs from process to process.
-    return example.SerializeToString(deterministic=True)
+    table = _places(example({**features, "table": [blank.tobytes()]}), clip)
+    return example({**features, "table": [table.tobytes()]})
 
 
 def _places(record: bytes, clip: EncodedClip) -> np.ndarray:

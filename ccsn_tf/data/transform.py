@@ -57,26 +57,20 @@ def network_input(
     rows, columns, size = slice(top, top + side), slice(left, left + side), (image_size, image_size)
     rgb, flow = out or empty_input((len(frames),), len(fields[0]), image_size)
     for number, (frame, snippet) in enumerate(zip(frames, fields, strict=True)):
-        scaled = cv2.resize(frame[rows, columns], size, interpolation=cv2.INTER_LINEAR)
-        planes = [
-            cv2.resize(plane[rows, columns], size, interpolation=cv2.INTER_LINEAR)
-            for field in snippet
-            for plane in field
-        ]
+        planes = [cv2.resize(plane[rows, columns], size) for field in snippet for plane in field]
         if mirrored:
-            scaled = cv2.flip(scaled, 1)
             planes = [cv2.flip(plane, 1) for plane in planes]
             planes[0::2] = [cv2.bitwise_not(plane) for plane in planes[0::2]]
-        rgb[number] = scaled
-        np.stack(planes, axis=-1, out=flow[number])
+            cv2.flip(cv2.resize(frame[rows, columns], size), 1, dst=rgb[number])
+        else:
+            cv2.resize(frame[rows, columns], size, dst=rgb[number])
+        cv2.merge(planes, dst=flow[number])
     return rgb, flow
 
 
 def empty_input(leading: tuple[int, ...], flow_length: int, image_size: int) -> tuple[np.ndarray, np.ndarray]:
     """Arrays for `network_input` with these leading axes, aligned so that TensorFlow takes them without copying."""
-    return tuple(
-        _aligned((*leading, image_size, image_size, channels)) for channels in (3, 2 * flow_length)
-    )
+    return tuple(_aligned((*leading, image_size, image_size, channels)) for channels in (3, 2 * flow_length))
 
 
 def _aligned(shape, alignment=64):
