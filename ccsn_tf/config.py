@@ -146,7 +146,7 @@ class ModelConfig(_Checked):
     attention_heads: int = setting(4, "Heads of the attention kinds.", minimum=1)
     span: str = setting("segment", "Attention within a segment or over the clip.", choices=("segment", "clip"))
     num_segments: int = setting(3, "K: segments a training clip.", minimum=1)
-    flow_length: int = setting(5, "L: flow fields a segment.", minimum=1)
+    flow_length: int = setting(5, "L: flow fields a segment.", minimum=1, maximum=64)
     image_size: int = setting(112, "Height and width of the network's input, in pixels.", minimum=16)
     embedding_dim: int = setting(128, "E: width of the shared embedding space.", minimum=1)
     dropout: float = setting(0.5, "Dropout before the classifiers.", minimum=0.0, maximum=0.99)

@@ -12,7 +12,7 @@ from ccsn_tf.data.datasets.listing import select_classes
 from ccsn_tf.errors import UserError
 from ccsn_tf.files import write_text
 
-VERSION = 1
+VERSION = 2
 FILE_NAME = "manifest.json"
 
 # Settings that the stored pixels depend on: a run that asks for others is refused.

@@ -44,9 +44,9 @@ def predict_video(path: str, forward: Callable, config: Config) -> dict[str, np.
 
 
 def read_snippets(path: str, config: Config, num_segments: int) -> tuple[np.ndarray, np.ndarray]:
-    """Frames and quantised flow of evenly spaced snippets, those that the video's record would have.
+    """Frames, uint8 (K, H, W, 3), and quantised flow, uint8 (K, L, 2, H, W), of evenly spaced snippets.
 
-    Only the frames that are looked at are converted; see `transform.decode_snippets` for the shapes.
+    They are those that the video's record would have; only the frames that are looked at are converted.
 
     Raises:
         VideoError: see `predict_video`.

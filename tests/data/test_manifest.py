@@ -136,7 +136,7 @@ def test_no_finished_records(tmp_path, copied):
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b'{"version": 1,', b"[]", b'{"version": 1}', b"\xff\xfe"],
+    [b"", b'{"version": 2,', b"[]", b'{"version": 2}', b"\xff\xfe"],
     ids=["empty", "cut", "list", "bare", "binary"],
 )
 def test_damaged_manifest(copied, content):
@@ -159,7 +159,7 @@ def test_clip_with_other_fields(copied, change):
 
 def test_manifest_of_another_version(copied):
     edit(copied, lambda content: content.update(version=99))
-    with pytest.raises(UserError, match=r"manifest\.json has version 99, not 1: prepare again"):
+    with pytest.raises(UserError, match=r"manifest\.json has version 99, not 2: prepare again"):
         Manifest.read(copied.record_dir)
 
 
