@@ -15,6 +15,8 @@ sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1] / "scripts")
 import command_line
 from absl import flags
 
+command_line.load_tensorflow()
+
 from ccsn_tf.serving.saved_model import export_saved_model
 
 flags.DEFINE_string("export_dir", "", "export: folder of the model; receives a folder a version.")

@@ -14,6 +14,8 @@ import sys
 import command_line
 from absl import flags
 
+command_line.load_tensorflow()
+
 from ccsn_tf.errors import UserError
 from ccsn_tf.serving.client import Client
 

@@ -9,15 +9,15 @@ import tempfile
 from collections.abc import Iterator
 
 import numpy as np
+import tensorflow as tf
 
 from ccsn_tf.config import Config, DataConfig
 from ccsn_tf.data.demo import render_demo_set
 from ccsn_tf.data.manifest import FILE_NAME, Manifest, StoredClip
 from ccsn_tf.data.pipeline import evaluation_views
-from ccsn_tf.data.plan import places
 from ccsn_tf.data.prepare import prepare
-from ccsn_tf.data.records import read_record
 from ccsn_tf.data.sampling import centre_starts, middle_frame
+from ccsn_tf.data.tfrecord import HEADER_BYTES
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,13 +43,17 @@ class Clips:
     def jpegs(self, num_segments: int) -> dict[str, np.ndarray]:
         """The same snippets as stored: rgb bytes (N, K), flow bytes (N, K, L)."""
         length, rgb, flow = self.config.model.flow_length, [], []
-        where = places(self.stored, self.record_dir)
-        for number, clip in enumerate(self.stored):
-            record = read_record(*(where[name][number] for name in ("file", "offset", "length", "size")))
+        for clip in self.stored:
             starts = centre_starts(clip.fields, num_segments, length)
-            rgb.append(record["rgb"].numpy()[middle_frame(starts, length)])
-            flow.append(record["flow"].numpy()[starts[:, None] + np.arange(length)])
+            rgb.append(self._feature(clip, "rgb")[middle_frame(starts, length)])
+            flow.append(self._feature(clip, "flow")[starts[:, None] + np.arange(length)])
         return {"rgb": np.array(rgb, object), "flow": np.array(flow, object)}
+
+    def _feature(self, clip, name):
+        with pathlib.Path(self.record_dir, clip.shard).open("rb") as file:
+            file.seek(clip.offset + HEADER_BYTES)
+            example = tf.train.Example.FromString(file.read(clip.length))
+        return np.array(example.features.feature[name].bytes_list.value, object)
 
 
 @contextlib.contextmanager
@@ -85,7 +89,14 @@ def _of_records(data: DataConfig, config, count, source):
 def _rendered(data, folder, flow_length):
     render_demo_set(f"{folder}/set", num_train=4, num_test=8, num_frames=flow_length + 8, workers=1)
     made = dataclasses.replace(
-        data, dataset="demo", video_dir=f"{folder}/set", record_dir=f"{folder}/records", classes=(), split=1, workers=1
+        data,
+        dataset="demo",
+        video_dir=f"{folder}/set",
+        record_dir=f"{folder}/records",
+        classes=(),
+        split=1,
+        runner="local",
+        workers=1,
     )
     prepare(made, flow_length)
     return made

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from ccsn_tf.data.transform import network_input
-
 # Of one JPEG. A header may announce 4 billion pixels in 200 bytes; this allows Full HD, flow's two planes included.
 MAX_PIXELS = 2**22
 
@@ -49,10 +47,16 @@ def _decode_segment(frame_jpeg, field_jpegs, image_size):
         message = "flow: not a grey JPEG, x above y, as wide as its frame and twice as high; found, expected:"
         with tf.control_dependencies([tf.debugging.Assert(fits, [message, size, [2 * height, width, 1]])]):
             planes.append(tf.reshape(_decode(tf.identity(jpeg), 1), [2, height, width]))
-    fields = tf.stack(planes)
-    box, as_it_is = centre_box(height, width), tf.constant(False)
-    rgb, flow = network_input(frame[None], fields[None], box, as_it_is, image_size)
-    return rgb[0], flow[0]
+    fields = tf.reshape(tf.transpose(tf.stack(planes), [2, 3, 0, 1]), [height, width, -1])  # x1, y1, x2, y2, ...
+    box = centre_box(height, width)
+    return _scaled(frame, box, image_size, 3), _scaled(fields, box, image_size, 2 * len(planes))
+
+
+def _scaled(image, box, image_size, channels):
+    """The square `box` of an image, uint8 (H, W, C), scaled to (S, S, C)."""
+    top, left, side = tf.unstack(box)
+    scaled = tf.image.resize(image[top : top + side, left : left + side], (image_size, image_size), method="bilinear")
+    return tf.ensure_shape(tf.cast(tf.round(scaled), tf.uint8), (image_size, image_size, channels))
 
 
 def _jpeg_shape(jpeg, name):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -14,7 +15,7 @@ import tensorflow as tf
 
 from ccsn_tf.config import Config
 from ccsn_tf.errors import UserError
-from ccsn_tf.files import write_text
+from ccsn_tf.files import only_process, write_text
 from ccsn_tf.models.build import load_model
 from ccsn_tf.serving.clips import clips_to_try
 from ccsn_tf.serving.folding import Folding, fold_batch_norms
@@ -70,32 +71,50 @@ def export_saved_model(
     """
     workdir = pathlib.Path(config.train.workdir)
     _check_limit(config, max_segments)
-    target = _target(export_dir, version)
+    _target(export_dir, version)
     model = load_model(str(workdir / "model.keras"))
     metadata = make_metadata(model, config, max_segments)
     network, folding = fold_batch_norms(model) if fold else (model, Folding(0, {}))
     if fold:
         say(f"{folding.folded} batch normalisations folded into convolutions, {len(folding.left)} left.")
+    with only_process(export_dir) as alone:
+        if alone:
+            _remove_leftovers(export_dir)
+        target = _target(export_dir, version)
+        with _whole_folder(target) as beside:
+            ServedModel(network, metadata).save(str(beside))
+            write_text(beside / EXTRA / FILE_NAME, json.dumps(metadata, indent=1) + "\n")
+            report = None
+            if check or warmup:
+                with clips_to_try(config, tuple(model.classes), max(BATCHES), must_be_real) as clips:
+                    requests = warmup_requests(clips, metadata) if warmup else []
+                    if warmup:
+                        write_warmup(beside / EXTRA / WARMUP_FILE_NAME, requests)
+                    if check:
+                        say(f"Compared with {workdir / 'model.keras'} in a fresh process, on {clips.source} ...")
+                        report = verify(str(beside), model, metadata, clips, requests)
+    return Export(target, metadata, folding, report)
+
+
+@contextlib.contextmanager
+def _whole_folder(target):
+    """Yields a folder beside `target` to write to, and renames it when the block ends well; removes it otherwise."""
     beside = target.with_name(f".{os.getpid()}.{target.name}")
     try:
-        ServedModel(network, metadata).save(str(beside))
-        write_text(beside / EXTRA / FILE_NAME, json.dumps(metadata, indent=1) + "\n")
-        report = None
-        if check or warmup:
-            with clips_to_try(config, tuple(model.classes), max(BATCHES), must_be_real) as clips:
-                requests = warmup_requests(clips, metadata) if warmup else []
-                if warmup:
-                    write_warmup(beside / EXTRA / WARMUP_FILE_NAME, requests)
-                if check:
-                    say(f"Compared with {workdir / 'model.keras'} in a fresh process, on {clips.source} ...")
-                    report = verify(str(beside), model, metadata, clips, requests)
-        _publish(beside, target)
+        yield beside
+        os.rename(beside, target)
     except (OSError, tf.errors.OpError) as error:
         reason = getattr(error, "strerror", None) or getattr(error, "message", error)
         raise UserError(f"{target} cannot be written ({reason}): free space, or choose another --export_dir.") from None
     finally:
         shutil.rmtree(beside, ignore_errors=True)
-    return Export(target, metadata, folding, report)
+
+
+def _remove_leftovers(export_dir):
+    """Removes what an export left that was killed."""
+    for path in pathlib.Path(export_dir).iterdir():
+        if re.fullmatch(r"\.[0-9]+\.[0-9]+", path.name):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _check_limit(config, max_segments):
@@ -119,12 +138,3 @@ def _target(export_dir, version):
             f"{folder / str(version)} exists: leave --version out, which takes {max(there) + 1}, or choose another."
         )
     return folder / str(version or max(there, default=0) + 1)
-
-
-def _publish(beside, target):
-    try:
-        os.rename(beside, target)
-    except OSError:
-        if target.exists():
-            raise UserError(f"{target} was written by another export meanwhile: start this one again.") from None
-        raise

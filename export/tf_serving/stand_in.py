@@ -15,6 +15,8 @@ sys.path[0] = str(pathlib.Path(__file__).resolve().parents[2] / "scripts")
 import command_line
 from absl import flags
 
+command_line.load_tensorflow()
+
 from ccsn_tf.errors import UserError
 
 flags.DEFINE_string("export_dir", "", "stand_in: folder of the model, with a folder a version.")

@@ -90,7 +90,7 @@ def test_only_the_gpu_merges_requests(compose):
 def test_the_health_check_tells_ready_from_not(compose, stand_in, unused_port):
     program, *arguments = compose["services"]["cpu"]["healthcheck"]["test"][1:]
     arguments = [argument.replace("$$", "$") for argument in arguments]
-    for port, status in ((stand_in.rest_port, 0), (unused_port, 1), (stand_in.grpc_port, 1)):
+    for port, ready in ((stand_in.rest_port, True), (unused_port, False), (stand_in.grpc_port, False)):
         result = subprocess.run(
             [program, *arguments],
             env={"REST_PORT": str(port), "PATH": "/usr/bin:/bin"},
@@ -98,4 +98,4 @@ def test_the_health_check_tells_ready_from_not(compose, stand_in, unused_port):
             timeout=20,
             check=False,
         )
-        assert result.returncode == status, (port, result)
+        assert (result.returncode == 0) == ready, (port, result)

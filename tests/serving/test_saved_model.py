@@ -14,6 +14,7 @@ import serving_requests
 import tensorflow as tf
 
 from ccsn_tf.errors import UserError
+from ccsn_tf.files import only_process
 from ccsn_tf.serving import saved_model, verify
 from ccsn_tf.serving.clips import clips_to_try
 from ccsn_tf.serving.exchange import Answer, Request
@@ -103,9 +104,21 @@ def test_a_version_that_appears_meanwhile_is_kept(workdir_config, tmp_path, no_g
         (tmp_path / "1" / "other").touch()
 
     monkeypatch.setattr(ServedModel, "save", overtaken)
-    with pytest.raises(UserError, match="written by another export meanwhile"):
+    with pytest.raises(UserError, match=r"/1 cannot be written \(Directory not empty\)"):
         quick(workdir_config, tmp_path)
     assert names(tmp_path) == ["1"] and names(tmp_path / "1") == ["other"]
+
+
+def test_two_exports_at_once_do_not_meet(workdir_config, tmp_path, no_graph):
+    with only_process(tmp_path), pytest.raises(UserError, match=rf"{tmp_path} is in use by process \d+"):
+        quick(workdir_config, tmp_path)
+
+
+def test_what_a_killed_export_left_is_removed(workdir_config, tmp_path, no_graph):
+    (tmp_path / ".123.1" / "variables").mkdir(parents=True)
+    (tmp_path / ".keep").mkdir()
+    assert quick(workdir_config, tmp_path).path.name == "1"
+    assert names(tmp_path) == [".keep", "1"]
 
 
 def test_an_export_that_differs_is_removed(workdir_config, tmp_path, monkeypatch):
