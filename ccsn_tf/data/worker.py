@@ -64,13 +64,11 @@ def main(descriptor: int) -> None:
 
 
 def _listen(connection, messages):
-    with connection.makefile("rb") as stream:
-        while True:
-            length = int.from_bytes(stream.read(LENGTH_BYTES), "little")
-            content = stream.read(length)
-            if not content:
-                os._exit(1)
-            messages.put(content)
+    """Hands on what the pool sends. The process ends with it, however it ended: nobody waits for an answer any more."""
+    with contextlib.suppress(OSError), connection.makefile("rb") as stream:  # reset, where it left something unread
+        while length := int.from_bytes(stream.read(LENGTH_BYTES), "little"):
+            messages.put(stream.read(length))
+    os._exit(1)
 
 
 def _answer(function, arguments, beat):

@@ -29,10 +29,12 @@ def contents(folder):
 @pytest.fixture
 def start():
     """Starts prepare.py with a config, in a session and process group of its own."""
-    streams, started = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}, []
+    options, started = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}, []
+    # Shells ignore it in what they run in the background, which these tests may be.
+    options |= {"start_new_session": True, "preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
 
     def start(config):
-        started.append(subprocess.Popen(prepare_command(config), start_new_session=True, **streams))
+        started.append(subprocess.Popen(prepare_command(config), **options))
         return started[-1]
 
     yield start

@@ -1,6 +1,8 @@
 import os
 import pathlib
+import pickle
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -11,6 +13,7 @@ import worker_tasks
 from processes import is_alive, needs_proc, wait_until
 
 from ccsn_tf.data.video import VideoError
+from ccsn_tf.data.worker import send
 from ccsn_tf.data.worker_pool import WorkerLostError, WorkerPool
 from ccsn_tf.errors import UserError
 
@@ -171,6 +174,7 @@ def test_workers_that_do_not_start(monkeypatch, program, message):
 
 PARENT = """
 import sys
+from ccsn_tf.data.worker import send
 from ccsn_tf.data.worker_pool import WorkerPool
 import worker_tasks
 if __name__ == "__main__":
@@ -192,6 +196,18 @@ def test_workers_end_with_a_parent_that_is_killed():
     parent.kill()
     parent.communicate()
     wait_until(lambda: not any(map(is_alive, workers)), 20)
+
+
+def test_a_worker_ends_with_a_pool_that_left_its_answer_unread():
+    ours, theirs = socket.socketpair()
+    command = [sys.executable, "-P", "-m", "ccsn_tf.data.worker", str(theirs.fileno())]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with theirs:
+        worker = subprocess.Popen(command, pass_fds=[theirs.fileno()], env=environment)
+    with ours:
+        send(ours, pickle.dumps(worker_tasks.anything))
+        assert ours.recv(1, socket.MSG_PEEK)  # it is ready, and says so
+    assert worker.wait(20) == 1
 
 
 def test_workers_do_without_tensorflow(tiny_data):

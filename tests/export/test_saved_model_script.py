@@ -42,6 +42,7 @@ def served(written):
         command("export/tf_serving/stand_in.py", f"--export_dir={written[0]}", "--grpc_port=0", "--rest_port=0"),
         stdout=subprocess.PIPE,
         text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # shells ignore it in the background
     ) as process:
         process.stdout.readline()
         ports = re.fullmatch(r"gRPC (localhost:\d+), REST (http://localhost:\d+).*\n", process.stdout.readline())
