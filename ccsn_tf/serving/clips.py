@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from ccsn_tf.config import Config, DataConfig
 from ccsn_tf.data.demo import render_demo_set
-from ccsn_tf.data.manifest import FILE_NAME, Manifest, StoredClip
+from ccsn_tf.data.manifest import FILE_NAME, Manifest, StoredClip, stored_settings
 from ccsn_tf.data.pipeline import evaluation_views
 from ccsn_tf.data.prepare import prepare
 from ccsn_tf.data.sampling import centre_starts, middle_frame
@@ -88,15 +88,9 @@ def _of_records(data: DataConfig, config, count, source):
 
 def _rendered(data, folder, flow_length):
     render_demo_set(f"{folder}/set", num_train=4, num_test=8, num_frames=flow_length + 8, workers=1)
-    made = dataclasses.replace(
-        data,
-        dataset="demo",
-        video_dir=f"{folder}/set",
-        record_dir=f"{folder}/records",
-        classes=(),
-        split=1,
-        runner="local",
-        workers=1,
-    )
+    settings = {**stored_settings(data), "dataset": "demo"}
+    if data.flow == "stored":  # elsewhere, for clips of its own
+        settings["flow"] = "dis"
+    made = DataConfig(**settings, video_dir=f"{folder}/set", record_dir=f"{folder}/records", workers=1)
     prepare(made, flow_length)
     return made

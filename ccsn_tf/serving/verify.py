@@ -61,10 +61,10 @@ def verify(path: str, model: keras.Model, metadata: dict, clips: Clips, also: Se
     asked = zip(requests[1 + len(also) :], answers[1 + len(also) :], np.repeat(expected, 3), strict=True)
     largest = {}
     for request, answer, wanted in asked:
-        difference = compare(answer, wanted, metadata)
-        largest[request.signature] = max(difference, largest.get(request.signature, 0.0))
+        difference = np.maximum(compare(answer, wanted, metadata), largest.get(request.signature, 0.0))
+        largest[request.signature] = float(difference)  # which keeps what is not a number
     for signature in ("serving_default", "embed", "jpeg"):
-        if not largest[signature] <= LIMIT:  # not a number is no agreement either
+        if not largest[signature] <= LIMIT:
             remedy = "export with --nofold_batch_norms, which rounds as the trained model does"
             if signature == "jpeg":  # which has the network in common with the others
                 remedy = "its pictures are not those of the input pipeline; install the versions of constraints.txt"
@@ -101,7 +101,7 @@ def ask(path: str, requests: Sequence[Request]) -> list[Answer]:
 
 
 def compare(answer: Answer, wanted: dict[str, np.ndarray], metadata: dict) -> float:
-    """The largest difference of an answer to what is wanted; infinite where it contradicts itself.
+    """The largest difference of an answer to what is wanted; infinite where it contradicts itself, NaN where it is.
 
     Args:
         answer: of serving_default, jpeg or embed.
@@ -118,7 +118,7 @@ def compare(answer: Answer, wanted: dict[str, np.ndarray], metadata: dict) -> fl
             return float("inf")
     if any(value.shape != wanted[name].shape for name, value in outputs.items()):
         return float("inf")
-    return max(float(np.max(np.abs(value - wanted[name]))) for name, value in outputs.items())
+    return float(np.max([np.max(np.abs(value - wanted[name])) for name, value in outputs.items()]))
 
 
 def _keras_answers(forward, inputs):
