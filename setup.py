@@ -11,7 +11,7 @@ EXTRAS = {
     "beam": ["apache-beam"],
     "serving": ["tensorflow-serving-api>=2.21,<2.22"],
     "onnx": ["onnx", "onnxruntime", "tf2onnx"],
-    "tensorrt": ["tensorrt-rtx"],
+    "tensorrt": ["onnx", "onnxruntime", "tensorrt-rtx"],
     "test": ["pytest", "pytest-timeout", "pyyaml", "ruff"],
 }
 EXTRAS["all"] = sorted({requirement for group in EXTRAS.values() for requirement in group})

@@ -35,13 +35,13 @@ _LAYOUT = {
 }
 
 
-def make_metadata(model: keras.Model, config: Config, max_segments: int) -> dict:
+def make_metadata(model: keras.Model, config: Config, max_segments: int | None) -> dict:
     """The metadata of a trained model, JSON-safe.
 
     Args:
         model: a `CCSN`.
         config: of its run; `eval.test_segments` is what clients are told to send.
-        max_segments: clips times segments that a request may have.
+        max_segments: clips times segments that a request may have; None: any number.
 
     Raises:
         UserError: the work directory's evaluation.json is damaged.

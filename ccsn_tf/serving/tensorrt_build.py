@@ -8,6 +8,7 @@ import types
 
 from ccsn_tf.errors import UserError
 from ccsn_tf.files import whole_file
+from ccsn_tf.serving.cuda import Gpu
 from ccsn_tf.serving.tensorrt_layers import Layer, layers_of_inspector, layers_of_log
 from ccsn_tf.serving.tensorrt_module import is_rtx, logger_of
 
@@ -82,7 +83,10 @@ def build(trt: types.ModuleType, model: bytes, settings: BuildSettings) -> Built
         config.clear_flag(trt.BuilderFlag.TF32)
     if settings.workspace_mb:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, settings.workspace_mb << 20)
-    _set_capabilities(trt, config, settings.compute_capabilities)
+    if settings.compute_capabilities:
+        config.num_compute_capabilities = len(settings.compute_capabilities)
+    for index, capability in enumerate(settings.compute_capabilities):
+        config.set_compute_capability(_known_capabilities(trt)[capability], index)
     inputs = _add_profile(builder, config, network, settings)
     cache = _read_timing_cache(trt, config, settings.timing_cache)
     plan = builder.build_serialized_network(network, config)
@@ -104,27 +108,38 @@ def _network_flags(trt):
     return 1 << int(known["STRONGLY_TYPED"]) if "STRONGLY_TYPED" in known else 0
 
 
-def _set_capabilities(trt, config, wanted):
+def capabilities_for(trt: types.ModuleType, settings: BuildSettings, gpu: Gpu | None) -> tuple[str, ...]:
+    """The compute capabilities to build for: those asked for, else this machine's GPU's, else the usual ones.
+
+    Returns:
+        As "8.6"; none for the TensorRT that builds for the GPU that it runs on.
+
+    Raises:
+        UserError: this TensorRT cannot build for them, or needs a GPU that is not there.
+    """
+    wanted = settings.compute_capabilities
     if not is_rtx(trt):
         if wanted:
             raise UserError(
                 f"--compute_capability={','.join(wanted)}: {trt.__name__} builds for the GPU that it runs on: leave "
                 "the flag out, or use --module=tensorrt_rtx."
             )
-        return
-    known = {}
-    for name, member in trt.ComputeCapability.__members__.items():
-        if name.startswith("SM"):
-            known[f"{name[2:-1]}.{name[-1]}"] = member
+        if gpu is None:
+            raise UserError(f"{trt.__name__} builds on a GPU, and there is none here: use --module=tensorrt_rtx.")
+        return ()
+    known = _known_capabilities(trt)
     unknown = [capability for capability in wanted if capability not in known]
     if unknown:
         raise UserError(
             f"--compute_capability={','.join(unknown)} is not among those that {trt.__name__} {trt.__version__} builds "
             f"for: {', '.join(known)}."
         )
-    config.num_compute_capabilities = len(wanted)
-    for index, capability in enumerate(wanted):
-        config.set_compute_capability(known[capability], index)
+    return wanted or ((gpu.capability,) if gpu and gpu.capability in known else DEFAULT_CAPABILITIES)
+
+
+def _known_capabilities(trt):
+    members = trt.ComputeCapability.__members__.items()
+    return {f"{name[2:-1]}.{name[-1]}": member for name, member in members if name.startswith("SM")}
 
 
 def _add_profile(builder, config, network, settings):

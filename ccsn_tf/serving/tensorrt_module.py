@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import types
 
 from ccsn_tf.errors import UserError
@@ -16,14 +18,19 @@ def load_tensorrt(name: str = "auto") -> types.ModuleType:
     Raises:
         UserError: it is not installed.
     """
-    if name != "auto":
-        return optional(name, "tensorrt")
-    for candidate in MODULES:
-        try:
-            return optional(candidate, "tensorrt")
-        except UserError as error:
-            reason = error
-    raise reason
+    if name == "tensorrt":
+        return _full_tensorrt("; or use --module=tensorrt_rtx")
+    if name == "auto":
+        with contextlib.suppress(UserError):
+            return _full_tensorrt("")
+    return optional("tensorrt_rtx", "tensorrt")
+
+
+def _full_tensorrt(other):
+    try:
+        return importlib.import_module("tensorrt")
+    except Exception as error:  # the package on PyPI is a stub, which may fail in ways of its own
+        raise UserError(f"--module=tensorrt cannot be imported ({error}): pip install tensorrt{other}.") from None
 
 
 def is_rtx(trt: types.ModuleType) -> bool:

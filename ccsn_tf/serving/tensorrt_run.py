@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import pathlib
+import types
 from collections.abc import Mapping
 
 import numpy as np
@@ -21,63 +22,70 @@ def description_path(plan: str | pathlib.Path) -> pathlib.Path:
     return pathlib.Path(f"{plan}.json")
 
 
-def read_description(plan: str | pathlib.Path) -> dict:
-    """The description that was written with an engine (see `export_engine`).
+def read_engine(path: str) -> tuple[bytes, dict]:
+    """An engine's content and the description beside it (see `export_engine`).
 
     Raises:
         UserError: engine or description is missing, damaged, or not one of the other.
     """
-    path = description_path(plan)
+    beside = description_path(path)
     try:
-        content = pathlib.Path(plan).read_bytes()
-        description = json.loads(path.read_text(encoding="utf-8"))
+        plan = pathlib.Path(path).read_bytes()
+        description = json.loads(beside.read_text(encoding="utf-8"))
         kept = description["format"], description["plan_sha256"]
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
         raise UserError(f"{error.filename} is missing: name an engine that export/tensorrt.py wrote.") from None
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError):
-        raise UserError(f"{path} is damaged or not ours: build the engine again with export/tensorrt.py.") from None
-    if kept != (FORMAT, hashlib.sha256(content).hexdigest()):
-        raise UserError(f"{plan} is not the engine that {path} describes: build it again with export/tensorrt.py.")
-    return description
+        raise UserError(f"{beside} is damaged or not ours: build the engine again with export/tensorrt.py.") from None
+    if kept != (FORMAT, hashlib.sha256(plan).hexdigest()):
+        raise UserError(f"{path} is not the engine that {beside} describes: build it again with export/tensorrt.py.")
+    return plan, description
+
+
+def load_engine(path: str, cuda: Cuda | None = None) -> TensorRTModel:
+    """The engine in a file as a model; see `read_engine` and `TensorRTModel` for what is wrong with it."""
+    plan, description = read_engine(path)
+    return TensorRTModel(plan, description, path, load_tensorrt(description["tensorrt"]["module"]), cuda)
 
 
 class TensorRTModel:
-    """The network in an engine, as a function of a batch of clips.
-
-    A context manager: the GPU's memory is its own until it ends.
+    """The network in an engine, as a function of a batch of clips; a context manager, which holds the GPU's memory.
 
     Args:
-        plan: the engine, its description beside it.
+        plan: the engine.
+        description: of it, see `export_engine`.
+        name: for messages.
+        trt: the module that built it.
         cuda: the GPU; None: the first of this machine.
-        trt: the module; None: the one that built the engine.
 
     Attributes:
         metadata: what a client needs to know (see `metadata.make_metadata`).
+        inputs: {name: {"dtype", "shape", "profile"}}.
+        tf32: whether its float32 products are rounded to TensorFloat-32.
 
     Call arguments, returns: as of `OnnxModel`; clips and segments within the engine's profile.
 
     Raises:
-        UserError: an engine of another version or GPU, or a machine without one.
+        UserError: an engine of another version or for another GPU, or a machine without a GPU.
     """
 
-    def __init__(self, plan: str, cuda: Cuda | None = None, trt=None):
-        description = read_description(plan)
-        built = description["tensorrt"]
-        trt = trt or load_tensorrt(built["module"])
+    def __init__(self, plan: bytes, description: dict, name: str, trt: types.ModuleType, cuda: Cuda | None = None):
+        built, capabilities = description["tensorrt"], description["compute_capabilities"]
         if trt.__version__ != built["version"]:
             raise UserError(
-                f"{plan} was built by {built['module']} {built['version']}, and {trt.__version__} is installed: build "
+                f"{name} was built by {built['module']} {built['version']}, and {trt.__version__} is installed: build "
                 "it again with export/tensorrt.py, or install that version."
             )
         self._cuda = cuda or Cuda()
-        gpu, capabilities = self._cuda.gpu, description["compute_capabilities"]
+        gpu = self._cuda.gpu
         if gpu.capability not in capabilities:
             raise UserError(
-                f"{plan} was built for compute capability {', '.join(capabilities)}, and {gpu.name} has "
+                f"{name} was built for compute capability {', '.join(capabilities)}, and {gpu.name} has "
                 f"{gpu.capability}: build it again here with export/tensorrt.py."
             )
-        self._description, self.metadata, self._trt = description, description["model"], trt
-        self._plan, self._path = pathlib.Path(plan).read_bytes(), plan
+        self.metadata, self.inputs, self.tf32 = description["model"], description["inputs"], description["tf32"]
+        self._outputs, self._plan, self._name, self._trt = list(description["outputs"]), plan, name, trt
+        self._alive = None
 
     def __enter__(self):
         self._cuda.__enter__()
@@ -87,7 +95,7 @@ class TensorRTModel:
         if engine is None:
             self._cuda.__exit__()
             reason = log.errors[0] if log.errors else "it gives no reason"
-            raise UserError(f"{self._path} cannot be loaded ({reason}): build it again here with export/tensorrt.py.")
+            raise UserError(f"{self._name} cannot be loaded ({reason}): build it again here with export/tensorrt.py.")
         self._alive = runtime, engine, engine.create_execution_context()
         return self
 
@@ -97,19 +105,19 @@ class TensorRTModel:
 
     def __call__(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         context = self._alive[-1]
-        for name, spec in self._description["inputs"].items():
+        for name, spec in self.inputs.items():
             array = np.ascontiguousarray(inputs[name])
             _check_shape(name, array.shape, spec["profile"])
             pointer = self._cuda.block(name, array.nbytes)
             self._cuda.upload(pointer, array)
             if not (context.set_input_shape(name, array.shape) and context.set_tensor_address(name, pointer)):
-                raise UserError(f"{self._path} does not take {name} of shape {array.shape}.")
+                raise UserError(f"{self._name} does not take {name} of shape {array.shape}.")
         outputs = {}
-        for name in self._description["outputs"]:
+        for name in self._outputs:
             outputs[name] = np.empty(tuple(context.get_tensor_shape(name)), np.float32)
             context.set_tensor_address(name, self._cuda.block(name, outputs[name].nbytes))
         if not context.execute_async_v3(self._cuda.stream):
-            raise UserError(f"{self._path} failed on the GPU.")
+            raise UserError(f"{self._name} failed on the GPU.")
         for name, array in outputs.items():
             self._cuda.download(array, self._cuda.block(name, array.nbytes))
         self._cuda.synchronise()
