@@ -60,15 +60,15 @@ def _scaled(image, box, image_size, channels):
     Weights have 11 bits; of a row's sums 4 are dropped before the columns' turn, then 16, then 2, which rounds.
     """
     top, left, side = tf.unstack(box)
-    image = tf.cast(image[top : top + side, left : left + side], tf.int32)
-    shift = tf.bitwise.right_shift
-    (low, low_weights), (high, high_weights) = _taps(side, image_size, at_border=True)
-    rows = tf.gather(image, low, axis=1) * low_weights[:, None] + tf.gather(image, high, axis=1) * high_weights[:, None]
-    rows = shift(rows, 4)
-    (low, low_weights), (high, high_weights) = _taps(side, image_size, at_border=False)
+    image, shift = image[top : top + side, left : left + side], tf.bitwise.right_shift
+    low, high = (
+        tf.cast(tf.gather(image, index, axis=1), tf.int32) * weights[:, None]
+        for index, weights in _taps(side, image_size, at_border=True)
+    )
+    rows = shift(low + high, 4)
     low, high = (
         shift(tf.gather(rows, index) * weights[:, None, None], 16)
-        for index, weights in ((low, low_weights), (high, high_weights))
+        for index, weights in _taps(side, image_size, at_border=False)
     )
     return tf.ensure_shape(tf.cast(shift(low + high + 2, 2), tf.uint8), (image_size, image_size, channels))
 
