@@ -17,6 +17,7 @@ from ccsn_tf.config import UNBOUND, Config, settings
 from ccsn_tf.errors import UserError
 
 FLAGS = flags.FLAGS
+_OTHERS = set()
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -52,8 +53,11 @@ def load_tensorflow() -> None:
 
 
 def define_flags() -> None:
-    """Defines one flag a config field, with its default and help."""
+    """Defines one flag a config field, with its default and help, unless the script has one of that name."""
     for group, field in settings():
+        if field.name in FLAGS:  # the script's own, which means something else there
+            _OTHERS.add(field.name)
+            continue
         help = f"{group}: {field.metadata['help']}"
         if field.metadata["choices"] and isinstance(field.default, str):
             flags.DEFINE_enum(field.name, field.default, field.metadata["choices"], help)
@@ -85,7 +89,7 @@ def config_of_run() -> Config:
     config = Config.from_json(pathlib.Path(FLAGS.workdir, "config.json"))
     changes = {"workdir": FLAGS.workdir}
     for _, field in settings():
-        if not FLAGS[field.name].present:
+        if field.name in _OTHERS or not FLAGS[field.name].present:
             continue
         given, trained = _value(field), config.flat()[field.name]
         if field.name in UNBOUND:

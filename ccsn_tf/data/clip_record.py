@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import os
 from collections.abc import Callable
 
 import cv2
@@ -13,6 +12,7 @@ from ccsn_tf.config import DataConfig
 from ccsn_tf.data.datasets.listing import Clip
 from ccsn_tf.data.encode import EncodedClip, encode_clip
 from ccsn_tf.data.flow import make_estimator
+from ccsn_tf.data.frames import changed_at
 from ccsn_tf.data.tfrecord import example, framed
 from ccsn_tf.data.video import VideoError
 from ccsn_tf.data.worker_pool import Outcome, WorkerLostError
@@ -72,8 +72,8 @@ def result_of(outcome: Outcome, clip: Clip) -> Record | Skipped:
 
 
 def last_change(clip: Clip) -> int | None:
-    """When the clip's file or its properties were changed last, in nanoseconds; None where there is none."""
+    """When the clip's files or their properties were changed last, in nanoseconds; None where there are none."""
     try:
-        return os.stat(clip.path).st_ctime_ns
+        return changed_at(clip.path)
     except OSError:
         return None

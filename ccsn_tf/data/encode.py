@@ -1,8 +1,9 @@
-"""A video to the JPEGs of its record: decode, compute flow, compress. No TensorFlow: workers need not load it."""
+"""A clip to the JPEGs of its record: decode, compute flow, compress. No TensorFlow: workers need not load it."""
 
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable
 
 import cv2
@@ -10,6 +11,7 @@ import numpy as np
 
 from ccsn_tf.config import DataConfig
 from ccsn_tf.data.flow import Estimator, flow_fields, quantise
+from ccsn_tf.data.frame_folders import iter_flow, iter_jpegs
 from ccsn_tf.data.video import VideoError, iter_frames
 
 MAX_BYTES = 2**31 - 2**24  # a protocol buffer ends at 2 GiB; the rest is for its own bookkeeping
@@ -32,11 +34,14 @@ def encode_clip(
     min_fields: int,
     beat: Callable[[], None] = lambda: None,
 ) -> EncodedClip:
-    """Decodes a video and computes its flow.
+    """Decodes a clip and computes its flow.
+
+    Of a folder of frames, JPEGs of the right size are kept as they are, and with --flow=stored the flow images are
+    taken for the flow.
 
     Args:
-        path: the video.
-        estimator: from `make_estimator`.
+        path: the video, or the folder of its frames.
+        estimator: from `make_estimator`; not used with --flow=stored.
         config: sizes, bound and quality.
         min_fields: fewest flow fields that the clip must have.
         beat: called for every frame.
@@ -47,15 +52,15 @@ def encode_clip(
     rgb, flow, size = [], [], {}
 
     def stored(frames):  # a frame is kept as JPEG alone: long videos would not fit into memory
-        for frame in frames:
-            rgb.append(_jpeg(frame[..., ::-1], config.jpeg_quality))
+        for frame, jpeg in frames:
+            rgb.append(jpeg or _jpeg(frame[..., ::-1], config.jpeg_quality))
             size["height"], size["width"] = frame.shape[:2]
             beat()
             yield frame
 
+    frames = stored(_frames(path, config.short_side))
     try:
-        for field in flow_fields(stored(iter_frames(path, config.short_side)), estimator):
-            field = quantise(field, config.flow_bound)
+        for field in _fields(path, frames, estimator, config):
             flow.append(_jpeg(np.concatenate([field[..., 0], field[..., 1]]), config.jpeg_quality))
     except cv2.error as error:
         raise VideoError(
@@ -70,6 +75,27 @@ def encode_clip(
     if sum(map(len, rgb + flow)) > MAX_BYTES:
         raise VideoError(f"{path} is too long for a record, with {len(rgb)} frames: cut it into shorter videos.")
     return EncodedClip(rgb, flow, **size)
+
+
+def _frames(path, short_side):
+    """Frames, each with the JPEG that it was, if it was one."""
+    if os.path.isdir(path):
+        return iter_jpegs(path, short_side)
+    return ((frame, None) for frame in iter_frames(path, short_side))
+
+
+def _fields(path, frames, estimator, config):
+    """Quantised fields, uint8 (H, W, 2), of frames that are used up."""
+    if config.flow != "stored":
+        return (quantise(field, config.flow_bound) for field in flow_fields(frames, estimator))
+    if not os.path.isdir(path):
+        raise VideoError(
+            f"{path} is a video, and --flow=stored takes flow images from a folder of frames: choose an algorithm with "
+            "--flow."
+        )
+    for _ in frames:
+        pass
+    return iter_flow(path, config.short_side)
 
 
 def _jpeg(image: np.ndarray, quality: int) -> bytes:

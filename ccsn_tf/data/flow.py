@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from ccsn_tf.config import DataConfig
+from ccsn_tf.errors import UserError
 
 DIS_PRESETS = {
     "ultrafast": cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST,
@@ -25,6 +26,8 @@ def make_estimator(config: DataConfig) -> Estimator:
     on small frames; `dis_finest_scale` sets where to stop, at the latest where DIS begins. Farneback: SCIA 2003.
     TV-L1: Zach et al., DAGM 2007.
     """
+    if config.flow == "stored":
+        return _no_estimate
     if config.flow == "dis":
         return _make_dis(config)
     if config.flow == "farneback":
@@ -42,6 +45,10 @@ def make_estimator(config: DataConfig) -> Estimator:
         )
     tvl1 = cv2.optflow.DualTVL1OpticalFlow_create()
     return lambda previous, following: tvl1.calc(previous, following, None)
+
+
+def _no_estimate(previous, following):
+    raise UserError("--flow=stored computes no flow: give folders of frames that have flow images, or another --flow.")
 
 
 def _make_dis(config):

@@ -48,6 +48,8 @@ def prepare(
     if not config.record_dir:
         raise UserError("--record_dir is not given: name the folder to write records to.")
     listing = read_listing(config)
+    for note in listing.notes:
+        say(note)
     folder, write_shards = _folder_and_writer(config)
     refuse_other_files(folder)
     with _alone_in(folder):

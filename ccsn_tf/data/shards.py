@@ -117,4 +117,7 @@ def collect(folder: LocalFolder, config: DataConfig, listing: Listing, shards: S
             if clip.name in stored
         ),
         skipped={**dict(listing.absent), **skipped},
+        skipped_labels=listing.absent_labels
+        | {clip.name: clip.label for clip in listing.clips if clip.name in skipped},
+        mirrored=listing.mirrored,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
 import keras
@@ -10,9 +11,11 @@ import numpy as np
 from ccsn_tf.config import Config
 from ccsn_tf.data.augment import view_boxes
 from ccsn_tf.data.flow import flow_fields, make_estimator, quantise
+from ccsn_tf.data.frame_folders import iter_flow
+from ccsn_tf.data.frames import count_frames, iter_frames
 from ccsn_tf.data.sampling import centre_starts, middle_frame
 from ccsn_tf.data.transform import network_input
-from ccsn_tf.data.video import VideoError, count_frames, iter_frames
+from ccsn_tf.data.video import VideoError
 from ccsn_tf.evaluation.protocol import LOGITS, average_views, score_views
 
 
@@ -20,7 +23,7 @@ def predict_video(path: str, forward: Callable, config: Config) -> dict[str, np.
     """Class probabilities of one video.
 
     Args:
-        path: the video.
+        path: the video, or the folder of its frames.
         forward: from `make_forward`.
         config: of the run; frames and flow are made as its records were, but for the JPEG between.
 
@@ -52,13 +55,22 @@ def read_snippets(path: str, config: Config, num_segments: int) -> tuple[np.ndar
     starts = centre_starts(num_frames - 1, num_segments, length)
     wanted = np.unique(starts[:, None] + np.arange(length + 1))
     frames = dict(zip(wanted.tolist(), iter_frames(path, config.data.short_side, wanted.tolist()), strict=True))
+    fields = _fields(path, frames, wanted, config)
+    snippets = [[fields[start + offset].transpose(2, 0, 1) for offset in range(length)] for start in starts.tolist()]
+    return np.stack([frames[index] for index in middle_frame(starts, length).tolist()]), np.array(snippets)
+
+
+def _fields(path, frames, wanted, config):
+    """{index: quantised field, uint8 (H, W, 2)} between those of the frames that follow one another."""
+    if config.data.flow == "stored" and os.path.isdir(path):
+        first = wanted[:-1][np.diff(wanted) == 1].tolist()
+        return dict(zip(first, iter_flow(path, config.data.short_side, first), strict=True))
     estimator = make_estimator(config.data)
     fields = {}
     for run in np.split(wanted, np.flatnonzero(np.diff(wanted) > 1) + 1):  # snippets that overlap share their fields
         flows = flow_fields((frames[index] for index in run.tolist()), estimator)
         fields.update(zip(run.tolist(), (quantise(flow, config.data.flow_bound) for flow in flows), strict=False))
-    snippets = [[fields[start + offset].transpose(2, 0, 1) for offset in range(length)] for start in starts.tolist()]
-    return np.stack([frames[index] for index in middle_frame(starts, length).tolist()]), np.array(snippets)
+    return fields
 
 
 def _softmax(logits):

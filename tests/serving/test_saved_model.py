@@ -137,6 +137,23 @@ def test_an_export_that_differs_is_removed(workdir_config, tmp_path, monkeypatch
     assert names(tmp_path / "model") == []
 
 
+def test_pictures_decoded_otherwise_are_noticed(workdir_config, tmp_path, monkeypatch):
+    """By a signature whose network is right; its answers are moved by more than rounding."""
+
+    def answering(path, requests):
+        signatures = tf.saved_model.load(path).signatures
+        for request in requests:
+            outputs = {name: value.numpy() for name, value in signatures[request.signature](**request.inputs).items()}
+            if request.signature == "jpeg":
+                outputs["spatial_scores"] += np.float32(1e-4)
+            yield Answer(outputs)
+
+    monkeypatch.setattr(verify, "ask", lambda *asked: list(answering(*asked)))
+    with pytest.raises(UserError, match=r"by 1.0e-04 in jpeg, .* not those of the input pipeline"):
+        export_saved_model(workdir_config, str(tmp_path / "model"))
+    assert names(tmp_path / "model") == []
+
+
 def test_an_export_that_refuses_is_removed(workdir_config, tmp_path, no_graph, monkeypatch):
     def refusing(path, requests):
         return [Answer({}, "INVALID_ARGUMENT:\n no") for _ in requests]
