@@ -13,8 +13,9 @@ import tensorflow as tf
 
 from ccsn_tf.config import Config, DataConfig
 from ccsn_tf.data.demo import render_demo_set
-from ccsn_tf.data.manifest import FILE_NAME, Manifest, StoredClip
+from ccsn_tf.data.manifest import FILE_NAME, Manifest, StoredClip, stored_settings
 from ccsn_tf.data.pipeline import evaluation_views
+from ccsn_tf.data.plan import refuse_short
 from ccsn_tf.data.prepare import prepare
 from ccsn_tf.data.sampling import centre_starts, middle_frame
 from ccsn_tf.data.tfrecord import HEADER_BYTES
@@ -81,22 +82,19 @@ def clips_to_try(config: Config, classes: tuple[str, ...], count: int, must_be_r
 def _of_records(data: DataConfig, config, count, source):
     manifest = Manifest.read(data.record_dir)
     classes, clips = manifest.select(data, "test")
-    clips = [clip for clip in clips if clip.fields >= config.model.flow_length]
-    chosen = tuple(clips[index] for index in np.linspace(0, len(clips) - 1, count).round().astype(int))
+    long_enough = [clip for clip in clips if clip.fields >= config.model.flow_length]
+    if not long_enough:
+        refuse_short(clips, config.model.flow_length)
+    chosen = tuple(long_enough[index] for index in np.linspace(0, len(long_enough) - 1, count).round().astype(int))
     return Clips(source, tuple(clip.name for clip in chosen), config, chosen, classes, data.record_dir)
 
 
 def _rendered(data, folder, flow_length):
-    render_demo_set(f"{folder}/set", num_train=4, num_test=8, num_frames=flow_length + 8, workers=1)
-    made = dataclasses.replace(
-        data,
-        dataset="demo",
-        video_dir=f"{folder}/set",
-        record_dir=f"{folder}/records",
-        classes=(),
-        split=1,
-        runner="local",
-        workers=1,
-    )
+    frames = data.flow_stride * (flow_length + 2) + 1  # room for three snippets
+    render_demo_set(f"{folder}/set", num_train=4, num_test=8, num_frames=frames, workers=1)
+    settings = {**stored_settings(data), "dataset": "demo"}
+    if data.flow == "stored":  # elsewhere, for clips of its own
+        settings["flow"] = "dis"
+    made = DataConfig(**settings, video_dir=f"{folder}/set", record_dir=f"{folder}/records", workers=1)
     prepare(made, flow_length)
     return made

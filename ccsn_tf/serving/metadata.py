@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import datetime
 import hashlib
+import importlib.metadata
 import json
 import pathlib
 
 import keras
 import numpy as np
 
-from ccsn_tf.config import Config
+from ccsn_tf.config import UNBOUND, Config
 from ccsn_tf.data.manifest import stored_settings
 from ccsn_tf.errors import UserError
 from ccsn_tf.serving.decoding import MAX_PIXELS
@@ -61,7 +62,7 @@ def make_metadata(model: keras.Model, config: Config, max_segments: int | None) 
         "versions": {name: _version(name) for name in _PACKAGES},
         "exported": datetime.date.today().isoformat(),
         "weights_sha256": weights_hash(model),
-        "training": json.loads(config.to_json()),
+        "training": _training(config),
         "evaluation": _evaluation(pathlib.Path(config.train.workdir, "evaluation.json")),
     }
 
@@ -100,12 +101,19 @@ def weights_hash(model: keras.Model) -> str:
     return digest.hexdigest()
 
 
-def _version(package):
-    from importlib.metadata import PackageNotFoundError, version
+def _training(config):
+    """The settings that the model depends on, grouped as in config.json: no paths of the machine it was trained on."""
+    groups = json.loads(config.to_json())
+    return {
+        group: {name: value for name, value in values.items() if name not in UNBOUND}
+        for group, values in groups.items()
+    }
 
+
+def _version(package):
     try:
-        return version(package)
-    except PackageNotFoundError:  # run from the source tree
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:  # run from the source tree
         return "unknown"
 
 

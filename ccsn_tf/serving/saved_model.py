@@ -82,14 +82,16 @@ def export_saved_model(
             _remove_leftovers(export_dir)
         target = _target(export_dir, version)
         with _whole_folder(target) as beside:
-            ServedModel(network, metadata).save(str(beside))
-            write_text(beside / EXTRA / FILE_NAME, json.dumps(metadata, indent=1) + "\n")
+            with _sentence(target):
+                ServedModel(network, metadata).save(str(beside))
+                write_text(beside / EXTRA / FILE_NAME, json.dumps(metadata, indent=1) + "\n")
             report = None
             if check or warmup:
                 with clips_to_try(config, tuple(model.classes), max(BATCHES), must_be_real) as clips:
                     requests = warmup_requests(clips, metadata) if warmup else []
                     if warmup:
-                        write_warmup(beside / EXTRA / WARMUP_FILE_NAME, requests)
+                        with _sentence(target):
+                            write_warmup(beside / EXTRA / WARMUP_FILE_NAME, requests)
                     if check:
                         say(f"Compared with {workdir / 'model.keras'} in a fresh process, on {clips.source} ...")
                         report = verify(str(beside), model, metadata, clips, requests)
@@ -102,12 +104,20 @@ def _whole_folder(target):
     beside = target.with_name(f".{os.getpid()}.{target.name}")
     try:
         yield beside
-        os.rename(beside, target)
+        with _sentence(target):
+            os.rename(beside, target)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _sentence(target):
+    """Errors of writing, TensorFlow's among them, as a UserError."""
+    try:
+        yield
     except (OSError, tf.errors.OpError) as error:
         reason = getattr(error, "strerror", None) or getattr(error, "message", error)
         raise UserError(f"{target} cannot be written ({reason}): free space, or choose another --export_dir.") from None
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
 
 
 def _remove_leftovers(export_dir):

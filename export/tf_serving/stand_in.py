@@ -17,7 +17,7 @@ from absl import flags
 
 command_line.load_tensorflow()
 
-from ccsn_tf.errors import UserError
+from ccsn_tf.serving.packages import optional
 
 flags.DEFINE_string("export_dir", "", "stand_in: folder of the model, with a folder a version.")
 flags.DEFINE_string("model", "ccsn", "stand_in: name to serve it under.")
@@ -27,12 +27,9 @@ flags.DEFINE_integer("rest_port", 8501, "stand_in: port for REST; 0: any.", lowe
 
 def main(arguments):
     command_line.no_arguments(arguments)
-    try:
-        from ccsn_tf.serving.stand_in import StandIn
-    except ImportError:
-        raise UserError(
-            "The stand-in needs tensorflow-serving-api: pip install -c constraints.txt -e '.[serving]'."
-        ) from None
+    optional("tensorflow_serving", "serving")
+    from ccsn_tf.serving.stand_in import StandIn  # which imports it
+
     given = flags.FLAGS
     with StandIn(given.export_dir, given.model, given.grpc_port, given.rest_port) as server:
         versions = ", ".join(map(str, server.versions(given.model)))

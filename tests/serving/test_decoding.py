@@ -33,8 +33,8 @@ def test_pixels_are_those_of_the_pipeline(exported):
         arrays, jpegs = clips.arrays(3), clips.jpegs(3)
     rgb, flow = decoded(jpegs["rgb"].reshape(-1), jpegs["flow"].reshape(-1, 5), exported.metadata["image_size"])
     assert np.ptp(arrays["rgb"]) > 100 and np.ptp(arrays["flow"]) > 20
-    np.testing.assert_allclose(rgb, arrays["rgb"].astype(int).reshape(rgb.shape), atol=1)
-    np.testing.assert_allclose(flow, arrays["flow"].astype(int).reshape(flow.shape), atol=1)
+    np.testing.assert_array_equal(rgb, arrays["rgb"].reshape(rgb.shape))
+    np.testing.assert_array_equal(flow, arrays["flow"].reshape(flow.shape))
 
 
 def test_segments_of_different_sizes():
@@ -47,6 +47,22 @@ def test_segments_of_different_sizes():
         alone = decoded(rgb[number : number + 1], flow[number : number + 1], 16)
         for ours, theirs in zip(together, alone, strict=True):
             np.testing.assert_array_equal(ours[number], theirs[0])
+
+
+@pytest.mark.parametrize("image_size", [16, 48, 112, 224])
+def test_scaling_is_opencv_s_to_the_last_bit(image_size):
+    """Up and down, odd and even, halved and doubled, one pixel too."""
+    for side in (1, 2, 5, 15, 16, 17, 32, 64, 100, 112, 119, 120, 224, 240, 256, 333, 448):
+        frame, field = textured(side, side + 3, 3, seed=side), textured(2 * side, side + 3, 1, seed=side)
+        rgb, flow = decoded([encoded(frame)], [[encoded(field)]], image_size)
+        stored = [
+            cv2.imdecode(np.frombuffer(encoded(image), np.uint8), cv2.IMREAD_UNCHANGED) for image in (frame, field)
+        ]
+        left = round(3 / 2)
+        planes = [stored[0][..., ::-1], *stored[1].reshape(2, side, side + 3)]
+        for ours, plane in zip((rgb[0], flow[0, ..., 0], flow[0, ..., 1]), planes, strict=True):
+            square = np.ascontiguousarray(plane[:, left : left + side])
+            np.testing.assert_array_equal(ours, cv2.resize(square, (image_size, image_size)).reshape(ours.shape))
 
 
 def test_a_grey_frame_is_a_frame():

@@ -54,7 +54,9 @@ def test_metadata_is_all_that_a_client_needs(exported):
     metadata, config = exported.metadata, exported.config
     assert metadata["classes"] == exported.model.classes
     assert (metadata["image_size"], metadata["flow_length"], metadata["segments"]) == (32, 5, 3)
-    assert metadata["training"] == json.loads(config.to_json()) and metadata["evaluation"] is None
+    assert metadata["training"]["model"] == json.loads(config.to_json())["model"] and metadata["evaluation"] is None
+    for path in (config.data.video_dir, config.data.record_dir, config.train.workdir):  # nobody's business
+        assert len(path) > 1 and path not in json.dumps(metadata)
     digest = hashlib.sha256(b"".join(np.asarray(weight).tobytes() for weight in exported.model.weights))
     assert metadata["weights_sha256"] == digest.hexdigest()
     made = client_config(metadata)
@@ -154,6 +156,34 @@ def test_pictures_decoded_otherwise_are_noticed(workdir_config, tmp_path, monkey
     assert names(tmp_path / "model") == []
 
 
+def test_no_number_is_no_agreement():
+    scores = {"spatial_embedding": np.ones((2, 3), np.float32), "temporal_embedding": np.ones((2, 3), np.float32)}
+    assert verify.compare(Answer(scores), scores, {}) == 0
+    for name in scores:
+        broken = {**scores, name: np.where([[1], [0]], np.float32(np.nan), scores[name])}
+        assert np.isnan(verify.compare(Answer(broken), scores, {}))
+    assert verify.compare(Answer({"spatial_embedding": np.ones((1, 3))}), scores, {}) == np.inf
+
+
+def test_an_answer_that_contradicts_itself():
+    scores = np.array([[0.2, 0.5, 0.3]], np.float32)
+    wanted = {"scores": scores}
+    metadata = {"classes": ["a", "b", "c"], "top_k": 2}
+    good = {
+        "scores": scores,
+        "top_indices": np.array([[1, 2]]),
+        "top_scores": scores[:, [1, 2]],
+        "top_labels": np.array([[b"b", b"c"]], object),
+    }
+    assert verify.compare(Answer(good), wanted, metadata) == 0
+    for change in (
+        {"top_indices": np.array([[1, 0]])},
+        {"top_labels": np.array([[b"b", b"a"]], object)},
+        {"top_scores": scores[:, [2, 1]]},
+    ):
+        assert verify.compare(Answer({**good, **change}), wanted, metadata) == np.inf
+
+
 def test_an_export_that_refuses_is_removed(workdir_config, tmp_path, no_graph, monkeypatch):
     def refusing(path, requests):
         return [Answer({}, "INVALID_ARGUMENT:\n no") for _ in requests]
@@ -186,6 +216,9 @@ def test_without_records_clips_are_rendered(exported, workdir_config, tmp_path):
     with clips_to_try(elsewhere, exported.metadata["classes"], 7, must_be_real=False) as clips:
         assert clips.source.startswith("clips rendered") and len(set(clips.names)) == 7
         assert clips.arrays(3)["flow"].shape == (7, 3, 32, 32, 10) and clips.jpegs(3)["flow"].shape == (7, 3, 5)
+    stored = elsewhere.replace(flow="stored")
+    with clips_to_try(stored, exported.metadata["classes"], 2, must_be_real=False) as clips:
+        assert clips.jpegs(1)["flow"].shape == (2, 1, 5)
     with pytest.raises(UserError, match="gone holds no finished records"):
         quick(elsewhere, tmp_path / "model", warmup=True, must_be_real=True)
 
