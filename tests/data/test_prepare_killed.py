@@ -47,7 +47,7 @@ def clips(tmp_path_factory):
     root = tmp_path_factory.mktemp("killed") / "videos"
     for label in ("left", "right"):
         for number in range(12):
-            write_video(root / label / f"{number}.avi", moving(6 + 3 * number, height=72, width=96, seed=number))
+            write_video(root / label / f"{number}.avi", moving(6 + number, height=72, width=96, seed=number))
     (root / "left" / "5.avi").write_bytes(b"no video")
     return DataConfig(dataset="folder", video_dir=str(root), clips_per_shard=3, workers=2)
 
