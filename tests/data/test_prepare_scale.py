@@ -77,7 +77,7 @@ class TestPermissions:
     def test_video_that_cannot_be_read_is_skipped(self, few, tmp_path):
         (tmp_path / "videos" / "left" / "0.avi").chmod(0)
         result = run([*AS_ANYBODY, *prepare_command(few)])
-        assert "0.avi cannot be read as a video (Permission denied)." in result.stdout
+        assert "0.avi cannot be read (Permission denied)" in result.stdout
         assert result.stdout.endswith(" 1 skipped.\n") and result.returncode == 0
 
 
