@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
+import io
 import json
 import pathlib
+import zipfile
 from collections.abc import Callable
 
 import keras
@@ -39,11 +42,12 @@ class EvaluationClips:
     def reference(self, model: keras.Model, cache: pathlib.Path, progress: Callable[[int, int], None]) -> Scores:
         """The scores of the trained model, which are read from `cache` if they are there, and written there if not.
 
-        A cache of other weights, clips or segments is replaced.
+        A cache of other weights, clips or segments, or a damaged one, is replaced.
         """
         key = self._key(model)
         if cache.is_file():
-            with np.load(cache) as kept:
+            with contextlib.suppress(zipfile.BadZipFile, KeyError, ValueError):
+                kept = np.load(io.BytesIO(cache.read_bytes()))
                 if str(kept["key"]) == key:
                     return Scores(kept["labels"], {stream: kept[stream] for stream in STREAMS}, {})
         scores = self.scores(make_forward(model), progress)
@@ -72,6 +76,7 @@ def compare_scores(reference: Scores, other: Scores) -> dict:
     report = {"num_clips": len(reference.labels)}
     for stream in STREAMS:
         ours, theirs = reference.logits[stream], other.logits[stream]
+        theirs = np.where(np.isfinite(theirs), theirs, np.nan)  # an overflow is no better than no number
         same = (ours.argmax(axis=1) == theirs.argmax(axis=1)) & np.isfinite(theirs).all(axis=1)
         change = np.nan_to_num(np.abs(softmax(theirs) - softmax(ours)), nan=1.0)
         report[stream] = {

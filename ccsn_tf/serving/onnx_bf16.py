@@ -48,9 +48,9 @@ def emulated(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _rounding(node, exact, rounded):
-    if node.op_type == "Cast":  # it rounds for itself
-        return [helper.make_node("Cast", [exact], [rounded], rounded, to=TensorProto.FLOAT)]
-    return [
-        helper.make_node("Cast", [exact], [f"{rounded}/bfloat16"], f"{rounded}/round", to=TensorProto.BFLOAT16),
-        helper.make_node("Cast", [f"{rounded}/bfloat16"], [rounded], rounded, to=TensorProto.FLOAT),
-    ]
+    cast = exact
+    nodes = []
+    if node.op_type != "Cast":  # which rounds for itself
+        cast = f"{rounded}/narrow"
+        nodes.append(helper.make_node("Cast", [exact], [cast], cast, to=TensorProto.BFLOAT16))
+    return [*nodes, helper.make_node("Cast", [cast], [rounded], f"{rounded}/wide", to=TensorProto.FLOAT)]

@@ -19,7 +19,7 @@ _BINS_AN_OCTAVE = 64
 _LOWEST, _HIGHEST = -20, 20  # octaves: 1e-6 to 1e6, what is below is zero
 _CENTRES = 2.0 ** (_LOWEST + (np.arange(_BINS_AN_OCTAVE * (_HIGHEST - _LOWEST)) + 0.5) / _BINS_AN_OCTAVE)
 
-LEVELS = 127  # symmetric int8: -127 to 127
+LEVELS = 127  # of int8 on either side of zero; the -128 that is left over is used, but no range is made for it
 
 
 def calibrate(
@@ -76,6 +76,6 @@ def best_range(counts: np.ndarray) -> float:
 
 
 def quantised(values: np.ndarray, limit: float | np.ndarray) -> np.ndarray:
-    """What 8 bits make of `values`: the nearest of the 255 evenly spaced values between plus and minus `limit`."""
+    """What int8 makes of `values`: the nearest multiple of a 127th of `limit`, from -128 to 127 of them."""
     step = limit / LEVELS
-    return np.clip(np.rint(values / step), -LEVELS, LEVELS) * step
+    return np.clip(np.rint(values / step), -LEVELS - 1, LEVELS) * step
