@@ -91,6 +91,10 @@ class DataConfig(_Checked):
     flow: str = setting("dis", "Optical flow algorithm.", choices=("dis", "farneback", "tvl1", "stored"))
     dis_preset: str = setting("medium", "DIS preset.", choices=("ultrafast", "fast", "medium"))
     dis_finest_scale: int = setting(0, "DIS: finest pyramid level, 0 is full resolution.", minimum=0, maximum=4)
+    flow_side: int = setting(
+        128, "Flow is computed on frames scaled down to this short side, and scaled up again; 0: as stored.", minimum=0
+    )
+    flow_stride: int = setting(1, "Store every this many frames, each with the flow to the frame after it.", minimum=1)
     flow_bound: float = setting(20.0, "Flow is clipped to +- this many pixels and stored in 8 bits.", minimum=1.0)
     jpeg_quality: int = setting(95, "JPEG quality of stored frames and flow fields.", minimum=50, maximum=100)
     clips_per_shard: int = setting(32, "Clips a record file.", minimum=1)
@@ -142,7 +146,7 @@ class ModelConfig(_Checked):
     attention_heads: int = setting(4, "Heads of the attention kinds.", minimum=1)
     span: str = setting("segment", "Attention within a segment or over the clip.", choices=("segment", "clip"))
     num_segments: int = setting(3, "K: segments a training clip.", minimum=1)
-    flow_length: int = setting(5, "L: flow fields a segment.", minimum=1)
+    flow_length: int = setting(5, "L: flow fields a segment.", minimum=1, maximum=64)
     image_size: int = setting(112, "Height and width of the network's input, in pixels.", minimum=16)
     embedding_dim: int = setting(128, "E: width of the shared embedding space.", minimum=1)
     dropout: float = setting(0.5, "Dropout before the classifiers.", minimum=0.0, maximum=0.99)

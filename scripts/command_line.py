@@ -5,10 +5,15 @@ Each script understands every flag, so that one flag file serves them all.
 
 from __future__ import annotations
 
+import signal
+
+# Ctrl-C while a script still loads its modules ends it without their tracebacks; once it is at work, with a sentence.
+if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 import contextlib
 import os
 import pathlib
-import signal
 import sys
 
 from absl import app, flags, logging
@@ -20,10 +25,6 @@ FLAGS = flags.FLAGS
 _OTHERS = set()
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
-# Ctrl-C while a script still loads its modules ends it without their tracebacks; from `run` on, with a sentence.
-if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @contextlib.contextmanager
@@ -113,11 +114,11 @@ def run(main) -> None:
     define_flags()
     logging.set_verbosity(logging.ERROR)
     script = pathlib.Path(sys.argv[0]).stem
-    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def checked(arguments):
         try:
+            if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+                signal.signal(signal.SIGINT, signal.default_int_handler)
             main(arguments[1:])
         except UserError as error:
             sys.exit(f"{script}: {error}")

@@ -33,25 +33,51 @@ def moving(num_frames=NUM_FRAMES, step=(2, 0), height=HEIGHT, width=WIDTH, seed=
     return np.stack(frames)
 
 
-def write_video(path, frames=None, codec=None, options=None, times=None, advance=0):
-    """Writes RGB frames with the codec that goes with the suffix (mpeg4 in AVI, H.264 in MP4).
+def write_video(
+    path,
+    frames=None,
+    codec=None,
+    options=None,
+    times=None,
+    advance=0,
+    pix_fmt="yuv420p",
+    aspect=None,
+    display=None,
+    colour=None,
+    format=None,
+):
+    """Writes RGB frames with the codec that goes with the suffix (mpeg4 in AVI, H.264 in MP4), always the same bytes.
 
     Args:
         times: position of each frame on the time axis, in frames; default: no gaps.
         advance: frames that an edit list hides at the start (MP4).
+        pix_fmt: FFmpeg's name of the pixel format that is stored.
+        aspect: width:height of a pixel, a Fraction.
+        display: (degrees, mirror_x, mirror_y): turned counter-clockwise, then mirrored, to be shown (MP4, MOV, MKV).
+        colour: FFmpeg's numbers of (colour space, range) to convert to and to note in the file.
+        format: container, if it is not the suffix's.
     """
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     frames = moving() if frames is None else frames
     name, settings = _CODECS.get(path.suffix, ("mpeg4", {}))
-    muxing = {"avoid_negative_ts": "disabled"} if advance else {}
-    with av.open(str(path), "w", options=muxing) as container:
+    muxing = {"fflags": "+bitexact"} | ({"avoid_negative_ts": "disabled"} if advance else {})
+    with av.open(str(path), "w", format=format, options=muxing) as container:
         stream = container.add_stream(codec or name, rate=FPS, options={**settings, **(options or {})})
         stream.height, stream.width = frames[0].shape[:2]
-        stream.pix_fmt = "yuv420p"
+        stream.pix_fmt = pix_fmt
+        stream.codec_context.thread_count = 1  # slices, hence bytes, depend on it
+        if aspect:
+            stream.codec_context.sample_aspect_ratio = aspect
+        if display:
+            stream.set_display_rotation(*display)
+        if colour:
+            stream.codec_context.colorspace, stream.codec_context.color_range = colour
         packets = []
         for index, frame in enumerate(frames):
             picture = av.VideoFrame.from_ndarray(frame, "rgb24")
+            if colour:
+                picture = picture.reformat(format=pix_fmt, dst_colorspace=colour[0], dst_color_range=colour[1])
             picture.pts, picture.time_base = times[index] if times else index, Fraction(1, FPS)
             packets += stream.encode(picture)
         for packet in packets + stream.encode():

@@ -10,10 +10,11 @@ import cv2
 
 from ccsn_tf.config import DataConfig
 from ccsn_tf.data.datasets.listing import Clip
-from ccsn_tf.data.encode import EncodedClip, encode_clip
+from ccsn_tf.data.encode import encode_clip
 from ccsn_tf.data.flow import make_estimator
 from ccsn_tf.data.frames import changed_at
-from ccsn_tf.data.tfrecord import example, framed
+from ccsn_tf.data.records import serialise
+from ccsn_tf.data.tfrecord import framed
 from ccsn_tf.data.video import VideoError
 from ccsn_tf.data.worker_pool import Outcome, WorkerLostError
 
@@ -54,11 +55,6 @@ def make_record(clip: Clip, beat: Callable[[], None], config: DataConfig, min_fi
     except VideoError as error:
         return Skipped(str(error), change)
     return Record(framed(serialise(clip.name, encoded)), len(encoded.flow), encoded.height, encoded.width)
-
-
-def serialise(name: str, clip: EncodedClip) -> bytes:
-    """The serialised Example of a clip (see `records`); equal clips give equal bytes."""
-    return example({"name": [name.encode()], "rgb": clip.rgb, "flow": clip.flow})
 
 
 def result_of(outcome: Outcome, clip: Clip) -> Record | Skipped:

@@ -12,11 +12,23 @@ from ccsn_tf.data.datasets.listing import select_classes
 from ccsn_tf.errors import UserError
 from ccsn_tf.files import write_text
 
-VERSION = 1
+VERSION = 2
 FILE_NAME = "manifest.json"
 
 # Settings that the stored pixels depend on: a run that asks for others is refused.
-STORED = ("dataset", "short_side", "flow", "dis_preset", "dis_finest_scale", "flow_bound", "jpeg_quality")
+STORED = (
+    "dataset",
+    "short_side",
+    "flow",
+    "dis_preset",
+    "dis_finest_scale",
+    "flow_side",
+    "flow_stride",
+    "flow_bound",
+    "jpeg_quality",
+)
+# How records were made before a setting of theirs existed.
+BEFORE = {"flow_side": 0, "flow_stride": 1}
 
 
 def stored_settings(config: DataConfig) -> dict:
@@ -28,7 +40,7 @@ def stored_settings(config: DataConfig) -> dict:
 def refuse_other_settings(made_with: dict, config: DataConfig, record_dir: str) -> None:
     """Raises UserError, naming flag, values and remedy, where `config` asks for other records than were made."""
     for name, asked in stored_settings(config).items():
-        made = made_with.get(name)
+        made = made_with.get(name, BEFORE.get(name))
         if made != asked:
             raise UserError(
                 f"--{name}={asked}, but the records in {record_dir} were made with {name}={made}: pass --{name}={made} "
@@ -38,7 +50,7 @@ def refuse_other_settings(made_with: dict, config: DataConfig, record_dir: str) 
 
 @dataclasses.dataclass(frozen=True)
 class StoredClip:
-    """Where a clip's record is, and its size: `fields` flow fields (one fewer than frames) of (height, width).
+    """Where a clip's record is, and its size: `fields` flow fields of (height, width), one fewer than stored frames.
 
     `mirror_label`, filled in by `Manifest.select` and not written: the class that the mirror image shows; empty: its
     own.
@@ -87,7 +99,7 @@ class Manifest:
         return json.dumps(content, indent=1) + "\n"
 
     def counts(self) -> dict:
-        """Totals for people: clips, frames, skipped clips, bytes."""
+        """Totals for people: clips, stored frames, skipped clips, bytes."""
         return {
             "num_clips": len(self.clips),
             "num_frames": sum(clip.fields + 1 for clip in self.clips),

@@ -83,7 +83,7 @@ def training_plan(
     are balanced in the labels that result: a class is dealt its own clips as they are and its partner's mirrored.
 
     Returns:
-        Arrays with leading axes (steps, batch): `file` (str), `offset`, `length`, `size` (int64), `label` (int32),
+        Arrays with leading axes (steps, batch): `file` (str), `offset`, `length`, `fields` (int64), `label` (int32),
         `starts` (..., K) int64 segment starts, `box` (..., 3) int64 top, left, side, `mirrored` (bool).
 
     Raises:
@@ -140,14 +140,12 @@ def _mirror_labels(clips: Sequence[StoredClip], classes: Sequence[str]) -> np.nd
 
 
 def places(clips: Sequence[StoredClip], record_dir: str) -> Plan:
-    """Where the records of `clips` are: `file`, `offset`, `length`, `size`, each (N,)."""
-    files = [str(pathlib.Path(record_dir, clip.shard)) for clip in clips]
-    sizes = {file: pathlib.Path(file).stat().st_size for file in set(files)}
+    """Where the records of `clips` are, and how long the clips: `file`, `offset`, `length`, `fields`, each (N,)."""
     return {
-        "file": np.array(files),
+        "file": np.array([str(pathlib.Path(record_dir, clip.shard)) for clip in clips]),
         "offset": np.array([clip.offset for clip in clips], np.int64),
         "length": np.array([clip.length for clip in clips], np.int64),
-        "size": np.array([sizes[file] for file in files], np.int64),
+        "fields": np.array([clip.fields for clip in clips], np.int64),
     }
 
 

@@ -108,7 +108,7 @@ def _write_manifest(folder, manifest, say):
     changes = _changes(before, content)
     if changes:
         say(
-            f"{folder}: {' and '.join(changes)} changed. manifest.json is written anew, the records are kept; what was "
+            f"{folder}: {' and '.join(changes)} changed. manifest.json is written anew, the records are kept; runs "
             "trained before followed the old one."
         )
     with folder.whole(FILE_NAME) as file:

@@ -1,53 +1,78 @@
-"""Video files to RGB frames, through FFmpeg (PyAV)."""
+"""Video files to RGB frames as a player shows them, through FFmpeg (PyAV)."""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import errno
+import os
+import stat
 from collections.abc import Iterator, Sequence
 
 import av
 import numpy as np
+from av.sidedata.sidedata import Type
+from av.stream import Disposition
+from av.video.reformatter import Interpolation, VideoReformatter
 
+from ccsn_tf.data.display import Orientation, scaled_size, stretched_width
+from ccsn_tf.data.matroska import announced_bytes
 from ccsn_tf.errors import UserError
 
 # A container may declare a frame or two more than it holds (an encoder's delayed last frame); more is a truncated file.
 _TOLERATED_LOSS = 2
+
+# Beyond these a header lies, or the frame cannot be stored: flow fields come two in a JPEG, which ends at 65,500.
+_MAX_PIXELS = 8192 * 8192
+_MAX_SIDE = 32_000
+
+# FFmpeg is to open no other file or address that a playlist names, and to refuse a size before it makes room for it.
+_OPTIONS = {"protocol_whitelist": "file", "max_pixels": str(_MAX_PIXELS)}
 
 
 class VideoError(UserError):
     """A video that cannot be used; the message names the file and says why."""
 
 
-def scaled_size(width: int, height: int, short_side: int) -> tuple[int, int]:
-    """(width, height) with the short side brought down to `short_side`; smaller frames keep their size."""
-    scale = min(1.0, short_side / min(width, height))
-    return max(1, round(width * scale)), max(1, round(height * scale))
+@dataclasses.dataclass(frozen=True)
+class Decoded:
+    """What decoding a whole video shows: its frames, and their size upright and in square pixels.
+
+    `concealed` frames had damage that the decoder painted over; they are shown, as a player shows them.
+    """
+
+    frames: int
+    width: int
+    height: int
+    concealed: int
 
 
 def iter_frames(path: str, short_side: int, wanted: Sequence[int] | None = None) -> Iterator[np.ndarray]:
-    """Yields frames in order and upright, as uint8 RGB arrays (H, W, 3).
+    """Yields frames in order, upright and in square pixels, as uint8 RGB arrays (H, W, 3).
+
+    Rotated, mirrored and anamorphic videos come as a player shows them, in the colour space that the file names (as
+    in FFmpeg, BT.601 where it names none). Frames of variable rate come one by one, whatever their times; interlaced
+    ones as they are stored, both fields in one frame; transparency is dropped.
 
     Args:
         path: a video file in any format that FFmpeg reads.
-        short_side: frames whose short side is longer are scaled down to it, in pixels.
+        short_side: frames whose short side is longer are scaled down to it by averaging, in pixels.
         wanted: sorted frame indices, from 0; only these are converted and yielded, each once. Default:
             every frame.
 
     Raises:
-        VideoError: the file is missing, unreadable, without a video stream, damaged, shorter than it declares, or
-            changes its frame size.
+        VideoError: the file is missing, unreadable, without a video stream, damaged, shorter than it declares, too
+            large to be decoded, or changes its frame size.
     """
     last = None if wanted is None else wanted[-1]
     chosen = None if wanted is None else frozenset(wanted)
-    first, index = None, -1
-    for index, frame in enumerate(_decoded(path)):
-        first = first or frame
-        if (frame.width, frame.height) != (first.width, first.height):
-            raise VideoError(f"{path} changes its frame size at frame {index}: re-encode it to one size.")
-        if chosen is None or index in chosen:
-            yield _rgb(frame, short_side)
-        if index == last:
-            return
+    index = -1
+    with _open(path) as video:
+        for index, frame in enumerate(video.frames()):
+            if chosen is None or index in chosen:
+                yield video.convert(frame, short_side)
+            if index == last:
+                return
     if last is not None:
         raise VideoError(f"{path} ends after {index + 1} frames, before frame {last + 1}.")
 
@@ -58,50 +83,143 @@ def count_frames(path: str) -> int:
     Raises:
         VideoError: as `iter_frames`.
     """
-    return sum(1 for _ in _decoded(path))
+    return decode_whole(path).frames
 
 
-def _rgb(frame, short_side):
-    width, height = scaled_size(frame.width, frame.height, short_side)
-    image = frame.to_ndarray(format="rgb24", width=width, height=height, interpolation="AREA")
-    # Telephones store portrait as landscape with a note to turn it (degrees, counter-clockwise).
-    return np.ascontiguousarray(np.rot90(image, frame.rotation // 90)) if frame.rotation else image
+def decode_whole(path: str) -> Decoded:
+    """Decodes every frame of a video and keeps none.
+
+    Raises:
+        VideoError: as `iter_frames`.
+    """
+    count, concealed = 0, 0
+    with _open(path) as video:
+        for frame in video.frames():
+            count += 1
+            concealed += frame.is_corrupt
+        return Decoded(count, *video.shown_size, concealed)
 
 
-def _decoded(path):
-    with _open(path) as (container, stream):
-        count, hidden, end = 0, 0, 0.0
+class _Video:
+    """An open video: its frames as decoded, and what makes them upright, known from the first frame on."""
+
+    def __init__(self, path: str, container, stream):
+        self._path, self._container, self._stream = path, container, stream
+        self._orientation, self._stretched = Orientation(), (0, 0)
+        # One for all frames: each new one would start threads. Processes, not threads, fill the cores.
+        self._reformatter = VideoReformatter()
+
+    @property
+    def shown_size(self) -> tuple[int, int]:
+        """(width, height) of the upright frames in square pixels, before scaling down."""
+        return self._stretched[:: -1 if self._orientation.transpose else 1]
+
+    def frames(self) -> Iterator[av.VideoFrame]:
+        """Yields the frames as they are stored, all of one size."""
+        count, hidden, end, size = 0, 0, 0.0, None
         try:
-            for packet in container.demux(stream):
+            for packet in self._container.demux(self._stream):
                 hidden += packet.is_discard  # cut off by an MP4's edit list: declared, decoded, not shown
                 for frame in packet.decode():
+                    if size is None:
+                        size = frame.width, frame.height
+                        self._look_at(frame)
+                    if (frame.width, frame.height) != size:
+                        raise VideoError(
+                            f"{self._path} changes its frame size at frame {count}: re-encode it to one size."
+                        )
                     count += 1
                     end = max(end, frame.time or 0.0)
                     yield frame
-        except av.FFmpegError as error:
-            raise VideoError(f"{path} is damaged after frame {count} ({error.strerror}).") from None
+        except VideoError:
+            raise
+        except (av.FFmpegError, ValueError) as error:
+            raise VideoError(f"{self._path} is damaged after frame {count} ({_reason(error)}).") from None
         if count == 0:
-            raise VideoError(f"{path} holds no frame.")
-        declared = stream.frames - hidden
+            raise VideoError(f"{self._path} holds no frame.")
+        declared = self._stream.frames - hidden
+        rate = self._stream.average_rate
         # An AVI also declares the frames that its recorder dropped: then the last one still comes in time.
-        late = stream.average_rate and end >= (declared - 1 - _TOLERATED_LOSS) / stream.average_rate
+        late = rate and end >= (declared - 1 - _TOLERATED_LOSS) / rate
         if declared - count > _TOLERATED_LOSS and not late:
-            raise VideoError(f"{path} is truncated: {count} of {declared} frames could be decoded.")
+            raise VideoError(f"{self._path} is truncated: {count} of {declared} frames could be decoded.")
+
+    def convert(self, frame: av.VideoFrame, short_side: int) -> np.ndarray:
+        """The frame upright, in square pixels and scaled down, uint8 RGB (H, W, 3)."""
+        width, height = scaled_size(*self._stretched, short_side)
+        try:
+            converted = self._reformatter.reformat(
+                frame, width, height, "rgb24", interpolation=Interpolation.AREA, threads=1
+            )
+        except (av.FFmpegError, ValueError) as error:
+            raise VideoError(
+                f"{self._path} has frames in the format {frame.format.name}, which cannot be converted "
+                f"({_reason(error)}): re-encode it."
+            ) from None
+        return self._orientation.apply(converted.to_ndarray())
+
+    def _look_at(self, frame):
+        self._orientation = _orientation(frame)
+        # Set by the container or, where it says nothing, by the decoder.
+        aspect = self._stream.sample_aspect_ratio or self._stream.codec_context.sample_aspect_ratio
+        self._stretched = width, height = stretched_width(frame.width, aspect), frame.height
+        if max(width, height) > _MAX_SIDE or width * height > _MAX_PIXELS:
+            raise VideoError(
+                f"{self._path} has frames of {width}x{height} pixels: at most {_MAX_SIDE} a side and {_MAX_PIXELS} in "
+                "all can be used, so re-encode it smaller."
+            )
+
+
+def _orientation(frame) -> Orientation:
+    try:
+        return Orientation.of_matrix(np.frombuffer(frame.side_data[Type.DISPLAYMATRIX], np.int32))
+    except KeyError:
+        return Orientation()
+    except ValueError:  # other side data are of a type that PyAV does not know: it gives the angle alone
+        return Orientation.of_rotation(frame.rotation)
 
 
 @contextlib.contextmanager
-def _open(path):
+def _open(path) -> Iterator[_Video]:
+    _refuse_at_sight(path)
     try:
-        container = av.open(path)
-    except FileNotFoundError:
-        raise VideoError(f"{path} does not exist.") from None
-    except (av.FFmpegError, OSError) as error:
-        raise VideoError(f"{path} cannot be read as a video ({error.strerror}).") from None
+        # The prefix keeps FFmpeg from taking a name with a colon for an address.
+        container = av.open(f"file:{path}", options=_OPTIONS, metadata_errors="replace")
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise VideoError(f"{path} cannot be read as a video ({_reason(error)}).") from None
     with container:
         stream = container.streams.best("video")  # not a cover picture, if there is anything else
-        if stream is None:
-            raise VideoError(f"{path} has no video stream.")
-        if stream.codec_context is None:
+        if stream is None or stream.disposition & Disposition.attached_pic:
+            raise VideoError(f"{path} has no video stream{'' if stream is None else ', only a cover picture'}.")
+        decoder = stream.codec_context
+        if decoder is None:
             raise VideoError(f"{path} is damaged, or in a format that this FFmpeg cannot decode.")
-        stream.codec_context.thread_count = 1  # processes, not threads, fill the cores
-        yield container, stream
+        decoder.options = _OPTIONS
+        decoder.thread_count = 1
+        yield _Video(path, container, stream)
+
+
+def _refuse_at_sight(path):
+    """Raises VideoError for what is no file, or less of one than it says.
+
+    A pipe or a device would be waited for without end.
+    """
+    try:
+        status = os.stat(path)
+        regular = stat.S_ISREG(status.st_mode)
+        announced = announced_bytes(path) if regular else None
+    except FileNotFoundError:
+        raise VideoError(f"{path} does not exist.") from None
+    except OSError as error:
+        raise VideoError(f"{path} cannot be read ({error.strerror}).") from None
+    if not regular:
+        kind = "folder" if stat.S_ISDIR(status.st_mode) else "device or pipe"
+        raise VideoError(f"{path} is a {kind}, not a video file.")
+    if announced and announced > status.st_size:
+        raise VideoError(f"{path} is truncated: {status.st_size} of {announced} bytes are there.")
+
+
+def _reason(error):
+    if getattr(error, "errno", None) == errno.EINVAL:  # FFmpeg's answer to a header that it does not believe
+        return f"its header is wrong, or its frames have more than {_MAX_PIXELS} pixels"
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -1,6 +1,7 @@
 """JPEGs of snippets to the network's input, inside the served graph; what cannot be decoded right is refused there.
 
-The pixels are those of `data.transform`, which training and evaluation use: the same decoder, crop and scaling.
+The pixels are those of `data.transform`, which training and evaluation use, to one level in 255: OpenCV there and
+TensorFlow here decode alike, crop alike, and differ in how they round when they scale.
 """
 
 from __future__ import annotations

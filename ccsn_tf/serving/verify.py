@@ -17,6 +17,7 @@ import tensorflow as tf
 from ccsn_tf.errors import UserError
 from ccsn_tf.evaluation.protocol import make_forward
 from ccsn_tf.serving.clips import Clips
+from ccsn_tf.serving.decoding import decode_segments
 from ccsn_tf.serving.exchange import Answer, Request, read_answers, write_requests
 
 BATCHES = (1, 3, 7)
@@ -51,14 +52,15 @@ def verify(path: str, model: keras.Model, metadata: dict, clips: Clips, also: Se
         for batch in BATCHES:
             head, told = ({name: value[:batch] for name, value in inputs.items()} for inputs in (arrays, jpegs))
             requests += [Request("serving_default", head), Request("jpeg", told), Request("embed", head)]
-            expected.append(_keras_answers(forward, head))
+            of_arrays, of_pictures = (_keras_answers(forward, inputs) for inputs in (head, _pictures(told, head)))
+            expected += [of_arrays, of_pictures, of_arrays]
     answers = ask(path, requests)
     for request, answer in zip(requests, answers, strict=True):
         if answer.error:
             raise UserError(f"The exported model refuses a request of {request.signature}: {_in_a_line(answer.error)}")
     if [json.loads(text) for text in answers[0].outputs["metadata"]] != [metadata] * 2:
         raise UserError("The exported model does not answer with its metadata.")
-    asked = zip(requests[1 + len(also) :], answers[1 + len(also) :], np.repeat(expected, 3), strict=True)
+    asked = zip(requests[1 + len(also) :], answers[1 + len(also) :], expected, strict=True)
     largest = {}
     for request, answer, wanted in asked:
         difference = compare(answer, wanted, metadata)
@@ -116,6 +118,21 @@ def compare(answer: Answer, wanted: dict[str, np.ndarray], metadata: dict) -> fl
     if any(value.shape != wanted[name].shape for name, value in outputs.items()):
         return float("inf")
     return max(float(np.max(np.abs(value - wanted[name]))) for name, value in outputs.items())
+
+
+def _pictures(jpegs, arrays):
+    """What the served graph decodes `jpegs` to, in the shapes of `arrays`, from which it differs by one level."""
+    batch, segments, size = arrays["rgb"].shape[:3]
+    flow = jpegs["flow"].reshape(batch * segments, -1)
+    parts = decode_segments(tf.constant(jpegs["rgb"].reshape(-1)), tf.constant(flow), size)
+    pictures = {name: part.numpy().reshape(arrays[name].shape) for name, part in zip(arrays, parts, strict=True)}
+    for name, values in pictures.items():
+        if np.abs(values.astype(int) - arrays[name]).max() > 1:
+            raise UserError(
+                f"The exported model decodes {name} JPEGs otherwise than the input pipeline: install the versions of "
+                "constraints.txt."
+            )
+    return pictures
 
 
 def _keras_answers(forward, inputs):

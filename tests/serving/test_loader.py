@@ -12,6 +12,7 @@ import pytest
 import serving_requests
 
 from ccsn_tf.serving.clips import clips_to_try
+from ccsn_tf.serving.decoding import decode_segments
 from ccsn_tf.serving.exchange import Request, read_answers, write_requests
 from ccsn_tf.serving.verify import compare
 
@@ -41,7 +42,9 @@ def run(loader, model_dir, folder, requests):
 
 def test_agrees_with_keras_on_real_clips(loader, exported, tmp_path):
     with clips_to_try(exported.config, tuple(exported.model.classes), 3, must_be_real=True) as clips:
-        arrays, jpegs = clips.arrays(2), clips.jpegs(2)
+        jpegs = clips.jpegs(2)
+    parts = decode_segments(*(jpegs[name].reshape(6, *jpegs[name].shape[2:]) for name in ("rgb", "flow")), 32)
+    arrays = {name: part.numpy().reshape(3, 2, *part.shape[1:]) for name, part in zip(jpegs, parts, strict=True)}
     outputs = {name: value.numpy() for name, value in exported.model(arrays, training=False).items()}
     for scores, logits in (("scores", "logits"), ("spatial_scores", "spatial_logits")):
         outputs[scores] = keras.ops.convert_to_numpy(keras.ops.softmax(outputs[logits]))

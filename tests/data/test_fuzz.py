@@ -1,0 +1,135 @@
+"""Damaged videos through the real preparation: no crash, no hang, no traceback; each is prepared right or listed."""
+
+import collections
+import itertools
+import json
+import pathlib
+import re
+import subprocess
+import sys
+
+import av
+import cv2
+import numpy as np
+import pytest
+import tensorflow as tf
+from damaged_videos import write_fuzz
+
+SCRIPT = pathlib.Path(__file__).parents[2] / "scripts" / "prepare.py"
+ORIGINALS = pathlib.Path(__file__).parents[3] / "shared" / "data" / "originals"
+SHORT_SIDE = 32
+
+
+def prepare(videos, records):
+    """Runs the script; returns the manifest."""
+    command = [sys.executable, str(SCRIPT), "--dataset=folder", f"--video_dir={videos}", f"--record_dir={records}"]
+    command += [f"--short_side={SHORT_SIDE}", "--dis_preset=ultrafast"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    # Nothing but progress: FFmpeg and OpenCV keep their warnings to themselves.
+    assert all(line.startswith("prepare ") for line in result.stderr.splitlines()), result.stderr
+    return json.loads((records / "manifest.json").read_text())
+
+
+def first_and_last(clip, records):
+    """The stored frames, grey, and how many there are."""
+    with (records / clip["shard"]).open("rb") as shard:
+        shard.seek(clip["offset"] + 12)
+        example = tf.train.Example.FromString(shard.read(clip["length"]))
+    jpegs = example.features.feature["rgb"].bytes_list.value
+    assert len(jpegs) == clip["fields"] + 1 == len(example.features.feature["flow"].bytes_list.value) + 1
+    return [cv2.imdecode(np.frombuffer(jpegs[index], np.uint8), 0) for index in (0, -1)], len(jpegs)
+
+
+def by_opencv(path):
+    """The first and the last frame, grey, and how many there are; turned as the file says, but not mirrored."""
+    capture, frames = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG), []
+    while (frame := capture.read())[0]:
+        frames.append(cv2.cvtColor(frame[1], cv2.COLOR_BGR2GRAY))
+    return [frames[0], frames[-1]], len(frames)
+
+
+def by_pyav(path):
+    """The same, as they are stored, by the shortest way there is."""
+    with av.open(str(path), metadata_errors="ignore") as container:
+        stream = container.streams.best("video")
+        stream.codec_context.thread_count = 1
+        frames = list(container.decode(stream))
+        return [
+            cv2.cvtColor(frame.to_ndarray(format="rgb24"), cv2.COLOR_RGB2GRAY) for frame in (frames[0], frames[-1])
+        ], len(frames)
+
+
+def difference(image, other):
+    """Mean difference in brightness where `other` is brought to the size of `image`."""
+    scaled = cv2.resize(other, image.shape[::-1], interpolation=cv2.INTER_AREA)
+    return np.abs(image.astype(int) - scaled).mean()
+
+
+def orientations(image):
+    return [turned for turns in range(4) for turned in (np.rot90(image, turns), np.rot90(image, turns)[:, ::-1])]
+
+
+def check_prepared(case, clip, records):
+    images, count = first_and_last(clip, records)
+    if case.recipe:
+        mirrored = case.recipe.display and any(case.recipe.display[1:])
+        expected, other_count = by_opencv(case.path)
+        assert count == other_count == case.frames, case
+        candidates = [orientations(image) if mirrored else [image] for image in expected]
+    else:
+        expected, other_count = by_pyav(case.path)
+        assert count == other_count == (case.frames or count), case
+        candidates = [orientations(image) for image in expected]
+    for image, some in zip(images, candidates, strict=True):
+        assert min(image.shape) <= SHORT_SIDE
+        assert min(difference(image, np.ascontiguousarray(other)) for other in some) < 8, case
+
+
+def check_listed(case, reason):
+    assert str(case.path) in reason and "\n" not in reason and len(reason) < 1000, reason
+    assert not re.search(r"Error\b|Exception|defect", reason), reason
+    if case.kind == "sound":  # too small for the flow, or too short
+        assert "--flow=dis fails on frames of" in reason or "has 1 frame: a snippet of" in reason, reason
+
+
+def run_fuzz(folder, count, originals=()):
+    """Returns counts by (kind, what became of it)."""
+    cases = write_fuzz(folder / "videos", count, originals=originals)
+    manifest = prepare(folder / "videos", folder / "records")
+    prepared = {clip["name"]: clip for clip in manifest["clips"]}
+    assert {case.name for case in cases} == set(prepared) | set(manifest["skipped"])
+    assert len(cases) == len(prepared) + len(manifest["skipped"]) == count
+    outcomes, reasons = collections.Counter(), collections.Counter()
+    for case in cases:
+        kind = case.kind.partition(":")[0]
+        if case.name in prepared:
+            check_prepared(case, prepared[case.name], folder / "records")
+            outcomes[kind, "prepared"] += 1
+        else:
+            reason = manifest["skipped"][case.name]
+            check_listed(case, reason)
+            outcomes[kind, "listed"] += 1
+            reasons[re.sub(r"\d+", "N", reason.replace(str(case.path), "VIDEO"))] += 1
+    return outcomes, reasons
+
+
+def test_sixty_damaged_videos(tmp_path):
+    outcomes, reasons = run_fuzz(tmp_path, 60)
+    assert sum(outcomes.values()) == 60 and len(reasons) >= 6
+    assert outcomes["sound", "prepared"] >= 15 and outcomes["hopeless", "listed"] >= 6
+    assert not outcomes["hopeless", "prepared"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3000)
+def test_two_thousand_damaged_videos(tmp_path):
+    originals = sorted(ORIGINALS.glob("*/*.avi"))
+    outcomes, reasons = run_fuzz(tmp_path, 2000, originals)
+    kinds = sorted({kind for kind, _ in outcomes})
+    for kind, what in itertools.product(kinds, ("prepared", "listed")):
+        print(f"{outcomes[kind, what]:5d} {kind}, {what}")
+    for reason, count in reasons.most_common():
+        print(f"{count:5d} {reason}")
+    assert sum(outcomes.values()) == 2000
+    assert not outcomes["hopeless", "prepared"]
