@@ -22,6 +22,7 @@ UNBOUND = frozenset(
         "test_list",
         "class_file",
         "record_dir",
+        "cache",
         "workdir",
         "validate_every",
         "workers",
@@ -81,6 +82,11 @@ class DataConfig(_Checked):
     split: int = setting(1, "Which train/test split.", minimum=1)
     classes: tuple[str, ...] = setting((), "Only these classes, in this order (comma-separated); empty: all.")
     record_dir: str = setting("", "Folder of the prepared records.")
+    cache: str = setting(
+        "",
+        "Folder on a fast local disk, or in memory (/dev/shm), that training copies its record files to and reads them "
+        "from; it must have room for all of them, and keeps them for later runs.",
+    )
     demo_train_clips: int = setting(2000, "demo: training clips rendered into --video_dir.", minimum=8)
     demo_test_clips: int = setting(400, "demo: test clips rendered.", minimum=4)
     demo_size: int = setting(64, "demo: height and width of the videos, in pixels.", minimum=32)

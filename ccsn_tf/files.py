@@ -54,8 +54,12 @@ def remove_leftovers(folder: str | pathlib.Path) -> None:
 
 
 @contextlib.contextmanager
-def only_process(folder: str | pathlib.Path) -> Iterator[bool]:
+def only_process(folder: str | pathlib.Path, patience: float = _SECONDS_TO_END) -> Iterator[bool]:
     """Keeps others that ask the same out of a folder; however this process ends, it keeps them out no longer.
+
+    Args:
+        folder: made if need be.
+        patience: seconds to wait for another process that is there.
 
     Yields:
         Whether it does: some network disks know no locks.
@@ -64,11 +68,11 @@ def only_process(folder: str | pathlib.Path) -> Iterator[bool]:
         UserError: another process is there, or the folder cannot be written to.
     """
     path = pathlib.Path(folder, ".lock")
-    patience = time.monotonic() + _SECONDS_TO_END
+    deadline = time.monotonic() + patience
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         while (locked := _open_locked(path)) is None:
-            if time.monotonic() > patience:
+            if time.monotonic() > deadline:
                 raise UserError(f"{folder} is in use by {path.read_text().strip()}: wait for it, or end it.")
             time.sleep(0.05)
     except OSError as error:

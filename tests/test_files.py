@@ -3,6 +3,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -105,6 +106,15 @@ def test_only_one_process_is_let_into_a_folder(tmp_path):
         with only_process(folder) as alone:
             assert alone and [path.name for path in folder.iterdir()] == [".lock"]
         assert list(folder.iterdir()) == []
+
+
+def test_patience_until_the_other_has_ended(tmp_path):
+    with subprocess.Popen([sys.executable, "-c", OWNER, str(tmp_path)], stdout=subprocess.PIPE, text=True) as owner:
+        assert owner.stdout.readline() == "True\n"
+        timer = threading.Timer(2.5, owner.kill)  # later than the patience that is usual
+        timer.start()
+        with only_process(tmp_path, patience=60) as alone:
+            assert alone and not timer.is_alive()
 
 
 def test_nobody_is_kept_out_after_an_error(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import pathlib
 import time
 from collections.abc import Callable
@@ -10,7 +11,8 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
-from ccsn_tf.config import Config
+from ccsn_tf.config import Config, DataConfig
+from ccsn_tf.data.cache import cache_records
 from ccsn_tf.data.manifest import Manifest, StoredClip
 from ccsn_tf.data.pipeline import training_batches
 from ccsn_tf.data.plan import Plan, training_plan
@@ -85,6 +87,7 @@ class _Run:
         self.config, self.workdir, self.strategy, self.say = config, workdir, strategy, say
         self.chief = is_chief(strategy)
         self.classes, self.training, self.validation = select_clips(config)
+        self._data = config.data
         self.replicas = strategy.num_replicas_in_sync
         if config.data.batch_size % self.replicas:
             raise UserError(
@@ -111,6 +114,7 @@ class _Run:
         self._forward = make_forward(self.model)
         self.epoch, self.step, self._totals, self._seconds, self.best = 0, 0, {}, 0.0, -1.0
         claim_workdir(workdir, config, self.classes)
+        self._data = self._nearby()
         rows = self._resume()
         if self.chief:
             self.history = History(workdir, rows)
@@ -120,10 +124,16 @@ class _Run:
     def _state_path(self):
         return self.workdir / "checkpoints" / "last.npz"
 
+    def _nearby(self) -> DataConfig:
+        """The data settings with the records where they are to be read from, which are copied there if need be."""
+        data, clips = self.config.data, [*self.training, *self.validation]
+        if not data.cache:
+            return data
+        folder = cache_records(data.record_dir, data.cache, clips, Progress("cache", "MB"))
+        return dataclasses.replace(data, record_dir=folder)
+
     def _plan(self, epoch: int) -> Plan:
-        return training_plan(
-            self.training, self.classes, self.config.data, self.config.model, self.config.train.seed, epoch
-        )
+        return training_plan(self.training, self.classes, self._data, self.config.model, self.config.train.seed, epoch)
 
     def _resume(self) -> list[dict]:
         if not self._state_path.is_file():
@@ -237,7 +247,7 @@ class _Run:
             return {}
         model = self.config.model
         scores = score_clips(
-            self._forward, self.validation, self.classes, self.config.data.record_dir, model, model.num_segments, 1
+            self._forward, self.validation, self.classes, self._data.record_dir, model, model.num_segments, 1
         )
         tops = {f"val_{name}": top_k_accuracy(logits, scores.labels, 1) for name, logits in scores.logits.items()}
         if tops["val_fused"] > self.best:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from ccsn_tf.config import Config
+from ccsn_tf.data import pipeline
 from ccsn_tf.errors import UserError
 from ccsn_tf.evaluation.evaluate import evaluate
 from ccsn_tf.models.build import load_model
@@ -162,6 +163,16 @@ def test_a_run_that_cannot_start_claims_nothing(config):
     with pytest.raises(UserError, match="--classes_per_batch=4 is more than the 3 classes"):
         train(config.replace(classes_per_batch=4, deterministic=False))
     assert not pathlib.Path(config.train.workdir).exists()
+
+
+def test_records_are_read_from_the_cache(config, tmp_path, monkeypatch):
+    read, read_jpegs = set(), pipeline.read_jpegs
+    monkeypatch.setattr(
+        pipeline, "read_jpegs", lambda path, *rest: read.add(os.fsdecode(path)) or read_jpegs(path, *rest)
+    )
+    train(config.replace(epochs=1, deterministic=False, cache=str(tmp_path / "fast")))
+    (folder,) = (tmp_path / "fast").iterdir()
+    assert len(read) > 1 and {pathlib.Path(path).parent for path in read} == {folder}
 
 
 def test_workdir_is_needed(config):
