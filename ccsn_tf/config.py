@@ -22,11 +22,15 @@ UNBOUND = frozenset(
         "workdir",
         "validate_every",
         "workers",
+        "stall_seconds",
+        "runner",
+        "beam_args",
         "strategy",
         "virtual_replicas",
         "checkpoint_minutes",
         "test_segments",
         "test_crops",
+        "average",
         "top_k",
     ]
 )
@@ -79,6 +83,13 @@ class DataConfig(_Checked):
     jpeg_quality: int = setting(95, "JPEG quality of stored frames and flow fields.", minimum=50, maximum=100)
     clips_per_shard: int = setting(32, "Clips a record file.", minimum=1)
     workers: int = setting(0, "Processes that prepare videos; 0: one a core.", minimum=0)
+    stall_seconds: float = setting(60.0, "A video that yields no frame for as long is skipped, in seconds.", minimum=1)
+    runner: str = setting(
+        "local",
+        "Who prepares: this machine, or a runner of Apache Beam.",
+        choices=("local", "DirectRunner", "FlinkRunner", "SparkRunner", "DataflowRunner"),
+    )
+    beam_args: str = setting("", "Options of that runner, as in --beam_args='--region=R --project=P'.")
     sampler: str = setting(
         "balanced", "Training batches: P classes x Q clips, or shuffled clips.", ("balanced", "shuffle")
     )
@@ -116,6 +127,7 @@ class ModelConfig(_Checked):
     image_size: int = setting(112, "Height and width of the network's input, in pixels.", minimum=16)
     embedding_dim: int = setting(128, "E: width of the shared embedding space.", minimum=1)
     dropout: float = setting(0.5, "Dropout before the classifiers.", minimum=0.0, maximum=0.99)
+    temporal_dropout: float = setting(-1.0, "Dropout of the temporal stream; -1: --dropout.", minimum=-1, maximum=0.99)
     fusion_weights: tuple[float, ...] = setting(
         (1.0, 1.0), "Weights of spatial, temporal logits when fused.", minimum=0
     )
@@ -161,7 +173,17 @@ class TrainConfig(_Checked):
     step_epochs: tuple[int, ...] = setting((), "schedule=step: epochs after which the rate drops.", minimum=1)
     step_factor: float = setting(0.1, "schedule=step: factor of each drop.", minimum=0, maximum=1)
     clip_norm: float = setting(0.0, "Clip the gradient's global norm; 0: off.", minimum=0)
-    partial_bn: bool = setting(False, "Freeze every BatchNormalization of the streams but each one's first.")
+    temporal_rate: float = setting(1.0, "Learning rate of the temporal stream, in multiples.", minimum=0)
+    temporal_stem_rate: float = setting(1.0, "Further factor for its first convolution.", minimum=0)
+    bias_rate: float = setting(1.0, "Further factor for biases.", minimum=0)
+    partial_bn: str = setting(
+        "none",
+        "Streams whose BatchNormalizations are frozen, but for the first of each.",
+        choices=("none", "spatial", "temporal", "both"),
+    )
+    ema: float = setting(0.0, "Momentum of the averaged weights that are kept; 0: the last ones.", minimum=0, maximum=1)
+    init_spatial: str = setting("", "Finished run whose spatial stream this one starts from.")
+    init_temporal: str = setting("", "Finished run whose temporal stream this one starts from.")
     precision: str = setting("float32", "Compute dtype policy.", choices=("float32", "mixed_bfloat16", "mixed_float16"))
     strategy: str = setting("auto", "tf.distribute strategy.", choices=("auto", "single", "mirrored", "multiworker"))
     virtual_replicas: int = setting(0, "Split the CPU into this many replicas (to try distribution).", minimum=0)
@@ -177,7 +199,12 @@ class EvalConfig(_Checked):
     """The test protocol (TSN's: views of segments x crops, scores averaged)."""
 
     test_segments: int = setting(25, "Segments a test clip.", minimum=1)
-    test_crops: int = setting(1, "Crops a segment: centre, 5 (corners too) or 10 (mirrored too).", choices=(1, 5, 10))
+    test_crops: int = setting(
+        1,
+        "Crops a segment: centre, 3 along the long side, 5 (centre and corners), 10 (mirrored too).",
+        choices=(1, 3, 5, 10),
+    )
+    average: str = setting("logits", "What is averaged over crops.", choices=("logits", "probabilities"))
     top_k: int = setting(5, "Classes printed for a predicted video.", minimum=1)
 
 

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import pathlib
 import re
+import socket
+import time
 from collections.abc import Iterator
 
 from ccsn_tf.errors import UserError
+
+_SECONDS_TO_END = 2.0  # that a killed process may take to let go of its files
 
 
 @contextlib.contextmanager
@@ -25,8 +30,7 @@ def whole_file(path: str | pathlib.Path) -> Iterator[pathlib.Path]:
         yield beside
         os.replace(beside, path)
     except OSError as error:
-        reason = error.strerror or error
-        raise UserError(f"{path} cannot be written ({reason}): free space, or choose another folder.") from None
+        raise _unwritable(path, error) from None
     finally:
         with contextlib.suppress(OSError):
             beside.unlink()
@@ -38,14 +42,64 @@ def write_text(path: str | pathlib.Path, text: str) -> None:
         beside.write_text(text, encoding="utf-8")
 
 
-def remove_leftovers(folder: str | pathlib.Path, before: float) -> None:
-    """Removes what `whole_file` left in a folder where its process was killed.
+def remove_leftovers(folder: str | pathlib.Path) -> None:
+    """Removes what `whole_file` left in a folder where its process was killed; those below it are left alone.
 
-    Args:
-        folder: the folder; those below it are left alone.
-        before: seconds since the epoch; what was written to since may belong to a process that runs.
+    What a running process is writing would go, too: to be called by the `only_process` there.
     """
     for path in pathlib.Path(folder).iterdir():
-        with contextlib.suppress(OSError):  # another process may have been faster
-            if re.match(r"\.\d+\.", path.name) and path.stat().st_mtime < before:
+        with contextlib.suppress(OSError):
+            if re.match(r"\.\d+\.", path.name):
                 path.unlink()
+
+
+@contextlib.contextmanager
+def only_process(folder: str | pathlib.Path) -> Iterator[bool]:
+    """Keeps others that ask the same out of a folder; however this process ends, it keeps them out no longer.
+
+    Yields:
+        Whether it does: some network disks know no locks.
+
+    Raises:
+        UserError: another process is there, or the folder cannot be written to.
+    """
+    path = pathlib.Path(folder, ".lock")
+    patience = time.monotonic() + _SECONDS_TO_END
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        while (locked := _open_locked(path)) is None:
+            if time.monotonic() > patience:
+                raise UserError(f"{folder} is in use by {path.read_text().strip()}: wait for it, or end it.")
+            time.sleep(0.05)
+    except OSError as error:
+        raise _unwritable(path, error) from None
+    file, alone = locked
+    with file:
+        try:
+            yield alone
+        finally:
+            with contextlib.suppress(OSError):
+                path.unlink()
+
+
+def _open_locked(path):
+    """The file, open, and whether it is locked, for some disks know no locks; None while another process has it."""
+    with contextlib.ExitStack() as stack:
+        file, locked = stack.enter_context(path.open("a+", encoding="utf-8")), True
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return None
+        except OSError:
+            locked = False
+        if not path.exists() or not os.path.samestat(os.fstat(file.fileno()), path.stat()):
+            return None  # its last owner has just removed it
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+        file.flush()
+        stack.pop_all()
+        return file, locked
+
+
+def _unwritable(path, error):
+    return UserError(f"{path} cannot be written ({error.strerror or error}): free space, or choose another folder.")

@@ -13,6 +13,8 @@ import sys
 import command_line
 from absl import flags
 
+command_line.load_tensorflow()
+
 from ccsn_tf.errors import UserError
 from ccsn_tf.evaluation.ablation import collect, grid, write_table
 from ccsn_tf.models.connection import CONNECTIONS

@@ -12,6 +12,8 @@ import sys
 import command_line
 from absl import flags
 
+command_line.load_tensorflow()
+
 from ccsn_tf.errors import UserError
 from ccsn_tf.files import write_text
 

@@ -7,6 +7,8 @@ Writes evaluation.json, scores.npz and confusion.png into the work directory and
 
 import command_line
 
+command_line.load_tensorflow()
+
 from ccsn_tf.evaluation.evaluate import evaluate
 from ccsn_tf.progress import Progress
 
@@ -20,10 +22,10 @@ def main(arguments):
     )
     if report["num_skipped"]:
         print(f"NOT COUNTED: {report['num_skipped']} more test clips, which could not be prepared (see manifest.json)")
-    print(f"{'':10s}{'top-1':>8s}{'top-5':>8s}{'mean class':>12s}  (%)")
-    for stream in ("spatial", "temporal", "fused"):
-        top1, top5, mean_class = (100 * report[stream][name] for name in ("top1", "top5", "mean_class"))
-        print(f"{stream:10s}{top1:8.1f}{top5:8.1f}{mean_class:12.1f}")
+    command_line.print_figures(report)
+    worst = [row for row in report["most_confused"][:3] if row["clips"] > 1]
+    if worst:
+        print("most confused: " + "; ".join(f"{row['clips']} {row['class']} as {row['taken_for']}" for row in worst))
 
 
 if __name__ == "__main__":

@@ -14,6 +14,8 @@ import command_line
 import numpy as np
 from absl import flags
 
+command_line.load_tensorflow()
+
 from ccsn_tf.errors import UserError
 from ccsn_tf.evaluation.predict import predict_video
 from ccsn_tf.evaluation.protocol import make_forward

@@ -5,6 +5,8 @@
 Safe to kill and to run again: whole record files are kept, the rest is redone.
 """
 
+import time
+
 import command_line
 
 from ccsn_tf.data.demo import render_demo_set
@@ -26,12 +28,22 @@ def render(data, seed):
     )
 
 
+def progress_with_frames():
+    """A progress line of clips that also tells frames a second."""
+    progress, begun = Progress("prepare", "clips"), time.monotonic()
+
+    def show(done, total, frames):
+        progress(done, total, lambda: f"{frames / (time.monotonic() - begun):.0f} frames/s" if frames else "")
+
+    return show
+
+
 def main(arguments):
     command_line.no_arguments(arguments)
     config = command_line.config_from_flags()
     if config.data.dataset == "demo":
         render(config.data, config.train.seed)
-    manifest = prepare(config.data, config.model.flow_length, Progress("prepare", "clips"))
+    manifest = prepare(config.data, config.model.flow_length, progress_with_frames(), say=print)
     for name, reason in sorted(manifest.skipped.items()):
         print(f"skipped {name}: {reason}")
     counts = manifest.counts()

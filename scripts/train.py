@@ -9,6 +9,8 @@ import functools
 
 import command_line
 
+command_line.load_tensorflow()
+
 from ccsn_tf.training.trainer import train
 
 

@@ -1,10 +1,13 @@
+import fcntl
 import os
-import time
+import pathlib
+import subprocess
+import sys
 
 import pytest
 
 from ccsn_tf.errors import UserError
-from ccsn_tf.files import remove_leftovers, whole_file, write_text
+from ccsn_tf.files import only_process, remove_leftovers, whole_file, write_text
 
 
 def test_file_appears_when_the_block_ends(tmp_path):
@@ -70,12 +73,66 @@ def test_text_is_utf8(tmp_path):
 
 
 def test_leftovers_of_killed_processes_go(tmp_path):
-    names = [".123.clips.tfrecord", ".123.plan.json", ".hidden", "plan.json", ".gitignore", "1.2.json", ".9.recent"]
+    names = [".123.clips.tfrecord", ".123.plan.json", ".hidden", "plan.json", ".gitignore", "1.2.json"]
     for name in names:
         (tmp_path / name).write_text(name)
     (tmp_path / ".7.folder").mkdir()
-    before = time.time() + 5
-    os.utime(tmp_path / ".9.recent", (before + 1, before + 1))
-    remove_leftovers(tmp_path, before)
+    remove_leftovers(tmp_path)
     left = {path.name for path in tmp_path.iterdir()}
-    assert left == {".hidden", "plan.json", ".gitignore", "1.2.json", ".9.recent", ".7.folder"}
+    assert left == {".hidden", "plan.json", ".gitignore", "1.2.json", ".7.folder"}
+
+
+OWNER = """
+import sys, time
+from ccsn_tf.files import only_process
+with only_process(sys.argv[1]) as alone:
+    print(alone, flush=True)
+    time.sleep(60)
+"""
+
+
+def test_only_one_process_is_let_into_a_folder(tmp_path):
+    folder = tmp_path / "new" / "records"
+    with subprocess.Popen([sys.executable, "-c", OWNER, str(folder)], stdout=subprocess.PIPE, text=True) as owner:
+        assert owner.stdout.readline() == "True\n"
+        with (
+            pytest.raises(UserError, match=f"{folder} is in use by process {owner.pid} on .*: wait"),
+            only_process(folder),
+        ):
+            pytest.fail("two are in")
+        owner.kill()
+    for _ in range(2):
+        with only_process(folder) as alone:
+            assert alone and [path.name for path in folder.iterdir()] == [".lock"]
+        assert list(folder.iterdir()) == []
+
+
+def test_nobody_is_kept_out_after_an_error(tmp_path):
+    with pytest.raises(ZeroDivisionError), only_process(tmp_path):
+        raise ZeroDivisionError
+    with only_process(tmp_path):
+        pass
+
+
+def test_folder_that_cannot_be_written_to(tmp_path):
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(UserError, match=r"file/\.lock cannot be written .*choose another folder"),
+        only_process(tmp_path / "file"),
+    ):
+        pass
+
+
+def test_a_lock_that_its_owner_removes_meanwhile_is_no_lock(tmp_path, monkeypatch):
+    # Between opening the file and locking it the owner may have left, and a third process come.
+    lock, first = fcntl.flock, []
+
+    def after_the_owner_has_gone(file, how):
+        if not first:
+            first.append(file.name)
+            pathlib.Path(file.name).unlink()
+        lock(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", after_the_owner_has_gone)
+    with only_process(tmp_path) as alone:
+        assert alone and first and (tmp_path / ".lock").exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import cv2
 import numpy as np
@@ -24,7 +25,13 @@ class EncodedClip:
     width: int
 
 
-def encode_clip(path: str, estimator: Estimator, config: DataConfig, min_fields: int) -> EncodedClip:
+def encode_clip(
+    path: str,
+    estimator: Estimator,
+    config: DataConfig,
+    min_fields: int,
+    beat: Callable[[], None] = lambda: None,
+) -> EncodedClip:
     """Decodes a video and computes its flow.
 
     Args:
@@ -32,6 +39,7 @@ def encode_clip(path: str, estimator: Estimator, config: DataConfig, min_fields:
         estimator: from `make_estimator`.
         config: sizes, bound and quality.
         min_fields: fewest flow fields that the clip must have.
+        beat: called for every frame.
 
     Raises:
         VideoError: the video cannot be used, or is too short.
@@ -42,6 +50,7 @@ def encode_clip(path: str, estimator: Estimator, config: DataConfig, min_fields:
         for frame in frames:
             rgb.append(_jpeg(frame[..., ::-1], config.jpeg_quality))
             size["height"], size["width"] = frame.shape[:2]
+            beat()
             yield frame
 
     try:

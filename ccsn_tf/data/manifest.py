@@ -68,8 +68,11 @@ class Manifest:
 
     def write(self, record_dir: str) -> None:
         """Writes manifest.json whole."""
-        content = {"version": VERSION, **self.counts(), **dataclasses.asdict(self)}
-        write_text(pathlib.Path(record_dir, FILE_NAME), json.dumps(content, indent=1) + "\n")
+        write_text(pathlib.Path(record_dir, FILE_NAME), self.to_json())
+
+    def to_json(self) -> str:
+        """What manifest.json says."""
+        return json.dumps({"version": VERSION, **self.counts(), **dataclasses.asdict(self)}, indent=1) + "\n"
 
     def counts(self) -> dict:
         """Totals for people: clips, frames, skipped clips, bytes."""

@@ -11,23 +11,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from ccsn_tf.data.encode import EncodedClip
-
-# A TFRecord frames each record with a length and its checksum before, and a checksum behind (TensorFlow, TFRecord).
-HEADER_BYTES = 12
-FOOTER_BYTES = 4
-
-
-def serialise(name: str, clip: EncodedClip) -> bytes:
-    """The serialised Example of a clip; equal clips give equal bytes."""
-    features = {"name": [name.encode()], "rgb": clip.rgb, "flow": clip.flow}
-    example = tf.train.Example(
-        features=tf.train.Features(
-            feature={key: tf.train.Feature(bytes_list=tf.train.BytesList(value=v)) for key, v in features.items()}
-        )
-    )
-    # Without `deterministic` the order of the features differs from process to process.
-    return example.SerializeToString(deterministic=True)
+from ccsn_tf.data.tfrecord import HEADER_BYTES
 
 
 def read_record(path: tf.Tensor, offset: tf.Tensor, length: tf.Tensor, size: tf.Tensor) -> dict[str, tf.Tensor]:

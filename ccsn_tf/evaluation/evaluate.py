@@ -5,17 +5,19 @@ from __future__ import annotations
 import dataclasses
 import json
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from ccsn_tf.config import Config
 from ccsn_tf.data.manifest import Manifest
 from ccsn_tf.evaluation.embeddings import embedding_report
-from ccsn_tf.evaluation.metrics import confusion_matrix, summarise
-from ccsn_tf.evaluation.protocol import make_forward, score_clips
+from ccsn_tf.evaluation.metrics import confusion_matrix, most_confused, per_class_accuracy, summarise
+from ccsn_tf.evaluation.protocol import Scores, make_forward, protocol_in_words, score_clips
 from ccsn_tf.files import whole_file, write_text
 from ccsn_tf.models.build import load_model
+
+_MOST_CONFUSED = 10  # kinds of mistakes that are listed
 
 
 def evaluate(config: Config, progress: Callable[[int, int], None] = lambda done, total: None) -> dict:
@@ -23,7 +25,8 @@ def evaluate(config: Config, progress: Callable[[int, int], None] = lambda done,
 
     evaluation.json: `dataset`, `split`, `connection`, `protocol`, `num_clips`, `num_skipped` (clips of the list that
     could not be prepared: 0 in a figure to be compared); `spatial`, `temporal`, `fused`, each with `top1`, `top5`,
-    `mean_class` as fractions; `embeddings` (see `embedding_report`). scores.npz: `names`, `labels`, `classes` and the
+    `mean_class` as fractions; `classes` (see `class_table`) and `most_confused`, of the fused prediction; `embeddings`
+    (see `embedding_report`). scores.npz: `names`, `labels`, `classes` and the
     logits of each stream, so that other fusions need no forward pass.
 
     Args:
@@ -41,10 +44,11 @@ def evaluate(config: Config, progress: Callable[[int, int], None] = lambda done,
     manifest = Manifest.read(config.data.record_dir)
     # The model's own label order, whatever the order in the records.
     classes, clips = manifest.select(dataclasses.replace(config.data, classes=tuple(model.classes)), "test")
-    segments, crops = config.eval.test_segments, config.eval.test_crops
+    segments, crops, average = config.eval.test_segments, config.eval.test_crops, config.eval.average
     scores = score_clips(
-        make_forward(model), clips, classes, config.data.record_dir, config.model, segments, crops, progress
+        make_forward(model), clips, classes, config.data.record_dir, config.model, segments, crops, progress, average
     )
+    confusion = confusion_matrix(scores.logits["fused"], scores.labels)
     report = {
         "dataset": config.data.dataset,
         "split": config.data.split,
@@ -52,22 +56,31 @@ def evaluate(config: Config, progress: Callable[[int, int], None] = lambda done,
         "num_clips": len(clips),
         "num_skipped": manifest.count_skipped(config.data.split, "test", classes),
         "connection": config.model.connection,
-        "protocol": protocol_in_words(segments, crops),
+        "protocol": protocol_in_words(segments, crops, average),
         **{stream: summarise(logits, scores.labels) for stream, logits in scores.logits.items()},
+        "classes": class_table(scores, classes),
+        "most_confused": [
+            {"class": classes[truth], "taken_for": classes[predicted], "clips": clips}
+            for truth, predicted, clips in most_confused(confusion, _MOST_CONFUSED)
+        ],
         "embeddings": embedding_report(scores.embeddings["spatial"], scores.embeddings["temporal"], scores.labels),
     }
     with whole_file(workdir / "scores.npz") as beside, beside.open("wb") as file:
         names = np.array([clip.name for clip in clips])
         np.savez(file, names=names, labels=scores.labels, classes=np.array(classes), **scores.logits)
     write_text(workdir / "evaluation.json", json.dumps(report, indent=2) + "\n")
-    draw_confusion(report, confusion_matrix(scores.logits["fused"], scores.labels), classes, workdir / "confusion.png")
+    draw_confusion(report, confusion, classes, workdir / "confusion.png")
     return report
 
 
-def protocol_in_words(segments: int, crops: int) -> str:
-    """The protocol as it is printed beside every figure."""
-    views = {1: "centre crop", 5: "5 crops", 10: "10 crops"}[crops]
-    return f"{segments} segments x {views} a clip, logits averaged, fused by the model"
+def class_table(scores: Scores, classes: Sequence[str]) -> list[dict]:
+    """One row a class, in label order: `class`, `clips`, and each stream's top-1 among them (None without clips)."""
+    counts = np.bincount(scores.labels, minlength=len(classes))
+    rows = [{"class": name, "clips": int(count)} for name, count in zip(classes, counts, strict=True)]
+    for stream, logits in scores.logits.items():
+        for row, accuracy in zip(rows, per_class_accuracy(logits, scores.labels), strict=True):
+            row[stream] = float(accuracy) if row["clips"] else None
+    return rows
 
 
 def draw_confusion(report: dict, confusion: np.ndarray, classes, path: pathlib.Path) -> None:

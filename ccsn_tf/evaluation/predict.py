@@ -36,7 +36,7 @@ def predict_video(path: str, forward: Callable, config: Config) -> dict[str, np.
         for box, mirrored in view_boxes(*frames.shape[1:3], config.eval.test_crops)
     ]
     rgb, flow = (np.stack(parts) for parts in zip(*views, strict=True))
-    outputs = average_views(score_views(forward, rgb, flow), len(views))
+    outputs = average_views(score_views(forward, rgb, flow), len(views), config.eval.average)
     return {stream: _softmax(outputs[name][0]) for stream, name in LOGITS.items()}
 
 

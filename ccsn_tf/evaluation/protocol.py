@@ -44,9 +44,19 @@ def score_views(forward: Callable, rgb: np.ndarray, flow: np.ndarray) -> dict[st
     return {name: np.concatenate([outputs[name].numpy() for outputs in passes]) for name in passes[0]}
 
 
-def average_views(outputs: dict[str, np.ndarray], crops: int) -> dict[str, np.ndarray]:
-    """Means over the crops of each clip: logits as they are (TSN), embeddings brought back to unit length."""
+def average_views(outputs: dict[str, np.ndarray], crops: int, average: str = "logits") -> dict[str, np.ndarray]:
+    """Means over the crops of each clip; embeddings are brought back to unit length.
+
+    Args:
+        outputs: of the network, (clips * crops, ...) each.
+        crops: of a clip.
+        average: "logits", as they are (TSN), or "probabilities", whose mean is returned as its logarithm.
+    """
+    if average == "probabilities":
+        outputs = {name: _softmax(v) if name in LOGITS.values() else v for name, v in outputs.items()}
     means = {name: values.reshape(-1, crops, values.shape[-1]).mean(axis=1) for name, values in outputs.items()}
+    if average == "probabilities":
+        means |= {name: np.log(np.maximum(means[name], np.finfo(np.float32).tiny)) for name in LOGITS.values()}
     for name in EMBEDDINGS:
         means[name] = means[name] / np.maximum(np.linalg.norm(means[name], axis=1, keepdims=True), 1e-12)
     return means
@@ -61,6 +71,7 @@ def score_clips(
     num_segments: int,
     num_crops: int,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    average: str = "logits",
 ) -> Scores:
     """Scores every clip by the protocol of `num_segments` x `num_crops` views.
 
@@ -73,13 +84,14 @@ def score_clips(
         record_dir: folder of their records.
         model: input sizes.
         progress: called with (clips done, clips in all).
+        average: see `average_views`.
     """
     views = evaluation_views(clips, classes, record_dir, model, num_segments, num_crops)
     together = max(1, _IMAGES_A_PASS // (num_segments * num_crops))
     parts, labels = [], []
     for batch in views.batch(together):
         rgb, flow = (tf.reshape(batch[name], [-1, *batch[name].shape[2:]]) for name in ("rgb", "flow"))
-        parts.append(average_views(score_views(forward, rgb, flow), num_crops))
+        parts.append(average_views(score_views(forward, rgb, flow), num_crops, average))
         labels.extend(batch["label"].numpy())
         progress(len(labels), len(clips))
     joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
@@ -88,3 +100,14 @@ def score_clips(
         {stream: joined[name] for stream, name in LOGITS.items()},
         {name.removesuffix("_embedding"): joined[name] for name in EMBEDDINGS},
     )
+
+
+def protocol_in_words(segments: int, crops: int, average: str = "logits") -> str:
+    """The protocol as it is printed beside every figure."""
+    views = {1: "centre crop", 3: "3 crops", 5: "5 crops", 10: "10 crops"}[crops]
+    return f"{segments} segments x {views} a clip, {average} averaged, fused by the model"
+
+
+def _softmax(logits):
+    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return shifted / shifted.sum(axis=-1, keepdims=True)

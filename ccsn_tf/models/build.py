@@ -15,7 +15,7 @@ from ccsn_tf.models.ccsn import CCSN, STREAMS
 from ccsn_tf.models.weights import initialise_temporal_from_spatial, load_imagenet
 
 
-def build_model(config: ModelConfig, classes: Sequence[str], partial_bn: bool = False) -> CCSN:
+def build_model(config: ModelConfig, classes: Sequence[str], partial_bn: str = "none") -> CCSN:
     """Makes the network that `config` describes.
 
     With `pretrained="imagenet"` the spatial stream gets ImageNet weights and the temporal stream the same ones, its
@@ -24,7 +24,8 @@ def build_model(config: ModelConfig, classes: Sequence[str], partial_bn: bool = 
     Args:
         config: the model's settings.
         classes: class names in label order.
-        partial_bn: freeze the streams' BatchNormalization layers but the first of each (TSN).
+        partial_bn: "none", "spatial", "temporal" or "both": freeze the BatchNormalization layers of these streams, but
+            the first of each (TSN).
 
     Raises:
         UserError: an unknown name in `config`, or weights that cannot be had.
@@ -34,8 +35,8 @@ def build_model(config: ModelConfig, classes: Sequence[str], partial_bn: bool = 
     if config.pretrained == "imagenet":
         load_imagenet(config.backbone, model.network("spatial"))
         initialise_temporal_from_spatial(model.network("spatial"), model.network("temporal"))
-    if partial_bn:
-        for stream in STREAMS:
+    for stream in STREAMS:
+        if partial_bn in (stream, "both"):
             norms = [
                 layer for layer in model.network(stream).layers if isinstance(layer, keras.layers.BatchNormalization)
             ]

@@ -33,6 +33,7 @@ class CCSN(JointTraining, keras.Model):
         image_size: S, side of the input in pixels.
         embedding_dim: E, width of the shared embedding space.
         dropout: rate before the classifiers.
+        temporal_dropout: rate of the temporal stream's feature; negative: `dropout`.
         fusion_weights: weights of the spatial and temporal logits in the fused ones.
         fusion_features: add a classifier on both streams' features to the fused logits.
         name: the model's name.
@@ -67,6 +68,7 @@ class CCSN(JointTraining, keras.Model):
         image_size=112,
         embedding_dim=128,
         dropout=0.5,
+        temporal_dropout=-1.0,
         fusion_weights: Sequence[float] = (1.0, 1.0),
         fusion_features=True,
         name="ccsn",
@@ -113,7 +115,8 @@ class CCSN(JointTraining, keras.Model):
             stream: _consensus(maps, inputs[modality], stream)
             for stream, modality, maps in (("spatial", "rgb", spatial), ("temporal", "flow", temporal))
         }
-        outputs = _heads(features, len(classes), embedding_dim, dropout, tuple(fusion_weights), fusion_features)
+        rates = {"spatial": dropout, "temporal": dropout if temporal_dropout < 0 else temporal_dropout}
+        outputs = _heads(features, len(classes), embedding_dim, rates, tuple(fusion_weights), fusion_features)
         # Nothing else is passed on: Keras would take a misspelt argument without a word.
         super().__init__(inputs=inputs, outputs=outputs, name=name, trainable=trainable)
         # A closure, because Keras would track the networks a second time as attributes.
@@ -131,6 +134,7 @@ class CCSN(JointTraining, keras.Model):
             "image_size": image_size,
             "embedding_dim": embedding_dim,
             "dropout": dropout,
+            "temporal_dropout": temporal_dropout,
             "fusion_weights": list(fusion_weights),
             "fusion_features": fusion_features,
         }
@@ -177,11 +181,11 @@ def _consensus(maps, reference, stream):
     return keras.layers.GlobalAveragePooling1D(name=f"{stream}_consensus", dtype="float32")(segments)
 
 
-def _heads(features, num_classes, embedding_dim, dropout, fusion_weights, fusion_features):
+def _heads(features, num_classes, embedding_dim, dropouts, fusion_weights, fusion_features):
     """Classifiers and embeddings, in float32 whatever the compute dtype (METHOD, Heads)."""
     logits, embeddings, kept = {}, {}, {}
     for stream, feature in features.items():
-        kept[stream] = keras.layers.Dropout(dropout, name=f"{stream}_dropout", dtype="float32")(feature)
+        kept[stream] = keras.layers.Dropout(dropouts[stream], name=f"{stream}_dropout", dtype="float32")(feature)
         logits[stream] = _classifier(num_classes, f"{stream}_logits")(kept[stream])
         linear = keras.layers.Dense(embedding_dim, use_bias=False, dtype="float32", name=f"{stream}_projection")
         unit = keras.layers.UnitNormalization(dtype="float32", name=f"{stream}_embedding")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pathlib
 import zipfile
+from collections.abc import Sequence
 
 import keras
 import numpy as np
@@ -15,15 +16,15 @@ from ccsn_tf.files import whole_file
 _META = "__meta__"
 
 
-def save_state(path: pathlib.Path, model: keras.Model, optimizer: keras.optimizers.Optimizer, meta: dict) -> None:
-    """Writes weights, dropout's random state, optimizer slots and `meta` (JSON-safe: epoch, history, best score)."""
-    arrays = {_entry(number, variable): variable.numpy() for number, variable in _variables(model, optimizer)}
+def save_state(path: pathlib.Path, variables: Sequence[keras.Variable], meta: dict) -> None:
+    """Writes variables, in an order that is the run's own, and `meta` (JSON-safe: epoch, history, best score)."""
+    arrays = {_entry(number, variable): variable.numpy() for number, variable in enumerate(variables)}
     with whole_file(path) as beside, beside.open("wb") as file:
         np.savez(file, **arrays, **{_META: np.array(json.dumps(meta))})
 
 
-def load_state(path: pathlib.Path, model: keras.Model, optimizer: keras.optimizers.Optimizer) -> dict:
-    """Reads what `save_state` wrote into the model and optimizer, and returns `meta`.
+def load_state(path: pathlib.Path, variables: Sequence[keras.Variable]) -> dict:
+    """Reads what `save_state` wrote into the variables, and returns `meta`.
 
     Raises:
         UserError: the file is damaged, or of another model.
@@ -34,7 +35,6 @@ def load_state(path: pathlib.Path, model: keras.Model, optimizer: keras.optimize
             arrays = [stored[name] for name in sorted(set(stored.files) - {_META})]
     except (OSError, EOFError, zipfile.BadZipFile, KeyError, ValueError) as error:
         raise UserError(f"{path} is damaged ({error}): delete it to start the training again.") from None
-    variables = [variable for _, variable in _variables(model, optimizer)]
     if [array.shape for array in arrays] != [tuple(variable.shape) for variable in variables]:
         raise UserError(f"{path} is of another model: choose another --workdir.")
     for variable, array in zip(variables, arrays, strict=True):
@@ -42,10 +42,6 @@ def load_state(path: pathlib.Path, model: keras.Model, optimizer: keras.optimize
     return meta
 
 
-def _variables(model, optimizer):
-    """Every variable of the run, numbered in the order of creation; Keras numbers paths anew in every process."""
-    return list(enumerate([*model.variables, *optimizer.variables]))
-
-
 def _entry(number, variable):
+    # Numbered in the order of creation: Keras numbers paths anew in every process.
     return f"{number:04d} {variable.path}".replace("/", ".")

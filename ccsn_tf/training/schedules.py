@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import keras
 from keras import ops
 
 from ccsn_tf.config import TrainConfig
 from ccsn_tf.errors import UserError
+from ccsn_tf.training.rates import SGD, AdamW
 
 
 @keras.saving.register_keras_serializable("ccsn_tf")
@@ -48,8 +50,15 @@ class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):
         return {name: getattr(self, name) for name in names}
 
 
-def make_optimizer(config: TrainConfig, steps_per_epoch: int) -> keras.optimizers.Optimizer:
+def make_optimizer(
+    config: TrainConfig, steps_per_epoch: int, factors: Mapping[int, float] | None = None
+) -> keras.optimizers.Optimizer:
     """SGD with momentum or AdamW, with decoupled weight decay on kernels; loss scaling where float16 needs it.
+
+    Args:
+        config: the optimizer's settings.
+        steps_per_epoch: what the schedule's epochs are multiplied by.
+        factors: from `rate_factors`.
 
     Raises:
         UserError: a step schedule without steps.
@@ -64,11 +73,12 @@ def make_optimizer(config: TrainConfig, steps_per_epoch: int) -> keras.optimizer
         [epoch * steps_per_epoch for epoch in config.step_epochs],
         config.step_factor,
     )
-    decay = config.weight_decay or None
+    decay = config.weight_decay
     if config.optimizer == "sgd":
-        optimizer = keras.optimizers.SGD(schedule, momentum=config.momentum, weight_decay=decay)
+        optimizer = SGD(schedule, momentum=config.momentum, weight_decay=decay or None)
     else:
-        optimizer = keras.optimizers.AdamW(schedule, weight_decay=decay)
+        optimizer = AdamW(schedule, weight_decay=decay)
+    optimizer.set_factors(factors or {})
     if decay:
         optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta", "width"])
     if config.precision == "mixed_float16":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import pathlib
 import time
 from collections.abc import Callable
@@ -20,9 +21,12 @@ from ccsn_tf.files import whole_file
 from ccsn_tf.losses import JointLoss
 from ccsn_tf.models.build import build_model
 from ccsn_tf.progress import Progress, clock
+from ccsn_tf.training.averaging import WeightAverage
 from ccsn_tf.training.checkpoints import load_state, save_state
 from ccsn_tf.training.history import History
+from ccsn_tf.training.rates import rate_factors
 from ccsn_tf.training.schedules import make_optimizer
+from ccsn_tf.training.start import start_from_runs
 from ccsn_tf.training.strategy import is_chief, make_strategy
 from ccsn_tf.training.workdir import check_workdir, claim_workdir
 
@@ -32,8 +36,9 @@ def train(config: Config, say: Callable[[str], None] = lambda line: None) -> ker
 
     The work directory receives config.json, classes.json, history.csv, history.png, tensorboard/, checkpoints/last.npz
     (everything needed to go on), checkpoints/best.weights.h5 (highest fused validation top-1) and, at the end,
-    model.keras: the weights after the last epoch, not the best, so that no figure is chosen by the clips it is
-    measured on. A run that was killed goes on from its last checkpoint, and ends as it would have uninterrupted.
+    model.keras: the weights after the last epoch (with `ema`, their average), not the best, so that no figure is chosen
+    by the clips it is measured on. A run that was killed goes on from its last checkpoint, and ends as it would have
+    uninterrupted.
 
     Args:
         config: all settings.
@@ -93,12 +98,16 @@ class _Run:
         self.steps = self._plan(0)["label"].shape[0]
         with strategy.scope():
             self.model = build_model(config.model, self.classes, config.train.partial_bn)
-            self.optimizer = make_optimizer(config.train, self.steps)
+            if not self._state_path.is_file():
+                start_from_runs(self.model, config.train)
+            self.optimizer = make_optimizer(config.train, self.steps, rate_factors(self.model, config.train))
             self.model.compile(optimizer=self.optimizer, loss=JointLoss(**vars(config.loss)), jit_compile=False)
             self.model.clip_norm = config.train.clip_norm
             self.optimizer.build(self.model.trainable_variables)
+            self._ema = WeightAverage(self.model.trainable_variables, config.train.ema) if config.train.ema else None
         self._step = tf.function(lambda batch: strategy.run(self.model.train_step, args=(batch,)))
         self._average = tf.function(lambda: strategy.run(self._average_statistics))
+        self._follow = tf.function(lambda: self._ema.update(strategy))
         self._forward = make_forward(self.model)
         self.epoch, self.step, self._totals, self._seconds, self.best = 0, 0, {}, 0.0, -1.0
         claim_workdir(workdir, config, self.classes)
@@ -119,7 +128,7 @@ class _Run:
     def _resume(self) -> list[dict]:
         if not self._state_path.is_file():
             return []
-        meta = load_state(self._state_path, self.model, self.optimizer)
+        meta = load_state(self._state_path, self._variables())
         self.epoch, self.step, self.best = meta["epoch"], meta["step"], meta["best"]
         self._totals, self._seconds = meta["totals"], meta["seconds"]
         return meta["rows"]
@@ -142,7 +151,16 @@ class _Run:
             "seconds": self._seconds,
             "rows": self.history.rows,
         }
-        save_state(self._state_path, self.model, self.optimizer, meta)
+        save_state(self._state_path, self._variables(), meta)
+
+    def _variables(self) -> list[keras.Variable]:
+        """The whole state of a run: weights, dropout's random state, optimizer slots, averaged weights."""
+        averages = self._ema.variables if self._ema else []
+        return [*self.model.variables, *self.optimizer.variables, *averages]
+
+    def _kept_weights(self):
+        """A context in which the model has the weights that the run is for: the averaged ones, if there are any."""
+        return self._ema.in_place() if self._ema else contextlib.nullcontext()
 
     def _synchronise(self) -> None:
         """Makes every replica's BatchNormalization statistics the mean over replicas.
@@ -166,6 +184,8 @@ class _Run:
         begun = saved = time.monotonic()
         for batch in self.strategy.distribute_datasets_from_function(lambda context: self._own_batches(plan, context)):
             values = self._step(batch)
+            if self._ema:
+                self._follow()
             for name, value in values.items():
                 local = self.strategy.experimental_local_results(value)[0]
                 self._totals[name] = self._totals.get(name, 0.0) + local
@@ -186,7 +206,8 @@ class _Run:
         self.epoch, self.step, self._totals, self._seconds = self.epoch + 1, 0, {}, 0.0
         self._synchronise()
         if self.chief:
-            row |= self._validate()
+            with self._kept_weights():
+                row |= self._validate()
             self.history.add(row)
             self._say_epoch(row)
             self._write_state()
@@ -194,7 +215,7 @@ class _Run:
     def finish(self) -> keras.Model:
         """Writes model.keras."""
         if self.chief:
-            with whole_file(self.workdir / "model.keras") as beside:
+            with self._kept_weights(), whole_file(self.workdir / "model.keras") as beside:
                 self.model.save(beside)
             self.say(f"{self.workdir / 'model.keras'} written")
         return self.model

@@ -63,3 +63,8 @@ def test_views_are_inside(height, width, crops):
     assert len(views) == crops
     for (top, left, side), _ in views:
         assert side >= 1 and 0 <= top <= height - side and 0 <= left <= width - side
+
+
+def test_three_crops_cover_the_long_side():
+    assert as_lists(view_boxes(36, 48, 3)) == [([0, left, 36], False) for left in (0, 6, 12)]
+    assert as_lists(view_boxes(48, 36, 3)) == [([top, 0, 36], False) for top in (0, 6, 12)]

@@ -10,8 +10,8 @@ from ccsn_tf.data.augment import view_boxes
 from ccsn_tf.data.manifest import StoredClip
 from ccsn_tf.data.pipeline import evaluation_views, training_batches
 from ccsn_tf.data.plan import training_plan
-from ccsn_tf.data.records import FOOTER_BYTES, HEADER_BYTES
 from ccsn_tf.data.sampling import centre_starts
+from ccsn_tf.data.tfrecord import FOOTER_BYTES, HEADER_BYTES
 from ccsn_tf.errors import UserError
 
 MODEL = ModelConfig(num_segments=3, flow_length=5, image_size=32)

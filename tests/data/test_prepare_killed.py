@@ -1,100 +1,183 @@
-"""Preparation whose processes are killed."""
+"""Preparation whose processes are killed, hang, or meet one another."""
 
+import contextlib
 import dataclasses
-import functools
-import json
-import multiprocessing
+import fcntl
 import os
 import pathlib
+import random
+import re
 import signal
 import subprocess
-import sys
-import threading
 import time
 
 import pytest
+from processes import is_worker, needs_proc, prepare_command, processes_of, wait_until
+from videos import moving, write_video
 
-from ccsn_tf.data.manifest import FILE_NAME
+from ccsn_tf.config import DataConfig
+from ccsn_tf.data.manifest import Manifest
 from ccsn_tf.data.prepare import prepare
-from ccsn_tf.errors import UserError
-
-ROOT = pathlib.Path(__file__).parents[2]
+from ccsn_tf.files import only_process
 
 
 def contents(folder):
-    """{name: bytes} of everything below a folder."""
-    return {path.name: path.read_bytes() for path in pathlib.Path(folder).iterdir()}
+    """{name: bytes} of a folder's files, but for hidden ones."""
+    return {path.name: path.read_bytes() for path in pathlib.Path(folder).iterdir() if path.name[0] != "."}
+
+
+@pytest.fixture
+def start():
+    """Starts prepare.py with a config, in a session and process group of its own."""
+    streams, started = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}, []
+
+    def start(config):
+        started.append(subprocess.Popen(prepare_command(config), start_new_session=True, **streams))
+        return started[-1]
+
+    yield start
+    for process in started:
+        with process, contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    """A folder of 24 videos of different lengths, one of them broken, and the config of 8 record files."""
+    root = tmp_path_factory.mktemp("killed") / "videos"
+    for label in ("left", "right"):
+        for number in range(12):
+            write_video(root / label / f"{number}.avi", moving(6 + 3 * number, height=72, width=96, seed=number))
+    (root / "left" / "5.avi").write_bytes(b"no video")
+    return DataConfig(dataset="folder", video_dir=str(root), clips_per_shard=3, workers=2)
+
+
+@pytest.fixture(scope="module")
+def slow(tmp_path_factory):
+    """Eight small videos whose flow takes long, and the config of 4 record files."""
+    root = tmp_path_factory.mktemp("slow") / "videos"
+    for label in ("left", "right"):
+        for number in range(4):
+            write_video(root / label / f"{number}.avi", moving(12, seed=number))
+    return DataConfig(dataset="folder", video_dir=str(root), clips_per_shard=2, workers=2, flow="tvl1")
 
 
 def into(config, folder, **changes):
     return dataclasses.replace(config, record_dir=str(folder), **changes)
 
 
-def test_killed_worker(tiny_data, tmp_path):
-    config = into(tiny_data, tmp_path / "records", workers=2, flow="tvl1", clips_per_shard=1)
-
-    def kill_one():
-        while not list(tmp_path.glob("records/*.tfrecord")):
-            time.sleep(0.01)
-        os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
-
-    killer = threading.Thread(target=kill_one)
-    killer.start()
-    with pytest.raises(UserError, match=r"One of the 2 worker processes was killed, .* fewer --workers"):
-        prepare(config, 5)
-    killer.join()
-    assert not pathlib.Path(config.record_dir, FILE_NAME).exists()
-
-
-def children_of(pid):
-    found = []
-    for path in pathlib.Path("/proc").glob("[0-9]*/stat"):
+@needs_proc
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("kills", [5, pytest.param(200, marks=pytest.mark.slow)])
+def test_killed_at_any_moment_and_started_again(clips, tmp_path, start, kills, seed=0):
+    rng, config = random.Random(seed), into(clips, tmp_path / "records")
+    begun = time.monotonic()
+    whole = start(into(clips, tmp_path / "whole"))
+    assert whole.communicate()[0].endswith("1 skipped.\n")
+    seconds, expected = time.monotonic() - begun, contents(tmp_path / "whole")
+    killed = finished = with_work_left = 0
+    while killed < kills or contents(config.record_dir) != expected:
+        process = start(config)
         try:
-            state, parent = path.read_text().rsplit(")", 1)[1].split()[:2]
-        except OSError:
+            errors = process.communicate(timeout=rng.uniform(0, 1.2 * seconds) if killed < kills else 60)[1]
+        except subprocess.TimeoutExpired:
+            killed += 1
+            os.kill(process.pid, signal.SIGKILL) if rng.random() < 0.5 else os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+            wait_until(lambda session=process.pid: not processes_of(session), 20)
+            found = contents(config.record_dir) if pathlib.Path(config.record_dir).is_dir() else {}
+            assert all(expected[name] == content for name, content in found.items())  # whole or not at all
+            with_work_left += len(found) < len(expected)
             continue
-        if int(parent) == pid and state != "Z":
-            found.append(int(path.parent.name))
-    return found
+        assert process.returncode == 0, errors
+        assert contents(config.record_dir) == expected
+        assert not list(pathlib.Path(config.record_dir).glob(".*"))
+        finished += 1
+        for name in expected:  # the next one is to find something to do
+            if killed < kills and name != "plan.json" and rng.random() < 0.7:
+                pathlib.Path(config.record_dir, name).unlink()
+    print(f"{killed} kills, {with_work_left} of them with work left, {finished} runs to the end, all alike")
+    assert with_work_left > kills / 4
+    assert Manifest.read(config.record_dir).counts()["num_clips"] == 23
 
 
-def runs(pid):
-    try:
-        return pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except OSError:
-        return False
+def worker_of(session):
+    """The id of a worker process of a session."""
+    return next(filter(is_worker, processes_of(session)), None)
 
 
-def wait_until(condition, seconds=120):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.01)
+@needs_proc
+def test_worker_that_dies_costs_its_clip_until_the_next_run(slow, tmp_path, start):
+    config = into(slow, tmp_path / "records")
+    process = start(config)
+    wait_until(lambda: list(tmp_path.glob("records/clips-*.json")) and worker_of(process.pid))
+    os.kill(worker_of(process.pid), signal.SIGSEGV)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0 and out.endswith("1 skipped.\n"), err
+    assert re.search(r"skipped .*\.avi: its process was killed by SIGSEGV; the same command tries it again\.\n", out)
+    assert len(Manifest.read(config.record_dir).clips) == 7
+    assert len(prepare(config, 5).clips) == 8
+    prepare(into(slow, tmp_path / "whole"), 5)
+    assert contents(config.record_dir) == contents(tmp_path / "whole")
 
 
-@pytest.mark.skipif(not pathlib.Path("/proc/self/stat").exists(), reason="needs /proc")
-def test_killed_and_run_again_through_the_script(tiny_data, tmp_path):
-    config = into(tiny_data, tmp_path / "killed", classes=("MoveLeft",), flow="tvl1", clips_per_shard=1)
-    names = ("video_dir", "split_dir", "record_dir", "flow", "clips_per_shard")
-    command = [sys.executable, str(ROOT / "scripts" / "prepare.py"), "--classes=MoveLeft"]
-    command += [f"--{name}={getattr(config, name)}" for name in names]
-    start = functools.partial(subprocess.Popen, command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+@needs_proc
+def test_video_that_blocks_is_skipped(clips, tmp_path, start):
+    for label in ("left", "right"):
+        for number in range(3):
+            write_video(tmp_path / "videos" / label / f"{number}.avi", moving(8, seed=number))
+    stuck = tmp_path / "videos" / "right" / "2.avi"
+    config = into(clips, tmp_path / "records", video_dir=str(tmp_path / "videos"), stall_seconds=1.0, workers=1)
+    process = start(config)
+    wait_until(lambda: (tmp_path / "records").exists())  # the videos are listed
+    os.mkfifo(tmp_path / "fifo")
+    os.replace(tmp_path / "fifo", stuck)
+    begun = time.monotonic()
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0 and "5 clips of 2 classes" in out, err
+    assert f"skipped right/2: {stuck}: no progress for 1 s; the same command tries it again.\n" in out
+    assert time.monotonic() - begun < 30
+    stuck.unlink()
+    write_video(stuck, moving(8, seed=2))
+    assert len(prepare(config, 5).clips) == 6
 
-    first = subprocess.Popen([*command, "--workers=2"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    wait_until(lambda: len(list(tmp_path.glob("killed/clips-*.json"))) > 0 or first.poll() is not None)
-    workers = children_of(first.pid)
-    first.send_signal(signal.SIGKILL)
-    first.wait()
-    wait_until(lambda: not any(map(runs, workers)), 20)  # the workers end with their parent
-    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "killed").glob("clips-*.json")}
-    assert 0 < len(kept) < 5
-    assert not (tmp_path / "killed" / FILE_NAME).exists()
 
-    second = start()
-    out, err = second.communicate(timeout=300)
-    assert second.returncode == 0, err
-    assert "5 clips of 1 classes, 70 frames" in out and "0 skipped" in out
-    assert {path: path.stat().st_mtime_ns for path in kept} == kept
-    prepare(into(config, tmp_path / "whole"), 5)
-    assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
-    assert json.loads((tmp_path / "killed" / FILE_NAME).read_text())["num_clips"] == 5
+@needs_proc
+def test_interrupted(slow, tmp_path, start):
+    config = into(slow, tmp_path / "records")
+    process = start(config)
+    wait_until(lambda: list(tmp_path.glob("records/clips-*.json")) and len(processes_of(process.pid)) == 3)
+    os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C in a terminal does
+    out, err = process.communicate(timeout=20)
+    assert process.returncode == 1 and not out
+    assert err.endswith("\n\nprepare: interrupted; the same command goes on where this one stopped.\n")
+    assert all(line.startswith("prepare") or not line for line in err.splitlines())
+    assert not processes_of(process.pid)
+    assert list(tmp_path.glob("records/clips-*.json")) and not list(tmp_path.glob("records/.*"))
+
+
+def test_second_process_on_the_same_folder(clips, tmp_path, start):
+    config = into(clips, tmp_path / "records")
+    with only_process(config.record_dir):  # as the first has it
+        second = start(config)
+        out, err = second.communicate(timeout=60)
+    assert second.returncode == 1 and not out
+    assert err.startswith(f"prepare: {config.record_dir} is in use by process {os.getpid()} on ")
+    assert err.endswith(": wait for it, or end it.\n") and err.count("\n") == 1
+    assert not list(pathlib.Path(config.record_dir).iterdir())
+    assert len(prepare(config, 5).clips) == 23
+
+
+def test_two_processes_where_the_disk_knows_no_locks(clips, tmp_path, start, monkeypatch):
+    def not_supported(*_):
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr(fcntl, "flock", not_supported)
+    config = into(clips, tmp_path / "records")
+    other = start(config)
+    assert len(prepare(config, 5).clips) == 23
+    assert other.wait(timeout=60) == 0, other.communicate()
+    other.communicate()
+    monkeypatch.undo()
+    prepare(into(clips, tmp_path / "whole"), 5)
+    assert contents(config.record_dir) == contents(tmp_path / "whole")

@@ -3,8 +3,8 @@ import pathlib
 import numpy as np
 import tensorflow as tf
 
-from ccsn_tf.data.encode import EncodedClip
-from ccsn_tf.data.records import FOOTER_BYTES, HEADER_BYTES, read_record, serialise
+from ccsn_tf.data.records import read_record
+from ccsn_tf.data.tfrecord import FOOTER_BYTES, HEADER_BYTES
 from ccsn_tf.data.video import iter_frames
 
 
@@ -57,10 +57,3 @@ def test_reading_inside_a_graph(tiny_data, tiny_manifest):
         lambda file, *numbers: read_record(file, *(tf.cast(number, tf.int64) for number in numbers))["name"]
     )
     assert [name.decode() for name in dataset.as_numpy_iterator()] == [clip.name for clip in clips]
-
-
-def test_same_clip_same_bytes():
-    clip = EncodedClip([b"a", b"b"], [b"c"], 4, 6)
-    serialised = serialise("jump/a", clip)
-    assert serialise("jump/a", clip) == serialised
-    assert parse(serialised) == {"name": [b"jump/a"], "rgb": [b"a", b"b"], "flow": [b"c"]}

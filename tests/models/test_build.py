@@ -40,6 +40,7 @@ def test_every_setting_reaches_the_model():
         span="clip",
         flow_length=2,
         dropout=0.25,
+        temporal_dropout=0.75,
         fusion_weights=(1.0, 1.5),
         fusion_features=False,
     )
@@ -58,7 +59,7 @@ def test_every_setting_reaches_the_model():
 )
 def test_partial_bn(connection, backbone, number, first_norm):
     size = 16 if backbone == "tiny" else 32
-    model = build_model(small(backbone=backbone, connection=connection, image_size=size), CLASSES, partial_bn=True)
+    model = build_model(small(backbone=backbone, connection=connection, image_size=size), CLASSES, partial_bn="both")
     for stream in STREAMS:
         first, *rest = norms(model.network(stream))
         assert len(rest) == number - 1
@@ -71,8 +72,15 @@ def test_partial_bn(connection, backbone, number, first_norm):
     assert len(trained) == 2 * 2 + 4 * len(blocks)
 
 
+@pytest.mark.parametrize("stream", STREAMS)
+def test_partial_bn_of_one_stream(stream):
+    model = build_model(small(), CLASSES, partial_bn=stream)
+    frozen = {s: [not norm.trainable for norm in norms(model.network(s))] for s in STREAMS}
+    assert frozen == {s: [False] + [s == stream] * 4 for s in STREAMS}
+
+
 def test_partial_bn_leaves_everything_else_trainable_and_its_statistics_still():
-    model, plain = build_model(small(), CLASSES, partial_bn=True), build_model(small(), CLASSES)
+    model, plain = build_model(small(), CLASSES, partial_bn="both"), build_model(small(), CLASSES)
     # Two vectors, scale and shift, of four layers of each of two streams.
     assert len(plain.trainable_weights) - len(model.trainable_weights) == 2 * 4 * 2
     rng = np.random.default_rng(0)
@@ -137,7 +145,7 @@ def test_a_new_connection_leaves_pretrained_features_alone(published):
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """A model and its file."""
-    model = build_model(small(), CLASSES, partial_bn=True)
+    model = build_model(small(), CLASSES, partial_bn="both")
     randomise(model)
     path = tmp_path_factory.mktemp("run") / "model.keras"
     model.save(path)

@@ -46,7 +46,20 @@ def test_the_chain_leaves_an_evaluation(finished):
 def test_evaluate_prints_figures_with_their_protocol(finished):
     output = run("evaluate", f"--workdir={finished[1] / 'run'}", "--test_crops=5").stdout
     assert "2 segments x 5 crops" in output and "6 test clips" in output
-    assert [line.split()[0] for line in output.splitlines()[2:]] == ["spatial", "temporal", "fused"]
+    assert [line.split()[0] for line in output.splitlines()[2:5]] == ["spatial", "temporal", "fused"]
+
+
+def test_runs_are_compared_and_fused_without_a_forward_pass(finished):
+    workdir = finished[1] / "run"
+    run("evaluate", f"--workdir={workdir}")
+    report = json.loads((workdir / "evaluation.json").read_text())
+    assert [row["clips"] for row in report["classes"]] == [2, 2, 2]
+    table = run("compare", workdir).stdout
+    assert report["protocol"] in table and f"{100 * report['fused']['top1']:.1f}" in table
+    fused = run("compare", "--fuse", "--fusion_weights=1,0", workdir, workdir).stdout.splitlines()
+    assert "logits weighted 1:0" in fused[0]
+    assert fused[2].split()[1:] == fused[4].split()[1:]
+    assert "--fuse takes two runs" in run("compare", "--fuse", workdir, code=1).stderr
 
 
 def test_predict_agrees_with_evaluate_but_for_the_jpegs(finished, tiny_set):

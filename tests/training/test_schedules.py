@@ -54,3 +54,12 @@ def test_half_precision_scales_its_loss():
     assert not isinstance(
         make_optimizer(TrainConfig(precision="mixed_bfloat16"), 1), keras.optimizers.LossScaleOptimizer
     )
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_no_weight_decay_leaves_a_weight_without_gradient_alone(name):
+    optimizer = make_optimizer(TrainConfig(optimizer=name, weight_decay=0.0), 1)
+    variable = keras.Variable(np.ones(3, "float32"), name="kernel")
+    optimizer.build([variable])
+    optimizer.apply([keras.ops.zeros(3)], [variable])
+    np.testing.assert_array_equal(variable.numpy(), np.ones(3))

@@ -92,6 +92,7 @@ def test_workdir_receives_what_the_readme_promises(config):
 
 
 def test_killed_training_ends_as_the_uninterrupted_one(config, tmp_path):
+    config = config.replace(ema=0.9, temporal_rate=2.0)  # whose state must come back too
     whole, expected = start(config.replace(workdir=str(tmp_path / "whole")), tmp_path, "whole")
     wait(whole, tmp_path, "whole")
     killed = config.replace(workdir=str(tmp_path / "killed"), checkpoint_minutes=0.0)  # a checkpoint after each step
@@ -109,6 +110,17 @@ def test_killed_training_ends_as_the_uninterrupted_one(config, tmp_path):
     columns = ("epoch", "loss", "fused", "val_fused", "learning_rate")
     mine, theirs = ([[row[c] for c in columns] for row in history(tmp_path / name)] for name in ("killed", "whole"))
     assert mine == theirs
+
+
+def test_averaged_weights_are_what_is_validated_and_kept(config):
+    workdir = pathlib.Path(config.train.workdir)
+    model = train(config.replace(ema=0.9, deterministic=False))
+    kept = load_model(str(workdir / "model.keras"))
+    pairs = list(zip(model.trainable_variables, kept.trainable_variables, strict=True))
+    moved = [np.abs(last.numpy() - average.numpy()).max() for last, average in pairs]
+    assert max(moved) > 1e-4, "model.keras has the last weights"
+    report = evaluate(config.replace(test_segments=config.model.num_segments))
+    assert float(history(workdir)[-1]["val_fused"]) == pytest.approx(report["fused"]["top1"])
 
 
 def test_two_workers_on_loopback_end_with_the_same_weights(config, tmp_path):

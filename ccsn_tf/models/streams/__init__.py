@@ -7,6 +7,7 @@ from collections.abc import Callable
 from ccsn_tf.errors import UserError
 from ccsn_tf.models.streams import applications
 from ccsn_tf.models.streams.backbone import Backbone, Normalization, cut_layers, split_into_stages
+from ccsn_tf.models.streams.bn_inception import bn_inception
 from ccsn_tf.models.streams.efficientnet_lite0 import efficientnet_lite0
 from ccsn_tf.models.streams.tiny import tiny
 
@@ -25,7 +26,11 @@ APPLICATIONS_PREFIX = "applications:"
 
 Builder = Callable[[tuple[int, int], int], Backbone]
 
-_BUILDERS: dict[str, Builder] = {"tiny": tiny, "efficientnet_lite0": efficientnet_lite0}
+_BUILDERS: dict[str, Builder] = {
+    "tiny": tiny,
+    "efficientnet_lite0": efficientnet_lite0,
+    "bn_inception": bn_inception,
+}
 
 
 def build_backbone(name: str, image_size: int | tuple[int, int], in_channels: int) -> Backbone:

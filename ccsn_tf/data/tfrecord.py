@@ -1,0 +1,44 @@
+"""What TensorFlow calls an Example and a TFRecord, written without TensorFlow, which takes seconds and 600 MB to load.
+
+TFRecord: the length of a record (8 bytes), its checksum (4), the record, its checksum (4); little-endian.
+Example: a protocol buffer in which every field is length-delimited: a tag, the length, the content.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from ccsn_tf.data.crc32c import masked_crc32c
+
+HEADER_BYTES = 12
+FOOTER_BYTES = 4
+
+
+def example(features: Mapping[str, Sequence[bytes]]) -> bytes:
+    """A serialised `tf.train.Example` with a bytes_list for each feature; equal features give equal bytes."""
+    entries = []
+    for name in sorted(features):  # as protobuf's deterministic serialisation has it
+        bytes_list = [piece for value in features[name] for piece in _field(1, [value])]
+        feature = _field(1, bytes_list)
+        entries += _field(1, [*_field(1, [name.encode()]), *_field(2, feature)])
+    return b"".join(_field(1, entries))
+
+
+def framed(record: bytes) -> bytes:
+    """A record as it stands in a TFRecord file: `HEADER_BYTES` before it and `FOOTER_BYTES` behind."""
+    length = len(record).to_bytes(8, "little")
+    checksums = [masked_crc32c(part).to_bytes(4, "little") for part in (length, record)]
+    return b"".join([length, checksums[0], record, checksums[1]])
+
+
+def _field(number: int, pieces: list[bytes]) -> list[bytes]:
+    """A length-delimited field, in pieces: long content is joined once, at the end."""
+    return [bytes([number << 3 | 2]), _varint(sum(map(len, pieces))), *pieces]
+
+
+def _varint(number):
+    encoded = bytearray()
+    while number >= 0x80:
+        encoded.append(number & 0x7F | 0x80)
+        number >>= 7
+    return bytes([*encoded, number])

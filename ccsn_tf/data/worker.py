@@ -1,0 +1,95 @@
+"""A process of a `WorkerPool`, started as `python -m ccsn_tf.data.worker FD`; FD is its socket.
+
+Messages are pickles, each behind its length. The pool sends the function, then one tuple of arguments after the other.
+The worker answers (kind, value): "ready" once; "beat" with a count, now and then; "value" or "error" for each task.
+It ends when the socket does, whatever it is doing then: a pool that was killed leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pathlib
+import pickle
+import queue
+import socket
+import sys
+import threading
+import time
+import traceback
+
+LENGTH_BYTES = 8
+_BEAT_SECONDS = 0.1  # at most this often: a beat wakes the pool up
+
+
+def send(connection: socket.socket, content: bytes) -> None:
+    """Sends a message, which the other side finds whole."""
+    connection.sendall(len(content).to_bytes(LENGTH_BYTES, "little"))
+    connection.sendall(content)
+
+
+class _Beat:
+    """What a function calls to show that it gets on, with how much it has done since the last time."""
+
+    def __init__(self, connection):
+        self._connection, self._count, self._sent = connection, 0, time.monotonic()
+
+    def __call__(self, count: int = 1) -> None:
+        self._count += count
+        if time.monotonic() - self._sent > _BEAT_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        send(self._connection, pickle.dumps(("beat", self._count)))
+        self._count, self._sent = 0, time.monotonic()
+
+
+def main(descriptor: int) -> None:
+    """Serves the pool at the other end of the socket, for ever."""
+    connection, messages = socket.socket(fileno=descriptor), queue.SimpleQueue()
+    threading.Thread(target=_listen, args=(connection, messages), daemon=True).start()
+    with contextlib.suppress(OSError):  # where memory ends, a worker is to go, not the pool
+        pathlib.Path("/proc/self/oom_score_adj").write_text("500")
+    try:
+        function = pickle.loads(messages.get())
+    except Exception as error:
+        send(connection, _pickled_error(error))
+        return
+    send(connection, pickle.dumps(("ready", None)))
+    beat = _Beat(connection)
+    while True:
+        answer = _answer(function, pickle.loads(messages.get()), beat)
+        beat.flush()
+        send(connection, answer)
+
+
+def _listen(connection, messages):
+    with connection.makefile("rb") as stream:
+        while True:
+            length = int.from_bytes(stream.read(LENGTH_BYTES), "little")
+            content = stream.read(length)
+            if not content:
+                os._exit(1)
+            messages.put(content)
+
+
+def _answer(function, arguments, beat):
+    try:
+        return pickle.dumps(("value", function(*arguments, beat)))
+    except Exception as error:
+        return _pickled_error(error)
+
+
+def _pickled_error(error):
+    """The exception with its traceback as a note; its text alone where it cannot travel."""
+    error.add_note(f"In a worker process:\n{''.join(traceback.format_exception(error))}")
+    try:
+        content = pickle.dumps(("error", error))
+        pickle.loads(content)
+    except Exception:
+        content = pickle.dumps(("error", RuntimeError(f"{type(error).__name__}: {error}")))
+    return content
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

@@ -1,0 +1,41 @@
+"""Streams that start from those of finished runs."""
+
+from __future__ import annotations
+
+import pathlib
+
+import numpy as np
+
+from ccsn_tf.config import TrainConfig
+from ccsn_tf.errors import UserError
+from ccsn_tf.models.build import load_model
+from ccsn_tf.models.ccsn import CCSN, STREAMS
+
+
+def start_from_runs(model: CCSN, config: TrainConfig) -> None:
+    """Copies streams of the runs `init_spatial` and `init_temporal` into `model`, in place.
+
+    A stream is its backbone and, where the runs have the same classes, its classifier. What joins the streams stays as
+    it is, so that a new connection block, which is the identity, leaves both predictions as they were.
+
+    Raises:
+        UserError: no finished run, or one of another network.
+    """
+    for stream in STREAMS:
+        workdir = getattr(config, f"init_{stream}")
+        if workdir:
+            _copy_stream(load_model(str(pathlib.Path(workdir, "model.keras"))), model, stream, workdir)
+
+
+def _copy_stream(source: CCSN, target: CCSN, stream: str, workdir: str) -> None:
+    parts = [(source.network(stream), target.network(stream))]
+    if source.classes == target.classes:
+        parts.append(tuple(model.get_layer(f"{stream}_logits") for model in (source, target)))
+    for theirs, ours in parts:
+        arrays, weights = theirs.get_weights(), ours.weights
+        if [np.shape(array) for array in arrays] != [tuple(weight.shape) for weight in weights]:
+            raise UserError(
+                f"--init_{stream}={workdir} has a {stream} stream of another shape: give a run with the same "
+                "--backbone and --flow_length."
+            )
+        ours.set_weights(arrays)

@@ -1,0 +1,69 @@
+import numpy as np
+import pytest
+
+from ccsn_tf.config import ModelConfig, TrainConfig
+from ccsn_tf.errors import UserError
+from ccsn_tf.models.build import build_model
+from ccsn_tf.training.start import start_from_runs
+
+CLASSES = ("a", "b", "c")
+
+
+def make(classes=CLASSES, **settings):
+    return build_model(ModelConfig(**{"image_size": 16, "flow_length": 2, **settings}), classes)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Two finished runs with random weights: their folders."""
+    root, rng = tmp_path_factory.mktemp("runs"), np.random.default_rng(0)
+    for name in ("one", "two"):
+        model = make(connection="none")
+        model.set_weights([rng.uniform(0.1, 1, w.shape).astype(w.dtype) for w in model.weights])
+        (root / name).mkdir()
+        model.save(root / name / "model.keras")
+    return root
+
+
+def predictions(model):
+    rng = np.random.default_rng(1)
+    inputs = {
+        "rgb": rng.integers(0, 256, (2, 2, 16, 16, 3)).astype("uint8"),
+        "flow": rng.integers(0, 256, (2, 2, 16, 16, 4)).astype("uint8"),
+    }
+    return {name: np.asarray(value) for name, value in model(inputs).items()}
+
+
+def test_each_stream_predicts_as_in_its_run(runs):
+    from ccsn_tf.models.build import load_model
+
+    expected = [predictions(load_model(str(runs / name / "model.keras"))) for name in ("one", "two")]
+    model = make(connection="cross_attention")
+    start_from_runs(model, TrainConfig(init_spatial=str(runs / "one"), init_temporal=str(runs / "two")))
+    found = predictions(model)
+    np.testing.assert_allclose(found["spatial_logits"], expected[0]["spatial_logits"], rtol=1e-5)
+    np.testing.assert_allclose(found["temporal_logits"], expected[1]["temporal_logits"], rtol=1e-5)
+    assert np.abs(found["temporal_logits"] - expected[0]["temporal_logits"]).max() > 0.1
+
+
+def test_without_flags_nothing_changes():
+    model = make()
+    before = model.get_weights()
+    start_from_runs(model, TrainConfig())
+    for mine, theirs in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+def test_other_classes_keep_their_new_classifier(runs):
+    model = make(classes=("x", "y"))
+    before = model.get_layer("spatial_logits").get_weights()
+    start_from_runs(model, TrainConfig(init_spatial=str(runs / "one")))
+    np.testing.assert_array_equal(model.get_layer("spatial_logits").kernel.numpy(), before[0])
+    assert model.network("spatial").get_weights()[0].min() >= 0.1
+
+
+def test_other_networks_are_refused(runs):
+    with pytest.raises(UserError, match=r"--init_temporal=.*two has a temporal stream of another shape: give a run"):
+        start_from_runs(make(flow_length=3), TrainConfig(init_temporal=str(runs / "two")))
+    with pytest.raises(UserError, match=r"nowhere/model\.keras is missing"):
+        start_from_runs(make(), TrainConfig(init_spatial=str(runs / "nowhere")))
