@@ -59,7 +59,7 @@ def check(config: Config, depth: Depth, progress: Callable[[str], Progress]) -> 
     prepared = config.data.record_dir and pathlib.Path(config.data.record_dir, FILE_NAME).exists()
     if config.data.record_dir and (prepared or not config.data.video_dir):
         findings += _check_records(config, listing, depth, progress)
-    return findings
+    return list(dict.fromkeys(findings))  # videos and records may show the same
 
 
 def _check_videos(config, listing, depth, progress):

@@ -12,7 +12,7 @@ from ccsn_tf.data.video import iter_frames
 _PLACES = (0.1, 0.3, 0.5, 0.7, 0.9)  # of the frames that are compared, as shares of the video
 _SIZE = 32
 _FLAT = 4.0  # grey levels of standard deviation: a frame with less, as a black one, shows nothing
-_MOST_BITS = 6  # of 64 that may differ in a frame
+_MOST_BITS = 7  # of 64 that may differ, on average over the frames
 _FEWEST_FRAMES = 3  # of a pair of videos that must be comparable
 _ROWS = 256  # compared at a time
 
@@ -42,8 +42,9 @@ def alike(one: Mapping[str, tuple[int, ...]], other: Mapping[str, tuple[int, ...
     for start in range(0, len(rows), _ROWS):
         some = rows[start : start + _ROWS, None]
         comparable = (some != 0) & (columns != 0)
-        near = np.bitwise_count(some ^ columns) <= _MOST_BITS
-        same = np.all(near | ~comparable, axis=2) & (comparable.sum(axis=2) >= _FEWEST_FRAMES)
+        differing = np.where(comparable, np.bitwise_count(some ^ columns), 0).sum(axis=2, dtype=np.int64)
+        number = comparable.sum(axis=2)
+        same = (number >= _FEWEST_FRAMES) & (differing <= _MOST_BITS * number)
         for row, column in zip(*np.nonzero(same), strict=True):
             yield names[0][start + row], names[1][column]
 

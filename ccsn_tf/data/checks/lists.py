@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from ccsn_tf.config import Config, DataConfig
 from ccsn_tf.data.checks.findings import Finding
+from ccsn_tf.data.checks.sides import groups
 from ccsn_tf.data.datasets import Listing
 from ccsn_tf.data.datasets.listing import VIDEO_SUFFIXES
 
@@ -81,19 +82,8 @@ def unlisted_videos(config: Config, listing: Listing) -> Iterator[Finding]:
 
 
 def groups_on_both_sides(config: Config, listing: Listing) -> Iterator[Finding]:
-    """Groups of clips that belong together, as from one recording, of which some train and others test."""
-    groups = {clip.name: (clip.label, clip.group) for clip in listing.clips}
-    for number, split in sorted(listing.splits.items()):
-        train = {groups[name]: name for name in split.train if name in groups}
-        test = {groups[name]: name for name in split.test if name in groups}
-        for label, group in sorted(train.keys() & test.keys()):
-            yield Finding(
-                "group on both sides",
-                train[label, group],
-                f"Split {number}: group {group} of {label} trains ({train[label, group]}) and tests "
-                f"({test[label, group]}), which makes the test too easy.",
-                True,
-            )
+    """See `sides.groups`."""
+    yield from groups(listing.clips, {number: (split.train, split.test) for number, split in listing.splits.items()})
 
 
 def other_classes(classes: tuple[str, ...], workdir: str, source: str) -> Iterator[Finding]:

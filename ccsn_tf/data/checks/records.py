@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from ccsn_tf.config import Config
+from ccsn_tf.data.checks import sides
 from ccsn_tf.data.checks.findings import Finding
 from ccsn_tf.data.crc32c import masked_crc32c
 from ccsn_tf.data.manifest import Manifest, StoredClip
@@ -141,10 +142,10 @@ def labels_and_splits(config: Config, manifest: Manifest, seen: Mapping[str, Rea
     for clip in manifest.clips:
         if clip.label not in manifest.classes:
             yield _wrong(f"{clip.name} is labelled {clip.label}, which is no class of it", clip.name)
-    for number, sides in manifest.splits.items():
-        for name in sorted(set(sides["train"] + sides["test"]) - known):
+    for number, split in manifest.splits.items():
+        for name in sorted({*split["train"], *split["test"]} - known):
             yield _wrong(f"split {number} names {name}, which it says nothing else about", name)
-        for name in sorted(set(sides["train"]) & set(sides["test"])):
+        for name in sorted({*split["train"]} & {*split["test"]}):
             yield _wrong(f"split {number} has {name} on both sides", name)
 
 
@@ -164,34 +165,18 @@ def what_training_refuses(config: Config, manifest: Manifest, seen: Mapping[str,
 
 
 def same_frames(config: Config, manifest: Manifest, seen: Mapping[str, Read]) -> Iterator[Finding]:
-    """Clips with the same frames under different names: on both sides of a split, or else twice on one."""
-    same = collections.defaultdict(list)
-    for name, read in seen.items():
-        if read.digest:
-            same[read.digest].append(name)
-    for names in (sorted(names) for names in same.values() if len(names) > 1):
-        across = [
-            number
-            for number, sides in sorted(manifest.splits.items())
-            if set(names) & set(sides["train"]) and set(names) & set(sides["test"])
-        ]
-        if across:
-            message = (
-                f"{' and '.join(names)} have the same frames, and are on both sides of split {across[0]}: remove one."
-            )
-            yield Finding("same video on both sides", names[0], message, True)
-        else:
-            yield Finding("same video twice", names[0], f"{' and '.join(names)} have the same frames.")
+    """See `sides.same_videos`: here, clips with the same frames."""
+    digests = {name: read.digest for name, read in seen.items()}
+    yield from sides.same_videos(digests, _splits(manifest), manifest.settings["dataset"])
 
 
-def groups(config: Config, manifest: Manifest, seen: Mapping[str, Read]) -> Iterator[Finding]:
-    """Groups of clips that belong together, of which some train and others test."""
-    group_of = {clip.name: (clip.label, clip.group) for clip in manifest.clips}
-    for number, sides in sorted(manifest.splits.items()):
-        train, test = ({group_of[name] for name in sides[side] if name in group_of} for side in ("train", "test"))
-        for label, group in sorted(train & test):
-            message = f"Split {number}: group {group} of {label} trains and tests, which makes the test too easy."
-            yield Finding("group on both sides", "", message, True)
+def groups_on_both_sides(config: Config, manifest: Manifest, seen: Mapping[str, Read]) -> Iterator[Finding]:
+    """See `sides.groups`."""
+    yield from sides.groups(manifest.clips, _splits(manifest))
+
+
+def _splits(manifest):
+    return {number: (split["train"], split["test"]) for number, split in manifest.splits.items()}
 
 
 def skipped(config: Config, manifest: Manifest, seen: Mapping[str, Read]) -> Iterator[Finding]:
@@ -200,5 +185,5 @@ def skipped(config: Config, manifest: Manifest, seen: Mapping[str, Read]) -> Ite
         yield Finding("left out by prepare.py", name, reason)
 
 
-CHECKS = (what_training_refuses, places, labels_and_splits, damaged, same_frames, groups, skipped)
+CHECKS = (what_training_refuses, places, labels_and_splits, damaged, same_frames, groups_on_both_sides, skipped)
 """Each is called with the config, the manifest and what was read."""

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 
 from ccsn_tf.config import Config
+from ccsn_tf.data.checks import sides
 from ccsn_tf.data.checks.findings import Finding
-from ccsn_tf.data.checks.likeness import alike
 from ccsn_tf.data.checks.scan import Scanned
 from ccsn_tf.data.datasets import Listing
 from ccsn_tf.data.display import scaled_size
@@ -18,7 +18,6 @@ from ccsn_tf.data.flow import make_estimator
 
 _MOST_UNUSABLE = 0.05  # share of the clips that may be missing without the set being another one
 _USUAL = 0.9  # share of the videos whose size makes the others odd ones
-_OFFICIAL = ("ucf101", "hmdb51", "sthv2")  # whose splits are to be used as they are
 _SURELY_LARGE = 64  # pixels: every flow algorithm takes such a frame
 
 Scan = Mapping[str, Scanned]
@@ -136,43 +135,22 @@ def unusable_classes(config: Config, listing: Listing, scan: Scan) -> Iterator[F
 
 
 def duplicates(config: Config, listing: Listing, scan: Scan) -> Iterator[Finding]:
-    """Videos that are the same file, byte for byte: on both sides of a split, or else twice on one.
-
-    The former block training, except on a published split: UCF101's first has such a pair (Basketball).
-    """
-    same = collections.defaultdict(list)
-    for name, seen in scan.items():
-        if seen.digest:
-            same[seen.digest].append(name)
-    for names in (sorted(names) for names in same.values() if len(names) > 1):
-        number, train, test = next(_across(listing, names), (None, None, None))
-        if number is None:
-            yield Finding("same video twice", names[0], f"{' and '.join(names)} are the same file.")
-        else:
-            message = f"{train} trains and {test} tests in split {number}, and they are the same file: remove one."
-            yield Finding("same video on both sides", train, message, config.data.dataset not in _OFFICIAL)
+    """See `sides.same_videos`: here, files that are equal byte for byte."""
+    yield from sides.same_videos(_digests(scan), _splits(listing), config.data.dataset)
 
 
 def lookalikes(config: Config, listing: Listing, scan: Scan) -> Iterator[Finding]:
-    """Videos on both sides of a split that look the same, though they are not the same file."""
-    seen = {name: looked.likeness for name, looked in scan.items() if looked.likeness}
-    reported = set()
-    for number, split in sorted(listing.splits.items()):
-        sides = ({name: seen[name] for name in names if name in seen} for names in (split.train, split.test))
-        for train, test in alike(*sides):
-            is_same_file = scan[train].digest and scan[train].digest == scan[test].digest
-            if not is_same_file and (train, test) not in reported:
-                reported.add((train, test))
-                message = f"{train} trains and {test} tests in split {number}, and they look the same."
-                yield Finding("look the same on both sides", train, message)
+    """See `sides.lookalikes`."""
+    likenesses = {name: seen.likeness for name, seen in scan.items()}
+    yield from sides.lookalikes(likenesses, _digests(scan), _splits(listing))
 
 
-def _across(listing, names):
-    """(split, training clip, test clip) of each split that has some of `names` on both sides."""
-    for number, split in sorted(listing.splits.items()):
-        train, test = (sorted(set(names) & set(side)) for side in (split.train, split.test))
-        if train and test:
-            yield number, train[0], test[0]
+def _digests(scan):
+    return {name: seen.digest for name, seen in scan.items()}
+
+
+def _splits(listing):
+    return {number: (split.train, split.test) for number, split in listing.splits.items()}
 
 
 CHECKS = (
