@@ -11,8 +11,8 @@ EXTRAS = {
     "beam": ["apache-beam"],
     "serving": ["tensorflow-serving-api>=2.21,<2.22"],
     "onnx": ["onnx", "onnxruntime", "tf2onnx"],
-    "tensorrt": ["tensorrt-rtx"],
-    "test": ["pytest", "pytest-timeout", "ruff"],
+    "tensorrt": ["onnx", "onnxruntime", "tensorrt-rtx"],
+    "test": ["pytest", "pytest-timeout", "pyyaml", "ruff"],
 }
 EXTRAS["all"] = sorted({requirement for group in EXTRAS.values() for requirement in group})
 
@@ -32,6 +32,7 @@ setup(
         "absl-py",
         "av",
         "opencv-contrib-python-headless",
+        "google-crc32c",
     ],
     extras_require=EXTRAS,
 )

@@ -18,6 +18,9 @@ UNBOUND = frozenset(
     [
         "video_dir",
         "split_dir",
+        "train_list",
+        "test_list",
+        "class_file",
         "record_dir",
         "workdir",
         "validate_every",
@@ -65,20 +68,33 @@ def _check(field, value):
 class DataConfig(_Checked):
     """Where the clips are, what is stored of them, and how a training batch is drawn."""
 
-    dataset: str = setting("ucf101", "Layout of --video_dir.", choices=("ucf101", "folder", "demo"))
+    dataset: str = setting(
+        "ucf101",
+        "Layout of --video_dir (docs/DATASETS.md).",
+        choices=("ucf101", "hmdb51", "sthv2", "folder", "list", "demo"),
+    )
     video_dir: str = setting("", "Folder of the videos: <class>/<video> (folder: also train/<class>/, test/<class>/).")
-    split_dir: str = setting("", "UCF101: folder of classInd.txt, trainlist0N.txt and testlist0N.txt.")
+    split_dir: str = setting("", "ucf101, hmdb51, sthv2: folder of the publisher's lists.")
+    train_list: str = setting("", "list: text file of the training clips, '<path> <label>' a line.")
+    test_list: str = setting("", "list: that of the test clips; empty: --test_fraction of the others.")
+    class_file: str = setting("", "list: names of the classes, one a line, from label 0.")
     split: int = setting(1, "Which train/test split.", minimum=1)
     classes: tuple[str, ...] = setting((), "Only these classes, in this order (comma-separated); empty: all.")
     record_dir: str = setting("", "Folder of the prepared records.")
     demo_train_clips: int = setting(2000, "demo: training clips rendered into --video_dir.", minimum=8)
     demo_test_clips: int = setting(400, "demo: test clips rendered.", minimum=4)
     demo_size: int = setting(64, "demo: height and width of the videos, in pixels.", minimum=32)
-    test_fraction: float = setting(0.2, "folder without train/ and test/: share held out.", minimum=0.05, maximum=0.95)
+    test_fraction: float = setting(
+        0.2, "folder without train/ and test/, list without --test_list: share held out.", minimum=0.05, maximum=0.95
+    )
     short_side: int = setting(256, "Frames with a longer short side are scaled down to it, in pixels.", minimum=16)
-    flow: str = setting("dis", "Optical flow algorithm.", choices=("dis", "farneback", "tvl1"))
+    flow: str = setting("dis", "Optical flow algorithm.", choices=("dis", "farneback", "tvl1", "stored"))
     dis_preset: str = setting("medium", "DIS preset.", choices=("ultrafast", "fast", "medium"))
     dis_finest_scale: int = setting(0, "DIS: finest pyramid level, 0 is full resolution.", minimum=0, maximum=4)
+    flow_side: int = setting(
+        128, "Flow is computed on frames scaled down to this short side, and scaled up again; 0: as stored.", minimum=0
+    )
+    flow_stride: int = setting(1, "Store every this many frames, each with the flow to the frame after it.", minimum=1)
     flow_bound: float = setting(20.0, "Flow is clipped to +- this many pixels and stored in 8 bits.", minimum=1.0)
     jpeg_quality: int = setting(95, "JPEG quality of stored frames and flow fields.", minimum=50, maximum=100)
     clips_per_shard: int = setting(32, "Clips a record file.", minimum=1)
@@ -96,10 +112,17 @@ class DataConfig(_Checked):
     classes_per_batch: int = setting(8, "P: classes in a global batch.", minimum=1)
     clips_per_class: int = setting(2, "Q: clips of each of them.", minimum=1)
     flip: bool = setting(True, "Mirror half of the training clips (x-flow is negated).")
+    mirror_pairs: tuple[str, ...] = setting((), "Classes that a mirror exchanges, as in MoveLeft:MoveRight,A:B.")
     min_crop_scale: float = setting(
         0.75, "Smallest training crop, as a share of the short side.", minimum=0.1, maximum=1
     )
     holdout_groups: int = setting(0, "Training groups kept back for --validate_on=holdout.", minimum=0)
+
+    def __post_init__(self):
+        super().__post_init__()
+        for pair in self.mirror_pairs:
+            if len({name for name in pair.split(":") if name}) != 2 or pair.count(":") != 1:
+                raise UserError(f"--mirror_pairs must be pairs of classes, as in Left:Right. Received: {pair}.")
 
     @property
     def batch_size(self) -> int:
@@ -123,7 +146,7 @@ class ModelConfig(_Checked):
     attention_heads: int = setting(4, "Heads of the attention kinds.", minimum=1)
     span: str = setting("segment", "Attention within a segment or over the clip.", choices=("segment", "clip"))
     num_segments: int = setting(3, "K: segments a training clip.", minimum=1)
-    flow_length: int = setting(5, "L: flow fields a segment.", minimum=1)
+    flow_length: int = setting(5, "L: flow fields a segment.", minimum=1, maximum=64)
     image_size: int = setting(112, "Height and width of the network's input, in pixels.", minimum=16)
     embedding_dim: int = setting(128, "E: width of the shared embedding space.", minimum=1)
     dropout: float = setting(0.5, "Dropout before the classifiers.", minimum=0.0, maximum=0.99)
@@ -219,8 +242,17 @@ class Config:
     eval: EvalConfig = EvalConfig()
 
     def __post_init__(self):
-        if self.data.dataset == "demo" and self.data.flip:
-            raise UserError("--flip would turn left into right, which are classes of the demo set: pass --noflip.")
+        if self.data.dataset == "demo" and self.data.flip and not self.data.mirror_pairs:
+            raise UserError(
+                "--flip would turn left into right, which are classes of the demo set: pass --noflip, or "
+                "--mirror_pairs=MarkedMovesLeft:MarkedMovesRight."
+            )
+        sides_matter = not self.data.flip or self.data.mirror_pairs or self.data.dataset == "sthv2"
+        if self.eval.test_crops == 10 and sides_matter:
+            raise UserError(
+                "--test_crops=10 scores mirrored clips, but --noflip, --mirror_pairs or --dataset=sthv2 say that a "
+                "mirror changes the class: pass --test_crops=5."
+            )
         ranks = self.loss.lambda_intra or self.loss.lambda_inter
         if ranks and self.data.sampler == "balanced" and self.data.clips_per_class < 2:
             raise UserError(

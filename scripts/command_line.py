@@ -5,10 +5,15 @@ Each script understands every flag, so that one flag file serves them all.
 
 from __future__ import annotations
 
+import signal
+
+# Ctrl-C while a script still loads its modules ends it without their tracebacks; once it is at work, with a sentence.
+if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 import contextlib
 import os
 import pathlib
-import signal
 import sys
 
 from absl import app, flags, logging
@@ -17,12 +22,9 @@ from ccsn_tf.config import UNBOUND, Config, settings
 from ccsn_tf.errors import UserError
 
 FLAGS = flags.FLAGS
+_OTHERS = set()
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
-# Ctrl-C while a script still loads its modules ends it without their tracebacks; from `run` on, with a sentence.
-if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @contextlib.contextmanager
@@ -52,8 +54,11 @@ def load_tensorflow() -> None:
 
 
 def define_flags() -> None:
-    """Defines one flag a config field, with its default and help."""
+    """Defines one flag a config field, with its default and help, unless the script has one of that name."""
     for group, field in settings():
+        if field.name in FLAGS:  # the script's own, which means something else there
+            _OTHERS.add(field.name)
+            continue
         help = f"{group}: {field.metadata['help']}"
         if field.metadata["choices"] and isinstance(field.default, str):
             flags.DEFINE_enum(field.name, field.default, field.metadata["choices"], help)
@@ -85,7 +90,7 @@ def config_of_run() -> Config:
     config = Config.from_json(pathlib.Path(FLAGS.workdir, "config.json"))
     changes = {"workdir": FLAGS.workdir}
     for _, field in settings():
-        if not FLAGS[field.name].present:
+        if field.name in _OTHERS or not FLAGS[field.name].present:
             continue
         given, trained = _value(field), config.flat()[field.name]
         if field.name in UNBOUND:
@@ -109,11 +114,11 @@ def run(main) -> None:
     define_flags()
     logging.set_verbosity(logging.ERROR)
     script = pathlib.Path(sys.argv[0]).stem
-    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def checked(arguments):
         try:
+            if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+                signal.signal(signal.SIGINT, signal.default_int_handler)
             main(arguments[1:])
         except UserError as error:
             sys.exit(f"{script}: {error}")

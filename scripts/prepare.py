@@ -8,9 +8,11 @@ Safe to kill and to run again: whole record files are kept, the rest is redone.
 import time
 
 import command_line
+from absl import flags
 
 from ccsn_tf.data.demo import render_demo_set
 from ccsn_tf.data.prepare import prepare
+from ccsn_tf.errors import UserError
 from ccsn_tf.progress import Progress
 
 
@@ -41,6 +43,11 @@ def progress_with_frames():
 def main(arguments):
     command_line.no_arguments(arguments)
     config = command_line.config_from_flags()
+    if config.data.flow == "stored" and not flags.FLAGS["flow_bound"].present:
+        raise UserError(
+            "--flow=stored needs --flow_bound, the bound that the flow images were made with: mmaction2 uses 20, "
+            "denseflow 32 unless told otherwise."
+        )
     if config.data.dataset == "demo":
         render(config.data, config.train.seed)
     manifest = prepare(config.data, config.model.flow_length, progress_with_frames(), say=print)

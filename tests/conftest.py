@@ -11,6 +11,8 @@ tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
 )
 
+pytest_plugins = ["serving_fixtures"]
+
 CLASSES = ("MoveDown", "MoveLeft", "MoveRight")
 STEPS = ((0, 2), (-2, 0), (2, 0))
 CLIPS_PER_CLASS = 5

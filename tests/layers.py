@@ -44,6 +44,18 @@ def randomise(layer, seed=1):
             weight.assign(rng.normal(0.0, 0.3, weight.shape))
 
 
+def randomise_in_scale(model, seed=0):
+    """Random weights everywhere, of a size that keeps activations in bounds through many layers."""
+    rng = np.random.default_rng(seed)
+    for weight in model.weights:
+        if weight.name in ("gamma", "moving_variance"):
+            weight.assign(rng.uniform(0.5, 1.5, weight.shape))
+        elif weight.name == "kernel":
+            weight.assign(rng.normal(0.0, (2 / math.prod(weight.shape[:-1])) ** 0.5, weight.shape))
+        elif weight.name in ("beta", "moving_mean", "bias"):
+            weight.assign(rng.normal(0.0, 0.2, weight.shape))
+
+
 def weights_by_name(layer):
     """{path below the layer: array}."""
     return {weight.path.split("/", 1)[1]: ops.convert_to_numpy(weight) for weight in layer.weights}

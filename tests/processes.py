@@ -20,13 +20,13 @@ def prepare_command(config):
 
 def is_alive(pid):
     """Whether a process runs: it exists and is no zombie."""
-    return bool(_stat(pid)) and _stat(pid)[0] != "Z"
+    return _stat(pid)[:1] not in ([], ["Z"])
 
 
 def processes_of(session):
     """Ids of the processes of a session that run."""
-    pids = [int(path.name) for path in pathlib.Path("/proc").glob("[0-9]*")]
-    return [pid for pid in pids if is_alive(pid) and _stat(pid)[3:4] == [str(session)]]
+    stats = {int(path.name): _stat(path.name) for path in pathlib.Path("/proc").glob("[0-9]*")}
+    return [pid for pid, stat in stats.items() if stat[3:4] == [str(session)] and stat[0] != "Z"]
 
 
 def is_worker(pid):

@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from ccsn_tf.config import UNBOUND, Config, DataConfig, LossConfig, ModelConfig, TrainConfig, settings
+from ccsn_tf.config import UNBOUND, Config, DataConfig, EvalConfig, LossConfig, ModelConfig, TrainConfig, settings
 from ccsn_tf.errors import UserError
 
 NAMES = [field.name for _, field in settings()]
@@ -149,3 +149,25 @@ def test_differences_leave_out_what_a_model_does_not_depend_on():
     moved = Config().replace(record_dir="elsewhere", workers=3, top_k=2)
     assert Config().differences(moved) == []
     assert Config().differences(moved.replace(dropout=0.1, seed=5)) == ["dropout", "seed"]
+
+
+@pytest.mark.parametrize("pair", ["Left", "Left:", ":Right", "Left:Left", "a:b:c", ":"])
+def test_mirror_pairs_are_two_classes(pair):
+    with pytest.raises(UserError, match=f"--mirror_pairs must be pairs of classes, as in Left:Right. Received: {pair}"):
+        DataConfig(mirror_pairs=("A:B", pair))
+    DataConfig(mirror_pairs=("A:B", "pull, then push:push, then pull"))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [{"flip": False}, {"mirror_pairs": ("A:B",)}, {"dataset": "sthv2"}, {"dataset": "demo", "flip": False}],
+    ids=["no flip", "pairs", "sthv2", "demo"],
+)
+def test_mirrored_views_are_refused_where_a_mirror_changes_the_class(data):
+    with pytest.raises(UserError, match=r"--test_crops=10 scores mirrored clips, but .*: pass --test_crops=5"):
+        Config(data=DataConfig(**data), eval=EvalConfig(test_crops=10))
+    Config(data=DataConfig(**data), eval=EvalConfig(test_crops=5))
+
+
+def test_demo_set_is_flipped_with_its_pair():
+    Config(data=DataConfig(dataset="demo", mirror_pairs=("MarkedMovesLeft:MarkedMovesRight",)))

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import os
 from collections.abc import Callable
 
 import cv2
 
 from ccsn_tf.config import DataConfig
 from ccsn_tf.data.datasets.listing import Clip
-from ccsn_tf.data.encode import EncodedClip, encode_clip
+from ccsn_tf.data.encode import encode_clip
 from ccsn_tf.data.flow import make_estimator
-from ccsn_tf.data.tfrecord import example, framed
+from ccsn_tf.data.frames import changed_at
+from ccsn_tf.data.records import serialise
+from ccsn_tf.data.tfrecord import framed
 from ccsn_tf.data.video import VideoError
 from ccsn_tf.data.worker_pool import Outcome, WorkerLostError
 
@@ -56,11 +57,6 @@ def make_record(clip: Clip, beat: Callable[[], None], config: DataConfig, min_fi
     return Record(framed(serialise(clip.name, encoded)), len(encoded.flow), encoded.height, encoded.width)
 
 
-def serialise(name: str, clip: EncodedClip) -> bytes:
-    """The serialised Example of a clip (see `records`); equal clips give equal bytes."""
-    return example({"name": [name.encode()], "rgb": clip.rgb, "flow": clip.flow})
-
-
 def result_of(outcome: Outcome, clip: Clip) -> Record | Skipped:
     """What a worker made of a clip; where it died, hung or raised what it should not, the clip is to be tried again."""
     if isinstance(outcome.error, WorkerLostError):
@@ -72,8 +68,8 @@ def result_of(outcome: Outcome, clip: Clip) -> Record | Skipped:
 
 
 def last_change(clip: Clip) -> int | None:
-    """When the clip's file or its properties were changed last, in nanoseconds; None where there is none."""
+    """When the clip's files or their properties were changed last, in nanoseconds; None where there are none."""
     try:
-        return os.stat(clip.path).st_ctime_ns
+        return changed_at(clip.path)
     except OSError:
         return None

@@ -3,11 +3,9 @@
 A mirrored clip belongs to another class (left becomes right): train without horizontal flips, or swap the two labels.
 """
 
-import concurrent.futures
 import dataclasses
 import functools
 import json
-import multiprocessing
 import os
 import pathlib
 from collections.abc import Callable
@@ -16,6 +14,7 @@ import av
 import numpy as np
 
 from ccsn_tf.data import demo_scene
+from ccsn_tf.data.worker_pool import WorkerLostError, WorkerPool
 from ccsn_tf.errors import UserError
 from ccsn_tf.files import whole_file, write_text
 
@@ -35,7 +34,6 @@ _VERSION = 1  # raise it when a change of the rendering changes the files
 
 # Constant quantiser, MPEG-4's second finest: no visible block edges.
 _QUANTISER = 2
-_CHUNK = 16  # clips that a worker gets at a time
 
 
 @dataclasses.dataclass(frozen=True, order=True)
@@ -66,8 +64,7 @@ def render_demo_set(
     """Renders the set below `root`, or what is missing of it: the same arguments give the same bytes.
 
     Writes `videos/<Class>/v_<Class>_gNN_cMM.avi`, `ucfTrainTestlist/{classInd,trainlist01,testlist01}.txt` and, when
-    all is there, `demo.json` with the arguments. Worker processes import the calling script, which must therefore
-    guard what it does by `if __name__ == "__main__":` and is best rid of slow imports.
+    all is there, `demo.json` with the arguments.
 
     Args:
         root: a folder that is absent, empty, or holds this set, whole or in part.
@@ -76,7 +73,7 @@ def render_demo_set(
         size: side of the frames in pixels, even (the codec halves the chroma) and at least 32.
         num_frames: frames a clip, at least 2.
         seed: 0 or more.
-        workers: processes; 0 takes one per CPU, 1 renders in this process.
+        workers: processes; 0 takes one per CPU.
         progress: is called with the number of clips that are there, first with those found, then after each clip.
 
     Raises:
@@ -204,22 +201,19 @@ def _is_whole(path: pathlib.Path) -> bool:
 
 def _render_all(render, clips, workers, report) -> None:
     """Calls `render` with each clip, and `report` with the number of clips rendered after each."""
-    workers = min(workers or os.cpu_count(), -(-len(clips) // _CHUNK))
-    if workers <= 1:
-        for count, clip in enumerate(clips, 1):
-            render(clip)
-            report(count)
-        return
-    # Spawned: a fork would copy the locks of threads that the caller runs (TensorFlow's, for one).
-    context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(workers, mp_context=context) as pool:
-        for count, _ in enumerate(pool.map(render, clips, chunksize=_CHUNK), 1):
+    with WorkerPool(render, workers) as pool:
+        for count, outcome in enumerate(pool.run([(clip,) for clip in clips]), 1):
+            if isinstance(outcome.error, WorkerLostError):
+                raise UserError(f"{clips[outcome.index].name}: {outcome.error}; the same command goes on from there.")
+            if outcome.error:
+                raise outcome.error
             report(count)
 
 
-def _render_file(videos: pathlib.Path, clip: DemoClip, size: int, num_frames: int, seed: int) -> None:
+def _render_file(videos: pathlib.Path, clip: DemoClip, beat: Callable, size: int, num_frames: int, seed: int) -> None:
     scene = demo_scene_of(clip, size, num_frames, seed)
     write_clip(videos / clip.name, demo_scene.render_scene(scene))
+    beat(num_frames)
 
 
 @functools.lru_cache(maxsize=NUM_GROUPS)

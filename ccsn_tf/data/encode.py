@@ -1,8 +1,9 @@
-"""A video to the JPEGs of its record: decode, compute flow, compress. No TensorFlow: workers need not load it."""
+"""A clip to the JPEGs of its record: decode, compute flow, compress. No TensorFlow: workers need not load it."""
 
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable
 
 import cv2
@@ -10,6 +11,7 @@ import numpy as np
 
 from ccsn_tf.config import DataConfig
 from ccsn_tf.data.flow import Estimator, flow_fields, quantise
+from ccsn_tf.data.frame_folders import iter_flow, iter_jpegs
 from ccsn_tf.data.video import VideoError, iter_frames
 
 MAX_BYTES = 2**31 - 2**24  # a protocol buffer ends at 2 GiB; the rest is for its own bookkeeping
@@ -17,7 +19,10 @@ MAX_BYTES = 2**31 - 2**24  # a protocol buffer ends at 2 GiB; the rest is for it
 
 @dataclasses.dataclass(frozen=True)
 class EncodedClip:
-    """JPEGs of a clip: `rgb` colour (H, W), `flow` grey (2H, W), x above y, quantised; field i leaves frame i."""
+    """JPEGs of a clip: `rgb` colour (H, W), `flow` grey (2H, W), x above y, quantised; field i leaves frame i.
+
+    There is one field fewer than frames. With `flow_stride` s, frame i is the video's frame i * s.
+    """
 
     rgb: list[bytes]
     flow: list[bytes]
@@ -32,11 +37,14 @@ def encode_clip(
     min_fields: int,
     beat: Callable[[], None] = lambda: None,
 ) -> EncodedClip:
-    """Decodes a video and computes its flow.
+    """Decodes a clip and computes its flow.
+
+    Of a folder of frames, JPEGs of the right size are kept as they are, and with --flow=stored the flow images are
+    taken for the flow.
 
     Args:
-        path: the video.
-        estimator: from `make_estimator`.
+        path: the video, or the folder of its frames.
+        estimator: from `make_estimator`; not used with --flow=stored.
         config: sizes, bound and quality.
         min_fields: fewest flow fields that the clip must have.
         beat: called for every frame.
@@ -44,32 +52,63 @@ def encode_clip(
     Raises:
         VideoError: the video cannot be used, or is too short.
     """
-    rgb, flow, size = [], [], {}
+    rgb, flow, size, seen = [], [], {}, 0
 
     def stored(frames):  # a frame is kept as JPEG alone: long videos would not fit into memory
-        for frame in frames:
-            rgb.append(_jpeg(frame[..., ::-1], config.jpeg_quality))
+        nonlocal seen
+        for frame, jpeg in frames:
+            if seen % config.flow_stride == 0:
+                rgb.append(jpeg or _jpeg(frame[..., ::-1], config.jpeg_quality))
             size["height"], size["width"] = frame.shape[:2]
+            seen += 1
             beat()
             yield frame
 
+    frames = stored(_frames(path, config.short_side))
     try:
-        for field in flow_fields(stored(iter_frames(path, config.short_side)), estimator):
-            field = quantise(field, config.flow_bound)
+        for field in _fields(path, frames, estimator, config):
             flow.append(_jpeg(np.concatenate([field[..., 0], field[..., 1]]), config.jpeg_quality))
     except cv2.error as error:
         raise VideoError(
             f"{path}: --flow={config.flow} fails on frames of {size['width']}x{size['height']} pixels "
             f"({error.err or error}): leave the video out, or make it larger."
         ) from None
-    if len(flow) < min_fields:
-        raise VideoError(
-            f"{path} has {len(rgb)} frame{'s' if len(rgb) > 1 else ''}: a snippet of --flow_length={min_fields} "
-            f"flow fields needs {min_fields + 1}."
-        )
+    refuse_few_frames(path, seen, min_fields, config.flow_stride)
     if sum(map(len, rgb + flow)) > MAX_BYTES:
         raise VideoError(f"{path} is too long for a record, with {len(rgb)} frames: cut it into shorter videos.")
     return EncodedClip(rgb, flow, **size)
+
+
+def _frames(path, short_side):
+    """Frames, each with the JPEG that it was, if it was one."""
+    if os.path.isdir(path):
+        return iter_jpegs(path, short_side)
+    return ((frame, None) for frame in iter_frames(path, short_side))
+
+
+def _fields(path, frames, estimator, config):
+    """Quantised fields, uint8 (H, W, 2), of frames that are used up."""
+    stride = config.flow_stride
+    if config.flow != "stored":
+        return (quantise(field, config.flow_bound) for field in flow_fields(frames, estimator, stride))
+    if not os.path.isdir(path):
+        raise VideoError(
+            f"{path} is a video, and --flow=stored takes flow images from a folder of frames: choose an algorithm with "
+            "--flow."
+        )
+    num_frames = sum(1 for _ in frames)
+    return iter_flow(path, config.short_side, range(0, (num_frames - 1) // stride * stride, stride))
+
+
+def refuse_few_frames(path: str, num_frames: int, flow_length: int, stride: int) -> None:
+    """Raises VideoError where `num_frames` frames hold no snippet of `flow_length` fields, `stride` frames apart."""
+    needed = flow_length * stride + 1
+    if num_frames < needed:
+        frames = f"{num_frames} frame{'s' if num_frames > 1 else ''}"
+        apart = f" at --flow_stride={stride}" if stride > 1 else ""
+        raise VideoError(
+            f"{path} has {frames}: a snippet of --flow_length={flow_length} flow fields{apart} needs {needed}."
+        )
 
 
 def _jpeg(image: np.ndarray, quality: int) -> bytes:

@@ -8,6 +8,8 @@ import cv2
 import numpy as np
 
 from ccsn_tf.config import DataConfig
+from ccsn_tf.data.display import scaled_size
+from ccsn_tf.errors import UserError
 
 DIS_PRESETS = {
     "ultrafast": cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST,
@@ -21,27 +23,44 @@ Estimator = Callable[[np.ndarray, np.ndarray], np.ndarray]
 def make_estimator(config: DataConfig) -> Estimator:
     """The estimator that `config` names: (grey uint8 (H, W), next one) -> float32 (H, W, 2), x and y in pixels.
 
+    It has no memory: a field depends on its two frames alone. Frames with a short side above `flow_side` are scaled
+    down to it, and their flow is scaled up again.
+
     DIS: Kroeger et al., ECCV 2016. The presets of OpenCV stop at half or quarter resolution, which loses small motions
     on small frames; `dis_finest_scale` sets where to stop, at the latest where DIS begins. Farneback: SCIA 2003.
     TV-L1: Zach et al., DAGM 2007.
     """
-    if config.flow == "dis":
-        return _make_dis(config)
-    if config.flow == "farneback":
-        return lambda previous, following: cv2.calcOpticalFlowFarneback(
-            previous,
-            following,
-            None,
-            pyr_scale=0.5,
-            levels=3,
-            winsize=15,
-            iterations=3,
-            poly_n=5,
-            poly_sigma=1.2,
-            flags=0,
-        )
+    if config.flow == "stored":
+        return _no_estimate
+    make = {"dis": _make_dis, "farneback": _make_farneback, "tvl1": _make_tvl1}[config.flow]
+    return _at_most(config.flow_side, make(config)) if config.flow_side else make(config)
+
+
+def _at_most(side: int, estimator: Estimator) -> Estimator:
+    def estimate(previous, following):
+        height, width = previous.shape
+        size = scaled_size(width, height, side)
+        if size == (width, height):
+            return estimator(previous, following)
+        small = [cv2.resize(grey, size, interpolation=cv2.INTER_AREA) for grey in (previous, following)]
+        field = cv2.resize(estimator(*small), (width, height), interpolation=cv2.INTER_LINEAR)
+        return field * np.float32([width / size[0], height / size[1]])
+
+    return estimate
+
+
+def _make_farneback(config):
+    settings = {"pyr_scale": 0.5, "levels": 3, "winsize": 15, "iterations": 3, "poly_n": 5, "poly_sigma": 1.2}
+    return lambda previous, following: cv2.calcOpticalFlowFarneback(previous, following, None, flags=0, **settings)
+
+
+def _make_tvl1(config):
     tvl1 = cv2.optflow.DualTVL1OpticalFlow_create()
     return lambda previous, following: tvl1.calc(previous, following, None)
+
+
+def _no_estimate(previous, following):
+    raise UserError("--flow=stored computes no flow: give folders of frames that have flow images, or another --flow.")
 
 
 def _make_dis(config):
@@ -58,14 +77,32 @@ def _make_dis(config):
     return estimate
 
 
-def flow_fields(frames: Iterable[np.ndarray], estimator: Estimator) -> Iterator[np.ndarray]:
-    """Yields the flow from each frame to the next, float32 (H, W, 2): one field fewer than frames."""
-    previous = None
-    for frame in frames:
-        grey = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
-        if previous is not None:
-            yield estimator(previous, grey)
-        previous = grey
+def flow_fields(frames: Iterable[np.ndarray], estimator: Estimator, stride: int = 1) -> Iterator[np.ndarray]:
+    """Yields the flow from each `stride`-th frame to the frame after it, float32 (H, W, 2).
+
+    Field j leaves frame j * stride; it is yielded when frame (j + 1) * stride is there, so that there is one field
+    fewer than frames 0, stride, 2 * stride, ..., whatever the stride.
+
+    Args:
+        frames: uint8 RGB (H, W, 3).
+        estimator: from `make_estimator`.
+        stride: frames from one field to the next, at least 1.
+    """
+    previous = field = None
+    for index, frame in enumerate(frames):
+        starts, ends = index % stride == 0, index > 0 and (index - 1) % stride == 0
+        grey = grey_of(frame) if starts or ends else None
+        if ends:
+            field = estimator(previous, grey)
+        if starts:
+            if index > 0:
+                yield field
+            previous = grey
+
+
+def grey_of(frame: np.ndarray) -> np.ndarray:
+    """What the estimators see of an RGB frame (H, W, 3): uint8 (H, W)."""
+    return cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
 
 
 def quantise(flow: np.ndarray, bound: float) -> np.ndarray:

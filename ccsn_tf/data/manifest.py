@@ -12,11 +12,23 @@ from ccsn_tf.data.datasets.listing import select_classes
 from ccsn_tf.errors import UserError
 from ccsn_tf.files import write_text
 
-VERSION = 1
+VERSION = 2
 FILE_NAME = "manifest.json"
 
 # Settings that the stored pixels depend on: a run that asks for others is refused.
-STORED = ("dataset", "short_side", "flow", "dis_preset", "dis_finest_scale", "flow_bound", "jpeg_quality")
+STORED = (
+    "dataset",
+    "short_side",
+    "flow",
+    "dis_preset",
+    "dis_finest_scale",
+    "flow_side",
+    "flow_stride",
+    "flow_bound",
+    "jpeg_quality",
+)
+# How records were made before a setting of theirs existed.
+BEFORE = {"flow_side": 0, "flow_stride": 1}
 
 
 def stored_settings(config: DataConfig) -> dict:
@@ -28,7 +40,7 @@ def stored_settings(config: DataConfig) -> dict:
 def refuse_other_settings(made_with: dict, config: DataConfig, record_dir: str) -> None:
     """Raises UserError, naming flag, values and remedy, where `config` asks for other records than were made."""
     for name, asked in stored_settings(config).items():
-        made = made_with.get(name)
+        made = made_with.get(name, BEFORE.get(name))
         if made != asked:
             raise UserError(
                 f"--{name}={asked}, but the records in {record_dir} were made with {name}={made}: pass --{name}={made} "
@@ -38,7 +50,11 @@ def refuse_other_settings(made_with: dict, config: DataConfig, record_dir: str) 
 
 @dataclasses.dataclass(frozen=True)
 class StoredClip:
-    """Where a clip's record is, and its size: `fields` flow fields (one fewer than frames) of (height, width)."""
+    """Where a clip's record is, and its size: `fields` flow fields of (height, width), one fewer than stored frames.
+
+    `mirror_label`, filled in by `Manifest.select` and not written: the class that the mirror image shows; empty: its
+    own.
+    """
 
     name: str
     label: str
@@ -49,6 +65,7 @@ class StoredClip:
     fields: int
     height: int
     width: int
+    mirror_label: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +73,9 @@ class Manifest:
     """Contents of a record folder.
 
     `settings` are those of `stored_settings`, `classes` the label order, `splits` {number: {"train"|"test": names}} as
-    listed, skipped clips included, `shards` {file: bytes}, `skipped` {clip name: reason}.
+    listed, skipped clips included, `shards` {file: bytes}, `skipped` {clip name: reason}, `skipped_labels` {clip name:
+    class}, `mirrored` as in the listing. A file without the last two was written before there were data sets that need
+    them.
     """
 
     settings: dict
@@ -65,6 +84,8 @@ class Manifest:
     shards: dict[str, int]
     clips: tuple[StoredClip, ...]
     skipped: dict[str, str]
+    skipped_labels: dict[str, str] = dataclasses.field(default_factory=dict)
+    mirrored: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def write(self, record_dir: str) -> None:
         """Writes manifest.json whole."""
@@ -72,10 +93,13 @@ class Manifest:
 
     def to_json(self) -> str:
         """What manifest.json says."""
-        return json.dumps({"version": VERSION, **self.counts(), **dataclasses.asdict(self)}, indent=1) + "\n"
+        content = {"version": VERSION, **self.counts(), **dataclasses.asdict(self)}
+        for clip in content["clips"]:
+            del clip["mirror_label"]
+        return json.dumps(content, indent=1) + "\n"
 
     def counts(self) -> dict:
-        """Totals for people: clips, frames, skipped clips, bytes."""
+        """Totals for people: clips, stored frames, skipped clips, bytes."""
         return {
             "num_clips": len(self.clips),
             "num_frames": sum(clip.fields + 1 for clip in self.clips),
@@ -108,6 +132,8 @@ class Manifest:
                 shards=content["shards"],
                 clips=tuple(StoredClip(**clip) for clip in content["clips"]),
                 skipped=content["skipped"],
+                skipped_labels=content.get("skipped_labels", {}),
+                mirrored=content.get("mirrored", {}),
             )
         except (FileNotFoundError, NotADirectoryError):
             raise UserError(f"--record_dir={record_dir} holds no finished records: run prepare.py (again).") from None
@@ -125,11 +151,12 @@ class Manifest:
         """The classes in label order and the clips of one side of the split that `config` names.
 
         Args:
-            config: `classes`, `split` and the settings that must match.
+            config: `classes`, `split`, `mirror_pairs` and the settings that must match.
             side: "train" or "test".
 
         Raises:
-            UserError: other settings, an unknown class or split, or a class without a clip on this side.
+            UserError: other settings, an unknown class or split, a class without a clip on this side, or pairs that
+                contradict one another.
         """
         refuse_other_settings(self.settings, config, config.record_dir)
         classes = select_classes(self.classes, config.classes, f"the record folder {config.record_dir}")
@@ -146,9 +173,22 @@ class Manifest:
                 f"Class {', '.join(empty)} has no usable {side} clip in split {config.split} of {config.record_dir}: "
                 "see its manifest.json for what was skipped, or leave the class out with --classes."
             )
-        return classes, clips
+        mirrored = self._mirrored_with(config)
+        return classes, [dataclasses.replace(clip, mirror_label=mirrored.get(clip.label, "")) for clip in clips]
+
+    def _mirrored_with(self, config: DataConfig) -> dict[str, str]:
+        """The data set's own pairs and those of --mirror_pairs."""
+        mirrored = dict(self.mirrored)
+        for pair in config.mirror_pairs:
+            left, right = pair.split(":")
+            for name, other in ((left, right), (right, left)):
+                if name not in self.classes:
+                    raise UserError(f"--mirror_pairs names {name}, no class of {config.record_dir}: correct the name.")
+                if mirrored.setdefault(name, other) != other:
+                    raise UserError(f"--mirror_pairs={pair}: {name} is paired with {mirrored[name]} already.")
+        return mirrored
 
     def count_skipped(self, split: int, side: str, classes: Sequence[str]) -> int:
         """How many clips of these classes the split lists on this side that are not in the records."""
-        listed = (pathlib.PurePosixPath(name) for name in self.splits[split][side] if name in self.skipped)
-        return sum(path.parent.name in classes for path in listed)
+        listed = [name for name in self.splits[split][side] if name in self.skipped]
+        return sum(self.skipped_labels.get(name, pathlib.PurePosixPath(name).parent.name) in classes for name in listed)

@@ -1,7 +1,10 @@
-"""Records to batches: `tf.data` over a plan."""
+"""Records to batches: a plan in, `tf.data` out; reading, decoding and scaling in threads between."""
 
 from __future__ import annotations
 
+import concurrent.futures
+import functools
+import os
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,9 +14,11 @@ from ccsn_tf.config import ModelConfig
 from ccsn_tf.data.augment import view_boxes
 from ccsn_tf.data.manifest import StoredClip
 from ccsn_tf.data.plan import Plan, labels_of, places, refuse_short
-from ccsn_tf.data.records import read_record
-from ccsn_tf.data.sampling import centre_starts
-from ccsn_tf.data.transform import decode_snippets, network_input
+from ccsn_tf.data.records import read_jpegs
+from ccsn_tf.data.sampling import centre_starts, middle_frame
+from ccsn_tf.data.transform import decode_field, decode_frame, empty_input, network_input
+
+_PLACE = ("file", "offset", "length", "fields")
 
 
 def training_batches(plan: Plan, model: ModelConfig, replicas: int = 1, share: slice | None = None) -> tf.data.Dataset:
@@ -33,18 +38,33 @@ def training_batches(plan: Plan, model: ModelConfig, replicas: int = 1, share: s
     per_replica = batch // replicas
     own = share or slice(0, replicas)
     chosen = {
-        name: values.reshape(steps, replicas, per_replica, *values.shape[2:])[:, own].reshape(-1, *values.shape[2:])
+        name: values.reshape(steps, replicas, per_replica, *values.shape[2:])[:, own].reshape(
+            -1, per_replica, *values.shape[2:]
+        )
         for name, values in plan.items()
     }
 
-    def load(item):
-        record = read_record(item["file"], item["offset"], item["length"], item["size"])
-        frames, fields = decode_snippets(record["rgb"], record["flow"], item["starts"], model.flow_length)
-        rgb, flow = network_input(frames, fields, item["box"], item["mirrored"], model.image_size)
-        return {"rgb": rgb, "flow": flow}, item["label"]
+    def load_batch(*columns):
+        rgb, flow = empty_input((per_replica, model.num_segments), model.flow_length, model.image_size)
 
-    dataset = tf.data.Dataset.from_tensor_slices(chosen).map(load, num_parallel_calls=tf.data.AUTOTUNE)
-    return dataset.batch(per_replica, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
+        def load(number):
+            *where, box, mirrored = (column[number] for column in columns)
+            frames, fields = read_snippets(*where, model.flow_length)
+            network_input(frames, fields, box, mirrored, model.image_size, (rgb[number], flow[number]))
+
+        for _ in _threads().map(load, range(per_replica)):
+            pass
+        return rgb, flow
+
+    def load(item):
+        columns = [item[name] for name in (*_PLACE, "starts", "box", "mirrored")]
+        rgb, flow = tf.numpy_function(load_batch, columns, (tf.uint8, tf.uint8), stateful=False)
+        return _named(rgb, flow, (per_replica, model.num_segments), model), item["label"]
+
+    # Enough batches at a time for every core to have a clip, also where one batch ends and the next begins.
+    together = 1 + -(-_cores() // per_replica)
+    dataset = tf.data.Dataset.from_tensor_slices(chosen).map(load, num_parallel_calls=together)
+    return dataset.prefetch(max(2, replicas))
 
 
 def evaluation_views(
@@ -73,14 +93,58 @@ def evaluation_views(
         "mirrored": np.array([[mirrored for _, mirrored in views] for views in boxes]),
     }
 
-    def load(item):
-        record = read_record(item["file"], item["offset"], item["length"], item["size"])
-        frames, fields = decode_snippets(record["rgb"], record["flow"], item["starts"], model.flow_length)
-        views = [
-            network_input(frames, fields, item["box"][crop], item["mirrored"][crop], model.image_size)
-            for crop in range(num_crops)
-        ]
-        rgb, flow = (tf.stack(parts) for parts in zip(*views, strict=True))
-        return {"rgb": rgb, "flow": flow, "label": item["label"]}
+    def load_views(*columns):
+        *where, boxes, mirrored = columns
+        frames, fields = read_snippets(*where, model.flow_length)
+        rgb, flow = empty_input((num_crops, num_segments), model.flow_length, model.image_size)
+        for crop in range(num_crops):
+            network_input(frames, fields, boxes[crop], mirrored[crop], model.image_size, (rgb[crop], flow[crop]))
+        return rgb, flow
 
-    return tf.data.Dataset.from_tensor_slices(plan).map(load, num_parallel_calls=tf.data.AUTOTUNE).prefetch(2)
+    def load(item):
+        columns = [item[name] for name in (*_PLACE, "starts", "box", "mirrored")]
+        rgb, flow = tf.numpy_function(load_views, columns, (tf.uint8, tf.uint8), stateful=False)
+        return {**_named(rgb, flow, (num_crops, num_segments), model), "label": item["label"]}
+
+    together = min(_cores(), _MOST_CLIPS)
+    return tf.data.Dataset.from_tensor_slices(plan).map(load, num_parallel_calls=together).prefetch(2)
+
+
+# Test clips in memory at a time: 25 segments x 10 crops of 224 pixels are 160 MB a clip.
+_MOST_CLIPS = 8
+
+
+def read_snippets(
+    file: str | bytes, offset: int, length: int, num_fields: int, starts: np.ndarray, flow_length: int
+) -> tuple[list[np.ndarray], list[list[np.ndarray]]]:
+    """Reads and decodes the frames and flow fields of a clip's snippets; those that overlap share what they have.
+
+    Args:
+        file: TFRecord file; with `offset`, `length` and `num_fields` as in `read_jpegs`.
+        starts: int (K,), ascending: first flow field of each snippet.
+        flow_length: L.
+
+    Returns:
+        K frames, uint8 (H, W, 3), the middle one of each snippet, and K times L flow fields, uint8 (2, H, W).
+    """
+    middles, snippets = middle_frame(starts, flow_length), starts[:, None] + np.arange(flow_length)
+    frames, fields = np.unique(middles).tolist(), np.unique(snippets).tolist()
+    frame_jpegs, field_jpegs = read_jpegs(file, offset, length, num_fields, frames, fields)
+    frames = dict(zip(frames, map(decode_frame, frame_jpegs), strict=True))
+    fields = dict(zip(fields, map(decode_field, field_jpegs), strict=True))
+    return [frames[index] for index in middles.tolist()], [[fields[i] for i in row] for row in snippets.tolist()]
+
+
+def _named(rgb, flow, leading, model):
+    size = (model.image_size, model.image_size)
+    shapes = {"rgb": (*leading, *size, 3), "flow": (*leading, *size, 2 * model.flow_length)}
+    return {"rgb": tf.ensure_shape(rgb, shapes["rgb"]), "flow": tf.ensure_shape(flow, shapes["flow"])}
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+@functools.cache
+def _threads() -> concurrent.futures.ThreadPoolExecutor:
+    return concurrent.futures.ThreadPoolExecutor(_cores(), "input")

@@ -20,7 +20,9 @@ from ccsn_tf.errors import UserError
 Plan = dict[str, np.ndarray]
 
 
-def balanced_order(labels: np.ndarray, P: int, Q: int, rng: np.random.Generator) -> np.ndarray:
+def balanced_order(
+    labels: np.ndarray, P: int, Q: int, rng: np.random.Generator, steps: int | None = None
+) -> np.ndarray:
     """Draws batches of P distinct classes with Q distinct clips each, for about one pass over the clips.
 
     Classes and the clips of each class are dealt from shuffled decks, so that every class comes equally often and a
@@ -31,14 +33,15 @@ def balanced_order(labels: np.ndarray, P: int, Q: int, rng: np.random.Generator)
         P: classes a batch, at most the number of classes.
         Q: clips of each.
         rng: consumed.
+        steps: batches; default max(1, N // (P * Q)).
 
     Returns:
-        int64 (steps, P * Q): indices into `labels`; `steps` = max(1, N // (P * Q)).
+        int64 (steps, P * Q): indices into `labels`.
     """
     classes = np.unique(labels)
     class_deck = _Deck(classes, rng)
     clip_decks = {label: _Deck(np.flatnonzero(labels == label), rng) for label in classes}
-    steps = max(1, len(labels) // (P * Q))
+    steps = steps or max(1, len(labels) // (P * Q))
     return np.array([[i for label in class_deck.deal(P) for i in clip_decks[label].deal(Q)] for _ in range(steps)])
 
 
@@ -75,8 +78,12 @@ def training_plan(
 ) -> Plan:
     """The plan of one training epoch.
 
+    Half of the clips are mirrored. Where the mirror image shows another class (`StoredClip.mirror_label`), a mirrored
+    clip has that class's label; where that class is not among `classes`, the clip is never mirrored. Balanced batches
+    are balanced in the labels that result: a class is dealt its own clips as they are and its partner's mirrored.
+
     Returns:
-        Arrays with leading axes (steps, batch): `file` (str), `offset`, `length`, `size` (int64), `label` (int32),
+        Arrays with leading axes (steps, batch): `file` (str), `offset`, `length`, `fields` (int64), `label` (int32),
         `starts` (..., K) int64 segment starts, `box` (..., 3) int64 top, left, side, `mirrored` (bool).
 
     Raises:
@@ -88,19 +95,36 @@ def training_plan(
         )
     refuse_short(clips, model.flow_length)
     rng = np.random.default_rng([seed, epoch])
-    labels = labels_of(clips, classes)
-    if data.sampler == "balanced":
-        order = balanced_order(labels, data.classes_per_batch, data.clips_per_class, rng)
-    else:
-        order = shuffled_order(len(clips), data.batch_size, rng)
-    drawn = [clips[index] for index in order.ravel()]
+    labels, turned = labels_of(clips, classes), _mirror_labels(clips, classes)
+    batches, mirror = _draw(labels, turned, data, rng)
+    order = batches.ravel()
+    drawn = [clips[index] for index in order]
     views = {
         "starts": [train_starts(clip.fields, model.num_segments, model.flow_length, rng) for clip in drawn],
         "box": [random_box(clip.height, clip.width, data.min_crop_scale, rng) for clip in drawn],
-        "mirrored": rng.random(len(drawn)) < (0.5 if data.flip else 0.0),
     }
-    flat = {**places(drawn, data.record_dir), "label": labels[order.ravel()], **views}
-    return {name: np.asarray(values).reshape(*order.shape, *np.shape(values)[1:]) for name, values in flat.items()}
+    chance = rng.random(len(drawn)) < (0.5 if data.flip else 0.0)
+    mirrored = np.where(mirror == _BY_CHANCE, chance, mirror == 1)
+    label = np.where(mirrored, turned[order], labels[order])
+    flat = {**places(drawn, data.record_dir), "label": label, **views, "mirrored": mirrored}
+    return {name: np.asarray(values).reshape(*batches.shape, *np.shape(values)[1:]) for name, values in flat.items()}
+
+
+_BY_CHANCE = -1
+
+
+def _draw(labels: np.ndarray, turned: np.ndarray, data: DataConfig, rng: np.random.Generator):
+    """Clips by batch, int (steps, batch), and whether each is mirrored, int (steps * batch,): 0, 1 or _BY_CHANCE."""
+    if data.sampler == "shuffle":
+        order = shuffled_order(len(labels), data.batch_size, rng)
+        return order, np.where(turned[order] < 0, 0, _BY_CHANCE).ravel()
+    # A clip whose mirror image shows another class is two cards: as it is in its own class, mirrored in the other.
+    two = np.flatnonzero((turned != labels) & (turned >= 0) & data.flip)
+    clips, cards = np.concatenate([np.arange(len(labels)), two]), np.concatenate([labels, turned[two]])
+    steps = max(1, len(labels) // data.batch_size)
+    dealt = balanced_order(cards, data.classes_per_batch, data.clips_per_class, rng, steps)
+    order = clips[dealt]
+    return order, np.where(turned[order] == labels[order], _BY_CHANCE, dealt >= len(labels)).ravel()
 
 
 def labels_of(clips: Sequence[StoredClip], classes: Sequence[str]) -> np.ndarray:
@@ -109,15 +133,19 @@ def labels_of(clips: Sequence[StoredClip], classes: Sequence[str]) -> np.ndarray
     return np.array([index[clip.label] for clip in clips], np.int32)
 
 
+def _mirror_labels(clips: Sequence[StoredClip], classes: Sequence[str]) -> np.ndarray:
+    """Labels of the clips' mirror images, int32 (N,); -1 where that class is not among `classes`."""
+    index = {name: number for number, name in enumerate(classes)}
+    return np.array([index.get(clip.mirror_label or clip.label, -1) for clip in clips], np.int32)
+
+
 def places(clips: Sequence[StoredClip], record_dir: str) -> Plan:
-    """Where the records of `clips` are: `file`, `offset`, `length`, `size`, each (N,)."""
-    files = [str(pathlib.Path(record_dir, clip.shard)) for clip in clips]
-    sizes = {file: pathlib.Path(file).stat().st_size for file in set(files)}
+    """Where the records of `clips` are, and how long the clips: `file`, `offset`, `length`, `fields`, each (N,)."""
     return {
-        "file": np.array(files),
+        "file": np.array([str(pathlib.Path(record_dir, clip.shard)) for clip in clips]),
         "offset": np.array([clip.offset for clip in clips], np.int64),
         "length": np.array([clip.length for clip in clips], np.int64),
-        "size": np.array([sizes[file] for file in files], np.int64),
+        "fields": np.array([clip.fields for clip in clips], np.int64),
     }
 
 

@@ -48,6 +48,8 @@ def prepare(
     if not config.record_dir:
         raise UserError("--record_dir is not given: name the folder to write records to.")
     listing = read_listing(config)
+    for note in listing.notes:
+        say(note)
     folder, write_shards = _folder_and_writer(config)
     refuse_other_files(folder)
     with _alone_in(folder):
@@ -106,7 +108,7 @@ def _write_manifest(folder, manifest, say):
     changes = _changes(before, content)
     if changes:
         say(
-            f"{folder}: {' and '.join(changes)} changed. manifest.json is written anew, the records are kept; what was "
+            f"{folder}: {' and '.join(changes)} changed. manifest.json is written anew, the records are kept; runs "
             "trained before followed the old one."
         )
     with folder.whole(FILE_NAME) as file:

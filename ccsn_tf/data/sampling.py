@@ -1,7 +1,7 @@
 """Temporal sampling of snippets (Wang et al., Temporal Segment Networks, ECCV 2016).
 
-Positions are indices of flow fields, from 0; field i goes from frame i to frame i + 1. A snippet of L fields that
-starts at t is seen by the temporal stream whole, and by the spatial stream as its middle frame, t + L // 2.
+Positions are indices of stored flow fields, from 0; field i leaves stored frame i. A snippet of L fields that starts at
+t is seen by the temporal stream whole, and by the spatial stream as its middle frame, t + L // 2.
 """
 
 from __future__ import annotations

@@ -81,10 +81,11 @@ def write_shard(folder: LocalFolder, shard: Shard) -> Generator[None, tuple[int,
 
 def read_index(folder: LocalFolder, shard: Shard) -> dict | None:
     """What `write_shard` noted, None where the shard or its index is not there, or not whole."""
+    content, size = folder.read(shard.index_name), folder.size(shard.name)
     try:
-        index = json.loads(folder.read(shard.index_name) or b"")
-        return index if folder.size(shard.name) == index["bytes"] else None
-    except (ValueError, TypeError, KeyError):  # emptied or garbled by a loss of power
+        index = json.loads(content or b"")
+        return index if {"clips", "skipped"} < index.keys() and index["bytes"] == size else None
+    except (ValueError, AttributeError, KeyError):  # emptied or garbled by a loss of power
         return None
 
 
@@ -117,4 +118,7 @@ def collect(folder: LocalFolder, config: DataConfig, listing: Listing, shards: S
             if clip.name in stored
         ),
         skipped={**dict(listing.absent), **skipped},
+        skipped_labels=listing.absent_labels
+        | {clip.name: clip.label for clip in listing.clips if clip.name in skipped},
+        mirrored=listing.mirrored,
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ccsn_tf.data.crc32c import masked_crc32c
+import google_crc32c
 
 HEADER_BYTES = 12
 FOOTER_BYTES = 4
@@ -41,8 +41,14 @@ def read_example(record: bytes) -> dict[str, list[bytes]]:
 def framed(record: bytes) -> bytes:
     """A record as it stands in a TFRecord file: `HEADER_BYTES` before it and `FOOTER_BYTES` behind."""
     length = len(record).to_bytes(8, "little")
-    checksums = [masked_crc32c(part).to_bytes(4, "little") for part in (length, record)]
+    checksums = [masked_checksum(part).to_bytes(4, "little") for part in (length, record)]
     return b"".join([length, checksums[0], record, checksums[1]])
+
+
+def masked_checksum(data: bytes) -> int:
+    """CRC-32C as TFRecord files store it: rotated by 15 bits, plus a constant (TensorFlow, TFRecord)."""
+    crc = google_crc32c.value(data)
+    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
 
 def _field(number: int, pieces: list[bytes]) -> list[bytes]:

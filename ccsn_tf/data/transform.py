@@ -1,77 +1,80 @@
-"""JPEGs of a clip to the network's input, as graph operations; the same for training, evaluation and prediction."""
+"""JPEGs of a clip to the network's input; the same for training, evaluation and prediction.
+
+By OpenCV, which takes half the time of TensorFlow's operations for the same (docs/BENCHMARKS.md) and lets go of
+Python's lock meanwhile.
+"""
 
 from __future__ import annotations
 
-import tensorflow as tf
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from ccsn_tf.errors import UserError
 
 
-def decode_snippets(
-    rgb: tf.Tensor, flow: tf.Tensor, starts: tf.Tensor, flow_length: int
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """Decodes the frames and flow fields of the snippets at `starts`, and no others.
-
-    Args:
-        rgb: string (N+1,), JPEG frames.
-        flow: string (N,), JPEG flow fields, x above y.
-        starts: int64 (K,), first flow field of each snippet.
-        flow_length: L.
-
-    Returns:
-        uint8 (K, H, W, 3) and uint8 (K, L, 2, H, W): the middle frame and the L fields of each snippet.
-    """
-    frames = tf.map_fn(
-        lambda index: _decode(rgb[index], 3),
-        starts + flow_length // 2,
-        fn_output_signature=tf.uint8,
-        parallel_iterations=1,  # clips are decoded in parallel already
-    )
-    indices = tf.reshape(starts[:, None] + tf.range(flow_length, dtype=starts.dtype), [-1])
-    fields = tf.map_fn(
-        lambda index: _decode(flow[index], 1),
-        indices,
-        fn_output_signature=tf.uint8,
-        parallel_iterations=1,
-    )
-    shape = tf.shape(frames)
-    return frames, tf.reshape(fields, [shape[0], flow_length, 2, shape[1], shape[2]])
+def decode_frame(jpeg: np.ndarray) -> np.ndarray:
+    """A frame's JPEG, uint8 (bytes,), to uint8 RGB (H, W, 3)."""
+    return _decode(jpeg, cv2.IMREAD_COLOR_RGB)
 
 
-def _decode(jpeg, channels):
-    # TensorFlow's default is a transform that is off by up to 2 in flow and 11 in frames, and no faster.
-    return tf.io.decode_jpeg(jpeg, channels=channels, dct_method="INTEGER_ACCURATE")
+def decode_field(jpeg: np.ndarray) -> np.ndarray:
+    """A flow field's JPEG, uint8 (bytes,), to uint8 (2, H, W)."""
+    stacked = _decode(jpeg, cv2.IMREAD_GRAYSCALE)
+    return stacked.reshape(2, -1, stacked.shape[1])
+
+
+def _decode(jpeg, flags):
+    image = cv2.imdecode(jpeg, flags)
+    if image is None:
+        raise UserError("a record holds a damaged JPEG: prepare again into another --record_dir")
+    return image
 
 
 def network_input(
-    frames: tf.Tensor, fields: tf.Tensor, box: tf.Tensor, mirrored: tf.Tensor, image_size: int
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """Crops, mirrors and scales both modalities alike.
+    frames: Sequence[np.ndarray],
+    fields: Sequence[Sequence[np.ndarray]],
+    box: Sequence[int],
+    mirrored: bool,
+    image_size: int,
+    out: tuple[np.ndarray, np.ndarray] | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Crops, mirrors and scales both modalities alike; bilinear, without antialiasing (docs/BENCHMARKS.md).
 
     Args:
-        frames: uint8 (K, H, W, 3).
-        fields: uint8 (K, L, 2, H, W).
-        box: int (3,), top, left, side of the square to keep.
-        mirrored: bool scalar; a mirrored x-flow v becomes 255 - v (METHOD, Streams).
-        image_size: side of the result.
+        frames: K frames, uint8 (H, W, 3).
+        fields: K times L flow fields, uint8 (2, H, W).
+        box: top, left, side of the square to keep.
+        mirrored: a mirrored x-flow v becomes 255 - v (METHOD, Streams).
+        image_size: side S of the result.
+        out: arrays to write into; default: new ones.
 
     Returns:
         `rgb` uint8 (K, S, S, 3) and `flow` uint8 (K, S, S, 2L), channels x1, y1, x2, y2, ...
     """
-    top, left, side = box[0], box[1], box[2]
-    segments, length = frames.shape[0], fields.shape[1]
-    frames = frames[:, top : top + side, left : left + side, :]
-    fields = fields[:, :, :, top : top + side, left : left + side]
-    fields = tf.reshape(tf.transpose(fields, [0, 3, 4, 1, 2]), [-1, side, side, 2 * length])
-    frames = _scaled(frames, [segments, image_size, image_size, 3])
-    fields = _scaled(fields, [segments, image_size, image_size, 2 * length])
-    return tf.cond(mirrored, lambda: (tf.reverse(frames, [2]), _mirror_flow(fields)), lambda: (frames, fields))
+    top, left, side = (int(number) for number in box)
+    rows, columns, size = slice(top, top + side), slice(left, left + side), (image_size, image_size)
+    rgb, flow = out or empty_input((len(frames),), len(fields[0]), image_size)
+    for number, (frame, snippet) in enumerate(zip(frames, fields, strict=True)):
+        planes = [cv2.resize(plane[rows, columns], size) for field in snippet for plane in field]
+        if mirrored:
+            planes = [cv2.flip(plane, 1) for plane in planes]
+            planes[0::2] = [cv2.bitwise_not(plane) for plane in planes[0::2]]
+            cv2.flip(cv2.resize(frame[rows, columns], size), 1, dst=rgb[number])
+        else:
+            cv2.resize(frame[rows, columns], size, dst=rgb[number])
+        cv2.merge(planes, dst=flow[number])
+    return rgb, flow
 
 
-def _mirror_flow(fields):
-    is_x = tf.range(fields.shape[-1]) % 2 == 0
-    fields = tf.reverse(fields, [2])
-    return tf.where(is_x, 255 - fields, fields)
+def empty_input(leading: tuple[int, ...], flow_length: int, image_size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Arrays for `network_input` with these leading axes, aligned so that TensorFlow takes them without copying."""
+    return tuple(_aligned((*leading, image_size, image_size, channels)) for channels in (3, 2 * flow_length))
 
 
-def _scaled(images, shape):
-    scaled = tf.image.resize(images, shape[1:3], method="bilinear")
-    return tf.ensure_shape(tf.cast(tf.round(scaled), tf.uint8), shape)
+def _aligned(shape, alignment=64):
+    size = int(np.prod(shape))
+    raw = np.empty(size + alignment, np.uint8)
+    begin = -raw.ctypes.data % alignment
+    return raw[begin : begin + size].reshape(shape)

@@ -54,8 +54,11 @@ class WorkerPool:
     """
 
     def __init__(self, function: Callable, workers: int = 0, stall_seconds: float = 60.0):
-        self._function, self._most, self._stall_seconds = pickle.dumps(function), workers or num_cores(), stall_seconds
-        self._workers, self._failed_starts, self._selector = [], 0, selectors.DefaultSelector()
+        self._function = pickle.dumps(function)
+        self._most = workers or num_cores()
+        self._stall_seconds = stall_seconds
+        self._workers, self._selector = [], selectors.DefaultSelector()
+        self._failed_starts = 0  # since the last that did not fail
 
     def __enter__(self) -> WorkerPool:
         return self
@@ -153,7 +156,7 @@ class WorkerPool:
                     else:
                         raise WorkerLostError(f"{type(value).__name__}: {value}")
                 if worker.task and worker.silent > (self._stall_seconds if worker.ready else _START_SECONDS):
-                    raise WorkerLostError(f"no progress for {self._stall_seconds:g} s")
+                    raise WorkerLostError(f"no progress for {self._stall_seconds:g} s (--stall_seconds)")
             except (OSError, EOFError, WorkerLostError) as lost:
                 self._end(worker)
                 reason = str(lost) if isinstance(lost, WorkerLostError) else worker.cause_of_death()
@@ -229,7 +232,7 @@ class _Worker:
         status = self._process.returncode
         if status is None or status >= 0:
             return f"its process ended with status {status}"
-        name = signal.Signals(-status).name
+        name = next((known.name for known in signal.Signals if known == -status), f"signal {-status}")
         return f"its process was killed by {name}" + (", as when memory runs out" if name == "SIGKILL" else "")
 
 

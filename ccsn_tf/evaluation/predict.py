@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
 import keras
@@ -9,10 +10,12 @@ import numpy as np
 
 from ccsn_tf.config import Config
 from ccsn_tf.data.augment import view_boxes
-from ccsn_tf.data.flow import flow_fields, make_estimator, quantise
+from ccsn_tf.data.encode import refuse_few_frames
+from ccsn_tf.data.flow import grey_of, make_estimator, quantise
+from ccsn_tf.data.frame_folders import iter_flow
+from ccsn_tf.data.frames import count_frames, iter_frames
 from ccsn_tf.data.sampling import centre_starts, middle_frame
 from ccsn_tf.data.transform import network_input
-from ccsn_tf.data.video import VideoError, count_frames, iter_frames
 from ccsn_tf.evaluation.protocol import LOGITS, average_views, score_views
 
 
@@ -20,7 +23,7 @@ def predict_video(path: str, forward: Callable, config: Config) -> dict[str, np.
     """Class probabilities of one video.
 
     Args:
-        path: the video.
+        path: the video, or the folder of its frames.
         forward: from `make_forward`.
         config: of the run; frames and flow are made as its records were, but for the JPEG between.
 
@@ -41,24 +44,34 @@ def predict_video(path: str, forward: Callable, config: Config) -> dict[str, np.
 
 
 def read_snippets(path: str, config: Config, num_segments: int) -> tuple[np.ndarray, np.ndarray]:
-    """Frames and quantised flow of evenly spaced snippets; see `transform.decode_snippets` for the shapes.
+    """Frames, uint8 (K, H, W, 3), and quantised flow, uint8 (K, L, 2, H, W), of evenly spaced snippets.
+
+    They are those that the video's record would have; only the frames that are looked at are converted.
 
     Raises:
         VideoError: see `predict_video`.
     """
-    length, num_frames = config.model.flow_length, count_frames(path)
-    if num_frames <= length:
-        raise VideoError(f"{path} has {num_frames} frames: a snippet of {length} flow fields needs {length + 1}.")
-    starts = centre_starts(num_frames - 1, num_segments, length)
-    wanted = np.unique(starts[:, None] + np.arange(length + 1))
-    frames = dict(zip(wanted.tolist(), iter_frames(path, config.data.short_side, wanted.tolist()), strict=True))
-    estimator = make_estimator(config.data)
-    fields = {}
-    for run in np.split(wanted, np.flatnonzero(np.diff(wanted) > 1) + 1):  # snippets that overlap share their fields
-        flows = flow_fields((frames[index] for index in run.tolist()), estimator)
-        fields.update(zip(run.tolist(), (quantise(flow, config.data.flow_bound) for flow in flows), strict=False))
-    snippets = [[fields[start + offset].transpose(2, 0, 1) for offset in range(length)] for start in starts.tolist()]
-    return np.stack([frames[index] for index in middle_frame(starts, length).tolist()]), np.array(snippets)
+    length, stride, num_frames = config.model.flow_length, config.data.flow_stride, count_frames(path)
+    refuse_few_frames(path, num_frames, length, stride)
+    starts = centre_starts((num_frames - 1) // stride, num_segments, length)
+    snippets = stride * (starts[:, None] + np.arange(length))
+    leaves = np.unique(snippets)  # snippets that overlap share their fields
+    wanted = np.unique([leaves, leaves + 1]).tolist()
+    frames = dict(zip(wanted, iter_frames(path, config.data.short_side, wanted), strict=True))
+    fields = dict(zip(leaves.tolist(), _fields(path, frames, leaves.tolist(), config.data), strict=True))
+    middles = stride * middle_frame(starts, length)
+    return (
+        np.stack([frames[index] for index in middles.tolist()]),
+        np.array([[fields[index].transpose(2, 0, 1) for index in snippet] for snippet in snippets.tolist()]),
+    )
+
+
+def _fields(path, frames, leaves, data):
+    """The quantised fields, uint8 (H, W, 2), that leave these frames."""
+    if data.flow == "stored" and os.path.isdir(path):
+        return iter_flow(path, data.short_side, leaves)
+    estimator, greys = make_estimator(data), {index: grey_of(frame) for index, frame in frames.items()}
+    return (quantise(estimator(greys[index], greys[index + 1]), data.flow_bound) for index in leaves)
 
 
 def _softmax(logits):

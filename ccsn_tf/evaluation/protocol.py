@@ -41,7 +41,7 @@ def score_views(forward: Callable, rgb: np.ndarray, flow: np.ndarray) -> dict[st
         forward({"rgb": rgb[start : start + count], "flow": flow[start : start + count]})
         for start in range(0, len(rgb), count)
     ]
-    return {name: np.concatenate([outputs[name].numpy() for outputs in passes]) for name in passes[0]}
+    return {name: np.concatenate([np.asarray(outputs[name]) for outputs in passes]) for name in passes[0]}
 
 
 def average_views(outputs: dict[str, np.ndarray], crops: int, average: str = "logits") -> dict[str, np.ndarray]:
@@ -78,7 +78,7 @@ def score_clips(
     The crops of a clip are clips of their own to the network, which averages over segments itself (consensus).
 
     Args:
-        forward: from `make_forward`.
+        forward: from `make_forward`, or another function of such a batch with such outputs.
         clips: of one side of a split; results keep their order.
         classes: label order.
         record_dir: folder of their records.

@@ -3,9 +3,8 @@ import tensorflow as tf
 from videos import moving, write_video
 
 from ccsn_tf.config import DataConfig
-from ccsn_tf.data.clip_record import Record, Skipped, last_change, make_record, result_of, serialise
+from ccsn_tf.data.clip_record import Record, Skipped, last_change, make_record, result_of
 from ccsn_tf.data.datasets import Clip
-from ccsn_tf.data.encode import EncodedClip
 from ccsn_tf.data.tfrecord import FOOTER_BYTES, HEADER_BYTES
 from ccsn_tf.data.worker_pool import Outcome, WorkerLostError
 
@@ -58,10 +57,3 @@ def test_what_becomes_of_an_outcome(clip):
     assert lost == Skipped(f"{clip.path}: its process was killed by SIGSEGV; the same command tries it again.", None)
     defect = result_of(Outcome(0, error=IndexError("3\nof 2")), clip)
     assert defect == Skipped(f"{clip.path}: IndexError: 3 (a defect, please report it)", None)
-
-
-def test_same_clip_same_bytes():
-    clip = EncodedClip([b"a", b"b"], [b"c"], 4, 6)
-    serialised = serialise("jump/a", clip)
-    assert serialise("jump/a", clip) == serialised
-    assert parse(serialised) == {"name": [b"jump/a"], "rgb": [b"a", b"b"], "flow": [b"c"]}

@@ -262,13 +262,19 @@ def test_interrupted_set_is_completed(small_set, tmp_path):
     with pytest.raises(UserError, match="other parameters"):
         demo.render_demo_set(tmp_path, **{**SMALL, "seed": 1})
     videos = sorted((tmp_path / "videos").rglob("*.avi"))
-    assert len(videos) == 10
+    assert 10 <= len(videos) <= 12  # the worker is ahead of the report
     videos[0].write_bytes(videos[0].read_bytes()[:-1000])
     videos[1].write_bytes(b"")
     counts = []
     demo.render_demo_set(tmp_path, **SMALL, progress=counts.append)
-    assert counts == list(range(8, 49))
+    assert counts == list(range(len(videos) - 2, 49))
     assert digests(tmp_path) == digests(small_set)
+
+
+def test_worker_that_dies(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with pytest.raises(UserError, match="end as they start"):
+        demo.render_demo_set(tmp_path, **SMALL)
 
 
 def test_lost_clip_of_a_finished_set_is_redone(small_set, tmp_path):

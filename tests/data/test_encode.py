@@ -36,6 +36,15 @@ def test_field_i_goes_from_frame_i_to_the_next(tmp_path):
     np.testing.assert_allclose(moved[6:], [[2, -1]] * 3, atol=0.25)
 
 
+@pytest.mark.parametrize("num_frames, fields", [(7, 2), (8, 2), (9, 2), (10, 3)])
+def test_stride_keeps_every_third_frame_with_the_motion_of_one(tmp_path, num_frames, fields):
+    path = write_video(tmp_path / "a.avi", moving(num_frames, (2, -1)))
+    every, third = encode(path, 1), encode(path, 1, flow_stride=3)
+    assert (len(third.rgb), len(third.flow)) == (fields + 1, fields)
+    assert third.rgb == every.rgb[: 3 * fields + 1 : 3]
+    assert third.flow == every.flow[: 3 * fields : 3]
+
+
 def test_flow_is_that_of_the_decoded_frames(tmp_path):
     path = write_video(tmp_path / "a.avi", moving(4, (3, 1)))
     clip = encode(path, 1, jpeg_quality=100, flow="farneback", flow_bound=8.0)

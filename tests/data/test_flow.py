@@ -1,11 +1,12 @@
 import dataclasses
 
+import cv2
 import numpy as np
 import pytest
 from videos import moving
 
 from ccsn_tf.config import DataConfig
-from ccsn_tf.data.flow import dequantise, flow_fields, make_estimator, quantise
+from ccsn_tf.data.flow import dequantise, flow_fields, grey_of, make_estimator, quantise
 
 BOUND = 20.0
 
@@ -124,6 +125,42 @@ def test_field_i_goes_from_frame_i_to_the_next():
     fields = fields_of(moving(8, (2, 0), still=4))
     moved = [float(inner(field)[..., 0].mean()) for field in fields]
     np.testing.assert_allclose(moved, [0, 0, 0, 0, 2, 2, 2], atol=0.2)
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3, 5])
+@pytest.mark.parametrize("num_frames", range(13))
+def test_stride_by_a_plain_loop(num_frames, stride):
+    frames = [np.full((4, 4, 3), index, np.uint8) for index in range(num_frames)]
+    pairs = flow_fields(frames, lambda previous, following: (previous[0, 0], following[0, 0]), stride)
+    expected, start = [], 0
+    while start + stride < num_frames:  # the stored frame behind the field is there
+        expected.append((start, start + 1))
+        start += stride
+    assert list(pairs) == expected
+
+
+@pytest.mark.parametrize("flow", ["dis", "farneback"])
+def test_frames_are_scaled_to_the_working_size(flow):
+    frames = moving(2, (6, -3), height=108, width=144)
+    (field,) = fields_of(frames, flow=flow, flow_side=36)
+    small = [cv2.resize(frame, (48, 36), interpolation=cv2.INTER_AREA) for frame in map(grey_of, frames)]
+    expected = 3 * cv2.resize(make_estimator(DataConfig(flow=flow))(*small), (144, 108))
+    np.testing.assert_allclose(field, expected, atol=1e-5)
+    assert field.shape == (108, 144, 2) and field.dtype == np.float32
+    assert np.abs(inner(field, 24) - (6, -3)).mean() < 0.2
+
+
+def test_each_axis_has_its_own_scale():
+    frames = moving(2, (4, 4), height=75, width=98)
+    (field,) = fields_of(frames, flow="farneback", flow_side=50)  # 50x65
+    np.testing.assert_allclose(inner(field, 20).mean(axis=(0, 1)), [4, 4], atol=0.1)
+
+
+@pytest.mark.parametrize("side, scaled", [(0, False), (71, True), (72, False), (500, False)])
+def test_only_larger_frames_are_scaled(side, scaled):
+    frames = moving(2, (1, 2), height=72, width=96)
+    (field,), (as_stored,) = fields_of(frames, flow_side=side), fields_of(frames, flow_side=0)
+    assert np.array_equal(field, as_stored) != scaled
 
 
 @pytest.mark.parametrize("count", [0, 1])

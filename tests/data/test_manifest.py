@@ -81,6 +81,8 @@ OTHERS = {
     "flow": "farneback",
     "dis_preset": "fast",
     "dis_finest_scale": 1,
+    "flow_side": 64,
+    "flow_stride": 2,
     "flow_bound": 15.0,
     "jpeg_quality": 90,
 }
@@ -101,6 +103,16 @@ def test_settings_of_dis_do_not_bind_other_algorithms():
     refuse_other_settings(made, DataConfig(flow="farneback", dis_preset="fast", dis_finest_scale=3), "R")
     with pytest.raises(UserError, match="--flow=dis, but the records in R were made with flow=farneback"):
         refuse_other_settings(made, DataConfig(), "R")
+
+
+def test_records_from_before_a_setting_are_those_of_its_old_way():
+    made = stored_settings(DataConfig(flow_side=0))
+    del made["flow_side"], made["flow_stride"]
+    refuse_other_settings(made, DataConfig(flow_side=0), "R")
+    with pytest.raises(UserError, match="--flow_side=128, but the records in R were made with flow_side=0: pass"):
+        refuse_other_settings(made, DataConfig(), "R")
+    with pytest.raises(UserError, match="--flow_stride=2, but the records in R were made with flow_stride=1: pass"):
+        refuse_other_settings(made, DataConfig(flow_side=0, flow_stride=2), "R")
 
 
 def test_settings_that_do_not_change_pixels_are_free(tiny_manifest, tiny_data):
@@ -124,7 +136,7 @@ def test_no_finished_records(tmp_path, copied):
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b'{"version": 1,', b"[]", b'{"version": 1}', b"\xff\xfe"],
+    [b"", b'{"version": 2,', b"[]", b'{"version": 2}', b"\xff\xfe"],
     ids=["empty", "cut", "list", "bare", "binary"],
 )
 def test_damaged_manifest(copied, content):
@@ -147,7 +159,7 @@ def test_clip_with_other_fields(copied, change):
 
 def test_manifest_of_another_version(copied):
     edit(copied, lambda content: content.update(version=99))
-    with pytest.raises(UserError, match=r"manifest\.json has version 99, not 1: prepare again"):
+    with pytest.raises(UserError, match=r"manifest\.json has version 99, not 2: prepare again"):
         Manifest.read(copied.record_dir)
 
 

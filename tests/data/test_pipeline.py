@@ -7,11 +7,13 @@ import tensorflow as tf
 
 from ccsn_tf.config import DataConfig, ModelConfig
 from ccsn_tf.data.augment import view_boxes
+from ccsn_tf.data.encode import EncodedClip
 from ccsn_tf.data.manifest import StoredClip
 from ccsn_tf.data.pipeline import evaluation_views, training_batches
 from ccsn_tf.data.plan import training_plan
+from ccsn_tf.data.records import serialise
 from ccsn_tf.data.sampling import centre_starts
-from ccsn_tf.data.tfrecord import FOOTER_BYTES, HEADER_BYTES
+from ccsn_tf.data.tfrecord import framed
 from ccsn_tf.errors import UserError
 
 MODEL = ModelConfig(num_segments=3, flow_length=5, image_size=32)
@@ -24,32 +26,25 @@ LOSSLESS = [
 ]
 
 
+def jpeg(image):
+    return cv2.imencode(".jpg", image, LOSSLESS)[1].tobytes()
+
+
 def write_records(folder, clips):
     """Writes hand-made clips, (frames (N+1, H, W, 3), fields (N, 2, H, W)) each, as the package stores them."""
     folder.mkdir()
     stored, offset = [], 0
-    with tf.io.TFRecordWriter(str(folder / "a.tfrecord")) as writer:
+    with (folder / "a.tfrecord").open("wb") as file:
         for number, (frames, fields) in enumerate(clips):
-            images = {
-                "rgb": [frame[..., ::-1] for frame in frames],
-                "flow": [np.concatenate([*field]) for field in fields],
-            }
-            features = {
-                name: [cv2.imencode(".jpg", image, LOSSLESS)[1].tobytes() for image in values]
-                for name, values in images.items()
-            }
-            features["name"] = [str(number).encode()]
-            feature = {
-                name: tf.train.Feature(bytes_list=tf.train.BytesList(value=values)) for name, values in features.items()
-            }
-            record = tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString()
-            writer.write(record)
             height, width = frames[0].shape[:2]
-            label = CLASSES[number % 2]
-            stored.append(
-                StoredClip(str(number), label, "1", "a.tfrecord", offset, len(record), len(fields), height, width)
+            rgb, flow = (
+                [jpeg(frame[..., ::-1]) for frame in frames],
+                [jpeg(np.concatenate([*field])) for field in fields],
             )
-            offset += HEADER_BYTES + len(record) + FOOTER_BYTES
+            record = serialise(str(number), EncodedClip(rgb, flow, height, width))
+            label, size = CLASSES[number % 2], (len(fields), height, width)
+            stored.append(StoredClip(str(number), label, "1", "a.tfrecord", offset, len(record), *size))
+            offset += file.write(framed(record))
     return stored
 
 

@@ -110,16 +110,16 @@ def test_plan(training, tiny_data, sampler):
     plan = plan_of(training, data)
     steps, batch = 9 // 6, 6
     shapes = {name: values.shape for name, values in plan.items()}
-    scalars = dict.fromkeys(("file", "offset", "length", "size", "label", "mirrored"), (steps, batch))
+    scalars = dict.fromkeys(("file", "offset", "length", "fields", "label", "mirrored"), (steps, batch))
     assert shapes == {**scalars, "starts": (steps, batch, 3), "box": (steps, batch, 3)}
     assert plan["label"].dtype == np.int32 and plan["mirrored"].dtype == bool
-    assert {plan[name].dtype for name in ("offset", "length", "size", "starts", "box")} == {np.dtype(np.int64)}
+    assert {plan[name].dtype for name in ("offset", "length", "fields", "starts", "box")} == {np.dtype(np.int64)}
     clips = {clip.name: clip for clip in training[1]}
     for index, name in np.ndenumerate(names(training, plan)):
         clip = clips[name]
         assert training[0][plan["label"][index]] == clip.label
         assert plan["length"][index] == clip.length
-        assert plan["size"][index] > clip.offset + clip.length
+        assert plan["fields"][index] == clip.fields
         assert (plan["starts"][index] + 5 <= clip.fields).all()
         top, left, side = plan["box"][index]
         assert top + side <= clip.height and left + side <= clip.width and side >= round(0.75 * clip.height) - 1
@@ -173,14 +173,14 @@ def test_labels_count_in_the_order_of_the_classes(training):
     assert labels_of(clips, classes).dtype == np.int32
 
 
-def test_places(training, tiny_data, tiny_manifest):
+def test_places(training, tiny_data):
     found = places(training[1], tiny_data.record_dir)
-    assert found["size"].tolist() == [tiny_manifest.shards[clip.shard] for clip in training[1]]
+    for name in ("offset", "length", "fields"):
+        assert found[name].tolist() == [getattr(clip, name) for clip in training[1]]
     assert found["file"].tolist() == [f"{tiny_data.record_dir}/{clip.shard}" for clip in training[1]]
 
 
 def test_classes_are_balanced_over_an_epoch(tmp_path):
-    (tmp_path / "a.tfrecord").write_bytes(b"x")
     labels = [i % 50 for i in range(2000)] + [0] * 1000
     clips = [StoredClip(f"{i}", f"{k}", "1", "a.tfrecord", i, 1, 40, 100, 120) for i, k in enumerate(labels)]
     data = DataConfig(record_dir=str(tmp_path), classes_per_batch=10, clips_per_class=2)

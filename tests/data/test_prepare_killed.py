@@ -135,7 +135,7 @@ def test_video_that_blocks_is_skipped(clips, tmp_path, start):
     begun = time.monotonic()
     out, err = process.communicate(timeout=60)
     assert process.returncode == 0 and "5 clips of 2 classes" in out, err
-    assert f"skipped right/2: {stuck}: no progress for 1 s; the same command tries it again.\n" in out
+    assert f"skipped right/2: {stuck}: no progress for 1 s (--stall_seconds); the same command tries it again.\n" in out
     assert time.monotonic() - begun < 30
     stuck.unlink()
     write_video(stuck, moving(8, seed=2))

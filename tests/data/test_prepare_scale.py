@@ -112,7 +112,7 @@ def test_memory_does_not_grow_with_the_number_of_videos(tmp_path):
             path = root / "videos" / "ab"[number % 2] / f"{number}.avi"
             path.parent.mkdir(parents=True, exist_ok=True)
             if number < 10:
-                write_video(path, moving(14 + 2 * number, height=120, width=160, seed=number))
+                write_video(path, moving(14 + 2 * number, seed=number))
             else:
                 os.link(root / "videos" / "ab"[number % 2] / f"{number % 10}.avi", path)
         config = DataConfig(

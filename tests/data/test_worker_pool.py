@@ -92,7 +92,10 @@ def test_workers_that_hang_are_replaced_and_their_tasks_lost(pool):
     assert time.monotonic() - begun < 20
     assert [outcome.value for outcome in outcomes] == [None, 1, 2, None]
     for outcome in outcomes[::3]:
-        assert isinstance(outcome.error, WorkerLostError) and str(outcome.error) == "no progress for 1.5 s"
+        assert (
+            isinstance(outcome.error, WorkerLostError)
+            and str(outcome.error) == "no progress for 1.5 s (--stall_seconds)"
+        )
 
 
 def test_time_that_the_caller_takes_is_no_silence(pool):

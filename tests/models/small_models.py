@@ -1,9 +1,9 @@
 """Small two-stream networks with random weights, and clips for them."""
 
 import functools
-import math
 
 import numpy as np
+from layers import randomise_in_scale
 
 from ccsn_tf.models.ccsn import CCSN
 
@@ -14,14 +14,7 @@ SIZE = 16
 def model(connection="cross_attention", **arguments):
     """A small tiny model with random weights everywhere, in batch normalisation too."""
     made = CCSN(CLASSES, connection=connection, image_size=SIZE, embedding_dim=8, attention_heads=2, **arguments)
-    rng = np.random.default_rng(0)
-    for weight in made.weights:
-        if weight.name in ("gamma", "moving_variance"):
-            weight.assign(rng.uniform(0.5, 1.5, weight.shape))
-        elif weight.name == "kernel":
-            weight.assign(rng.normal(0.0, (2 / math.prod(weight.shape[:-1])) ** 0.5, weight.shape))
-        elif weight.name in ("beta", "moving_mean", "bias"):
-            weight.assign(rng.normal(0.0, 0.2, weight.shape))
+    randomise_in_scale(made)
     return made
 
 

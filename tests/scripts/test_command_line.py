@@ -51,7 +51,9 @@ def other_value(field):
         return type(default)(default + 1) if field.metadata["maximum"] is None else field.metadata["maximum"]
     if isinstance(default, str):
         return "x"
-    return {"step_epochs": (3, 5), "fusion_weights": (1.0, 1.5)}.get(field.name, ("a", "b"))
+    return {"step_epochs": (3, 5), "fusion_weights": (1.0, 1.5), "mirror_pairs": ("a:b", "c:d")}.get(
+        field.name, ("a", "b")
+    )
 
 
 def test_every_flag_reaches_the_field_of_its_name(tmp_path):
@@ -59,6 +61,12 @@ def test_every_flag_reaches_the_field_of_its_name(tmp_path):
     values.update(flip=False, validate_on="none", clips_per_class=3)
     config = spelled(tmp_path, *(flag(name, value) for name, value in values.items()))
     assert config.flat() == values
+
+
+def test_class_names_that_have_commas(tmp_path):
+    names = ("Closing something", "Lifting something up completely, then letting it drop down")
+    config = spelled(tmp_path, f'--classes={names[0]},"{names[1]}"', f'--mirror_pairs="{names[1]}:{names[0]}"')
+    assert config.data.classes == names and config.data.mirror_pairs == (f"{names[1]}:{names[0]}",)
 
 
 def test_without_flags_the_defaults(tmp_path):

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
 import pathlib
 
-from ccsn_tf.data.datasets.listing import VIDEO_SUFFIXES, Clip, Listing, Split, require_folder, select_classes
+from ccsn_tf.data.datasets.listing import (
+    VIDEO_SUFFIXES,
+    Clip,
+    Listing,
+    Split,
+    draw_test,
+    require_folder,
+    select_classes,
+)
+from ccsn_tf.data.frame_folders import is_frame_folder
 from ccsn_tf.errors import UserError
 
 
 def read_folder(video_dir: str, classes: tuple[str, ...] = (), test_fraction: float = 0.2) -> Listing:
     """Reads `train/<class>/<video>` and `test/<class>/<video>`, or `<class>/<video>` split by `test_fraction`.
 
-    In the second form the videos of each class are ordered by a hash of their name and the first share tests: adding
-    or removing a video moves few others. Every video is its own group. The split has the number 1.
+    A video may also be the folder of its frames (see `frame_folders`). In the second form the test clips are drawn by
+    a hash of their names (see `draw_test`). Every video is its own group. The split has the number 1.
 
     Raises:
         UserError: the folder is missing, empty, or has no videos, or a class is empty.
@@ -34,12 +42,12 @@ def read_folder(video_dir: str, classes: tuple[str, ...] = (), test_fraction: fl
     if not available:
         raise UserError(
             f"--video_dir={video_dir} has no video in folders named by class: expected <class>/<video>, with a suffix "
-            f"among {', '.join(sorted(VIDEO_SUFFIXES))}."
+            f"among {', '.join(sorted(VIDEO_SUFFIXES))}, or folders of frames, <class>/<video>/img_00001.jpg."
         )
     kept = select_classes(available, classes, video_dir)
     found = {side: [clip for clip in clips if clip.label in kept] for side, clips in found.items()}
     if "all" in found:
-        test = _draw(found["all"], test_fraction)
+        test = draw_test(found["all"], test_fraction)
         train = [clip.name for clip in found["all"] if clip.name not in test]
         split = Split(tuple(train), tuple(sorted(test)))
     else:
@@ -48,34 +56,27 @@ def read_folder(video_dir: str, classes: tuple[str, ...] = (), test_fraction: fl
 
 
 def _scan(side: pathlib.Path, root: pathlib.Path) -> list[Clip]:
-    clips = {}
+    clips, folders = {}, []
     for path in sorted(side.glob("[!.]*/[!.]*")):  # hidden: what systems leave beside one's files
-        if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file():
-            name = path.relative_to(root).with_suffix("").as_posix()
-            if not _is_unicode(name):
-                raise UserError(f"{str(path)!a} has a name that is not UTF-8: rename it.")
+        if path.is_dir():
+            folders.append(path)
+        elif path.suffix.lower() in VIDEO_SUFFIXES and path.is_file():
+            name = _name(path, root)
             if name in clips:
                 raise UserError(f"{path} and {clips[name].path} differ in their suffix only: rename one of them.")
             clips[name] = Clip(name, str(path), path.parent.name, name)
-    return list(clips.values())
+    for path in folders:  # in place of a video, not beside it
+        if is_frame_folder(path):
+            name = _name(path, root)
+            clips.setdefault(name, Clip(name, str(path), path.parent.name, name))
+    return [clips[name] for name in sorted(clips)]
 
 
-def _is_unicode(name):
+def _name(path: pathlib.Path, root: pathlib.Path) -> str:
+    relative = path.relative_to(root)
+    name = (relative if path.is_dir() else relative.with_suffix("")).as_posix()
     try:
         name.encode()
     except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _draw(clips: list[Clip], fraction: float) -> set[str]:
-    by_label = {}
-    for clip in clips:
-        by_label.setdefault(clip.label, []).append(clip.name)
-    drawn = set()
-    for label, names in by_label.items():
-        if len(names) < 2:
-            raise UserError(f"Class {label} has one video, which cannot both train and test: add another.")
-        ranked = sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())
-        drawn.update(ranked[: min(len(names) - 1, max(1, round(fraction * len(names))))])
-    return drawn
+        raise UserError(f"{str(path)!a} has a name that is not UTF-8: rename it.") from None
+    return name

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import pathlib
+from collections.abc import Iterable
 
 from ccsn_tf.errors import UserError
 
@@ -12,7 +14,10 @@ VIDEO_SUFFIXES = frozenset({".avi", ".mp4", ".mkv", ".mov", ".webm", ".mpg", ".m
 
 @dataclasses.dataclass(frozen=True)
 class Clip:
-    """One video: `name` is its path below the data set's root without suffix, `group` what must not be split."""
+    """One video: `name` is its path below the data set's root without suffix, `group` what must not be split.
+
+    `path` is a file, or the folder of its frames (see `frame_folders`). Groups of different classes are different.
+    """
 
     name: str
     path: str
@@ -30,12 +35,20 @@ class Split:
 
 @dataclasses.dataclass(frozen=True)
 class Listing:
-    """A data set: classes in label order, clips, splits by number, and listed clips that cannot be used, with why."""
+    """A data set.
+
+    `classes` in label order; `clips`; `splits` by number; `absent`: names of listed clips that are not there, with the
+    reason, and `absent_labels` their classes; `mirrored` {class: class that its mirror image shows}, both ways, where
+    that is another one; `notes`: how the lists were understood, where they can be read in several ways.
+    """
 
     classes: tuple[str, ...]
     clips: tuple[Clip, ...]
     splits: dict[int, Split]
     absent: tuple[tuple[str, str], ...] = ()
+    absent_labels: dict[str, str] = dataclasses.field(default_factory=dict)
+    mirrored: dict[str, str] = dataclasses.field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self):
         present = {clip.label for clip in self.clips}
@@ -76,3 +89,86 @@ def select_classes(available: tuple[str, ...], wanted: tuple[str, ...], source: 
     if len(set(wanted)) != len(wanted):
         raise UserError("--classes names a class twice: remove one.")
     return wanted or available
+
+
+def find_clip(folder: pathlib.Path, relative: pathlib.PurePosixPath) -> pathlib.Path | None:
+    """The video at `relative` below `folder`, or in its place the folder of its frames; None where neither is.
+
+    The folder of frames has the video's name without suffix; it lies where the video would lie (mmaction2, denseflow
+    with -cf), or directly in `folder` (TSN, denseflow).
+    """
+    path = folder / relative
+    if path.is_file():
+        return path
+    bare = without_suffix(relative)
+    return next((place for place in (folder / bare, folder / bare.name) if place.is_dir()), None)
+
+
+def without_suffix(path: pathlib.PurePath) -> pathlib.PurePath:
+    """The path without the suffix of a video; other dots belong to the name."""
+    return path.with_suffix("") if path.suffix.lower() in VIDEO_SUFFIXES else path
+
+
+def read_lines(path: pathlib.Path, what: str) -> list[tuple[int, str]]:
+    """The lines of a list that are not blank, stripped, with their numbers.
+
+    Args:
+        path: a text file in UTF-8, with or without the mark that editors on Windows put in front.
+        what: for errors, what it should be, as in "--split_dir must hold UCF101's lists".
+
+    Raises:
+        UserError: it is missing, or no such text.
+    """
+    lines = read_text(path, what).split("\n")  # not splitlines: names may hold what it takes for the end of a line
+    return [(number, line.strip()) for number, line in enumerate(lines, start=1) if line.strip()]
+
+
+def read_text(path: pathlib.Path, what: str) -> str:
+    """The text of a list; see `read_lines`."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist: {what}.") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path} is not a text file in UTF-8: {what}.") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}): {what}.") from None
+
+
+def refuse_repeats(names: Iterable[str], source: str) -> None:
+    """Raises UserError where a clip is named twice."""
+    seen = set()
+    for name in names:
+        if name in seen:
+            raise UserError(f"{source} names {name} twice: remove one of the two.")
+        seen.add(name)
+
+
+def refuse_both_sides(train: Iterable[str], test: Iterable[str], train_list: str, test_list: str) -> None:
+    """Raises UserError where a clip is named on both sides of a split."""
+    both = set(train) & set(test)
+    if both:
+        raise UserError(
+            f"{test_list} names {min(both)}, which {train_list} names too ({len(both)} such clips): a clip cannot both "
+            "train and test."
+        )
+
+
+def draw_test(clips: Iterable[Clip], fraction: float) -> set[str]:
+    """Names of the clips held out for the test: of each class the first `fraction` by a hash of the name.
+
+    Adding or removing a video moves few others.
+
+    Raises:
+        UserError: a class has a single clip.
+    """
+    by_label = {}
+    for clip in clips:
+        by_label.setdefault(clip.label, []).append(clip.name)
+    drawn = set()
+    for label, names in by_label.items():
+        if len(names) < 2:
+            raise UserError(f"Class {label} has one video, which cannot both train and test: add another.")
+        ranked = sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())
+        drawn.update(ranked[: min(len(names) - 1, max(1, round(fraction * len(names))))])
+    return drawn

@@ -71,8 +71,35 @@ def test_other_and_hidden_files_are_no_videos(drawn):
     before = read_folder(str(drawn))
     put(drawn, "run/notes.txt", "run/.clip 1.mp4", "run/._clip 2.mp4", ".cache/run/a.mp4", ".Trash/a.mp4", "a.mp4")
     put(drawn, "run/deeper/a.mp4")
-    (drawn / "run" / "folder.mp4").mkdir()
+    put(drawn, "run/folder.mp4/notes.txt")
     (drawn / "empty").mkdir()
+    assert read_folder(str(drawn)) == before
+
+
+def test_folders_of_frames_are_clips_too(drawn):
+    before = read_folder(str(drawn), ("run",))
+    put(drawn, "run/v1.2 of it/img_00001.jpg", "run/only flow/flow_x_00001.jpg", "run/clip 1/img_00001.jpg")
+    (drawn / "run" / "lost").mkdir()
+    listing = read_folder(str(drawn), ("run",))
+    added = {clip.name: clip.path for clip in listing.clips} | {"run/clip 1": None}
+    assert added.keys() - {clip.name for clip in before.clips} == {"run/v1.2 of it", "run/only flow", "run/lost"}
+    assert added["run/v1.2 of it"] == str(drawn / "run" / "v1.2 of it")
+    paths = {clip.path for clip in listing.clips}
+    assert str(drawn / "run" / "clip 1.mp4") in paths and str(drawn / "run" / "clip 1") not in paths
+
+
+def test_folders_of_frames_alone(tmp_path):
+    put(tmp_path, *(f"{side}/{label}/{n}/img_00001.jpg" for side in ("train", "test") for label in "ab" for n in "12"))
+    listing = read_folder(str(tmp_path))
+    assert listing.classes == ("a", "b") and listing.splits[1].test == ("test/a/1", "test/a/2", "test/b/1", "test/b/2")
+
+
+def test_loops_of_links(drawn):
+    before = read_folder(str(drawn))
+    (drawn / "itself").symlink_to("itself")
+    (drawn / "run" / "itself.mp4").symlink_to("itself.mp4")
+    (drawn / "round").symlink_to(".")
+    (drawn / "run" / "up").symlink_to("..")
     assert read_folder(str(drawn)) == before
 
 

@@ -78,8 +78,20 @@ def test_clip_that_is_not_there_is_listed(root):
     ((name, reason),) = listing.absent
     assert name == "Bowling/v_Bowling_g02_c01"
     assert str(path) in reason and "does not exist" in reason
+    assert listing.absent_labels == {name: "Bowling"}
     assert name in listing.splits[1].train  # the split stays as published
     assert len(listing.clips) == 8
+
+
+@pytest.mark.parametrize("place", ["Bowling/v_Bowling_g02_c01", "v_Bowling_g02_c01"], ids=["in the class", "flat"])
+def test_folder_of_frames_in_place_of_a_video(root, place):
+    (root / "videos" / place).mkdir()
+    beside = read(root)
+    assert beside.clips[4].path == str(root / "videos" / clip("Bowling", 2))  # the video comes first
+    (root / "videos" / clip("Bowling", 2)).unlink()
+    listing = read(root)
+    assert listing.absent == () and listing.clips[4].path == str(root / "videos" / place)
+    assert (listing.clips[4].name, listing.clips[4].group) == ("Bowling/v_Bowling_g02_c01", "02")
 
 
 def test_other_endings_marks_tabs_and_empty_lines(root):
@@ -185,6 +197,13 @@ def test_labels_off_by_one(root):
 def test_clip_on_both_sides(root):
     rewrite(root, "testlist01.txt", "v_Archery_g01", "v_Archery_g02")
     with pytest.raises(UserError, match=r"testlist01\.txt names Archery/v_Archery_g02_c01, which trainlist01\.txt"):
+        read(root)
+
+
+def test_clip_listed_twice(root):
+    path = root / "lists" / "testlist02.txt"
+    path.write_text(path.read_text() + clip("Diving", 2) + "\n")
+    with pytest.raises(UserError, match=r"testlist02\.txt names Diving/v_Diving_g02_c01 twice: remove one of the two"):
         read(root)
 
 

@@ -1,0 +1,102 @@
+"""Clips to try an exported model with: of the run's records, or rendered where there are none."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import pathlib
+import tempfile
+from collections.abc import Iterator
+
+import numpy as np
+import tensorflow as tf
+
+from ccsn_tf.config import Config, DataConfig
+from ccsn_tf.data.demo import render_demo_set
+from ccsn_tf.data.manifest import FILE_NAME, Manifest, StoredClip
+from ccsn_tf.data.pipeline import evaluation_views
+from ccsn_tf.data.prepare import prepare
+from ccsn_tf.data.sampling import centre_starts, middle_frame
+from ccsn_tf.data.tfrecord import HEADER_BYTES
+
+
+@dataclasses.dataclass(frozen=True)
+class Clips:
+    """N stored clips as requests.
+
+    `source` says in words where they come from; `names` are the clips' names.
+    """
+
+    source: str
+    names: tuple[str, ...]
+    config: Config
+    stored: tuple[StoredClip, ...]
+    classes: tuple[str, ...]
+    record_dir: str
+
+    def arrays(self, num_segments: int) -> dict[str, np.ndarray]:
+        """As the test pipeline makes them, centre crop: rgb uint8 (N, K, S, S, 3), flow uint8 (N, K, S, S, 2L)."""
+        views = evaluation_views(self.stored, self.classes, self.record_dir, self.config.model, num_segments, 1)
+        parts = [(view["rgb"][0].numpy(), view["flow"][0].numpy()) for view in views]
+        return {name: np.stack(values) for name, values in zip(("rgb", "flow"), zip(*parts, strict=True), strict=True)}
+
+    def jpegs(self, num_segments: int) -> dict[str, np.ndarray]:
+        """The same snippets as stored: rgb bytes (N, K), flow bytes (N, K, L)."""
+        length, rgb, flow = self.config.model.flow_length, [], []
+        for clip in self.stored:
+            starts = centre_starts(clip.fields, num_segments, length)
+            rgb.append(self._feature(clip, "rgb")[middle_frame(starts, length)])
+            flow.append(self._feature(clip, "flow")[starts[:, None] + np.arange(length)])
+        return {"rgb": np.array(rgb, object), "flow": np.array(flow, object)}
+
+    def _feature(self, clip, name):
+        with pathlib.Path(self.record_dir, clip.shard).open("rb") as file:
+            file.seek(clip.offset + HEADER_BYTES)
+            example = tf.train.Example.FromString(file.read(clip.length))
+        return np.array(example.features.feature[name].bytes_list.value, object)
+
+
+@contextlib.contextmanager
+def clips_to_try(config: Config, classes: tuple[str, ...], count: int, must_be_real: bool) -> Iterator[Clips]:
+    """Yields `count` clips, evenly spaced over the test clips of the run's records; fewer are repeated.
+
+    Args:
+        config: of the run.
+        classes: the model's label order.
+        count: N.
+        must_be_real: whether absent records are an error. Otherwise clips of the demo are rendered, prepared with the
+            run's settings and used instead: an export must be possible where the training data is not.
+
+    Raises:
+        UserError: the records cannot be used, or are absent and `must_be_real`.
+    """
+    if must_be_real or pathlib.Path(config.data.record_dir, FILE_NAME).is_file():
+        yield _of_records(dataclasses.replace(config.data, classes=classes), config, count, "test clips of its records")
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        rendered = _rendered(config.data, folder, config.model.flow_length)
+        yield _of_records(rendered, config, count, "clips rendered for the purpose, as its records are not there")
+
+
+def _of_records(data: DataConfig, config, count, source):
+    manifest = Manifest.read(data.record_dir)
+    classes, clips = manifest.select(data, "test")
+    clips = [clip for clip in clips if clip.fields >= config.model.flow_length]
+    chosen = tuple(clips[index] for index in np.linspace(0, len(clips) - 1, count).round().astype(int))
+    return Clips(source, tuple(clip.name for clip in chosen), config, chosen, classes, data.record_dir)
+
+
+def _rendered(data, folder, flow_length):
+    render_demo_set(f"{folder}/set", num_train=4, num_test=8, num_frames=flow_length + 8, workers=1)
+    made = dataclasses.replace(
+        data,
+        dataset="demo",
+        video_dir=f"{folder}/set",
+        record_dir=f"{folder}/records",
+        classes=(),
+        split=1,
+        runner="local",
+        workers=1,
+    )
+    prepare(made, flow_length)
+    return made

@@ -1,0 +1,76 @@
+"""JPEGs of snippets to the network's input, inside the served graph; what cannot be decoded right is refused there.
+
+The pixels are those of `data.transform`, which training and evaluation use, to one level in 255: OpenCV there and
+TensorFlow here decode alike, crop alike, and differ in how they round when they scale.
+"""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+# Of one JPEG. A header may announce 4 billion pixels in 200 bytes; this allows Full HD, flow's two planes included.
+MAX_PIXELS = 2**22
+
+
+def decode_segments(rgb: tf.Tensor, flow: tf.Tensor, image_size: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """Decodes, crops to the centre square and scales.
+
+    Args:
+        rgb: string (N,), one JPEG frame a segment; sizes may differ.
+        flow: string (N, L), JPEG flow fields, grey, x above y, as wide as the segment's frame and twice as high.
+        image_size: S.
+
+    Returns:
+        uint8 (N, S, S, 3) and (N, S, S, 2L). Evaluating them fails with InvalidArgument, in words, where a JPEG is
+        none, is damaged, is too large, or does not fit the others.
+    """
+    specs = (
+        tf.TensorSpec((image_size, image_size, 3), tf.uint8),
+        tf.TensorSpec((image_size, image_size, 2 * flow.shape[1]), tf.uint8),
+    )
+    return tf.map_fn(lambda jpegs: _decode_segment(*jpegs, image_size), (rgb, flow), fn_output_signature=specs)
+
+
+def centre_box(height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
+    """The box of `data.augment.view_boxes`'s centre view, int32 (3,): top, left, side."""
+    side = tf.minimum(height, width)
+    free = tf.cast(tf.stack([height - side, width - side]), tf.float32)
+    return tf.concat([tf.cast(tf.round(free * 0.5), tf.int32), [side]], 0)  # rounds halves to even, as Python does
+
+
+def _decode_segment(frame_jpeg, field_jpegs, image_size):
+    height, width, _ = tf.unstack(_jpeg_shape(frame_jpeg, "rgb"))
+    frame = _decode(frame_jpeg, 3)
+    planes = []
+    for jpeg in tf.unstack(field_jpegs):
+        size = _jpeg_shape(jpeg, "flow")
+        fits = tf.reduce_all(tf.equal(size, [2 * height, width, 1]))
+        message = "flow: not a grey JPEG, x above y, as wide as its frame and twice as high; found, expected:"
+        with tf.control_dependencies([tf.debugging.Assert(fits, [message, size, [2 * height, width, 1]])]):
+            planes.append(tf.reshape(_decode(tf.identity(jpeg), 1), [2, height, width]))
+    fields = tf.reshape(tf.transpose(tf.stack(planes), [2, 3, 0, 1]), [height, width, -1])  # x1, y1, x2, y2, ...
+    box = centre_box(height, width)
+    return _scaled(frame, box, image_size, 3), _scaled(fields, box, image_size, 2 * len(planes))
+
+
+def _scaled(image, box, image_size, channels):
+    """The square `box` of an image, uint8 (H, W, C), scaled to (S, S, C)."""
+    top, left, side = tf.unstack(box)
+    scaled = tf.image.resize(image[top : top + side, left : left + side], (image_size, image_size), method="bilinear")
+    return tf.ensure_shape(tf.cast(tf.round(scaled), tf.uint8), (image_size, image_size, channels))
+
+
+def _jpeg_shape(jpeg, name):
+    """The (height, width, channels) that a JPEG's header declares, within bounds, int32 (3,)."""
+    is_jpeg = tf.debugging.Assert(tf.io.is_jpeg(jpeg), [f"{name}: not a JPEG; bytes:", tf.strings.length(jpeg)])
+    with tf.control_dependencies([is_jpeg]):
+        shape = tf.io.extract_jpeg_shape(tf.identity(jpeg))
+    pixels = tf.reduce_prod(tf.cast(shape[:2], tf.int64))
+    message = f"{name}: a JPEG must have 1 to {MAX_PIXELS} pixels; height, width:"
+    within = tf.debugging.Assert((pixels > 0) & (pixels <= MAX_PIXELS), [message, shape[:2]])
+    with tf.control_dependencies([within]):
+        return tf.identity(shape)
+
+
+def _decode(jpeg, channels):
+    return tf.io.decode_jpeg(jpeg, channels=channels, dct_method="INTEGER_ACCURATE")

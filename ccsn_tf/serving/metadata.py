@@ -1,0 +1,118 @@
+"""What a client of an exported model needs to know, and nothing that it could look up elsewhere.
+
+It travels inside the model: as `assets.extra/ccsn.json`, and as the answer of the signature `metadata`.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+import pathlib
+
+import keras
+import numpy as np
+
+from ccsn_tf.config import Config
+from ccsn_tf.data.manifest import stored_settings
+from ccsn_tf.errors import UserError
+from ccsn_tf.serving.decoding import MAX_PIXELS
+
+FORMAT = 1
+FILE_NAME = "ccsn.json"
+
+# Of the versions that may matter to what the model computes, or to the input it was trained on.
+_PACKAGES = ("ccsn_tf", "tensorflow", "keras", "av", "opencv-contrib-python-headless")
+
+_LAYOUT = {
+    "rgb": "the middle frame (number flow_length // 2 from the snippet's first), RGB, 0 to 255",
+    "flow": "channels x1, y1, x2, y2, ...; pixels a frame at the stored size, clipped to +- flow_bound, then "
+    "round(255 (v + flow_bound) / (2 flow_bound))",
+    "jpeg": "rgb: colour; flow: one grey image a field, x above y, so twice as high; neither cropped nor scaled",
+    "crop": "the centre square, scaled bilinearly to image_size; signature jpeg does it itself",
+    "sampling": "segments of equal length; of each, the snippet in its middle",
+}
+
+
+def make_metadata(model: keras.Model, config: Config, max_segments: int | None) -> dict:
+    """The metadata of a trained model, JSON-safe.
+
+    Args:
+        model: a `CCSN`.
+        config: of its run; `eval.test_segments` is what clients are told to send.
+        max_segments: clips times segments that a request may have; None: any number.
+
+    Raises:
+        UserError: the work directory's evaluation.json is damaged.
+    """
+    settings = {name: value for name, value in stored_settings(config.data).items() if name != "dataset"}
+    return {
+        "format": FORMAT,
+        "classes": list(model.classes),
+        "image_size": config.model.image_size,
+        "flow_length": config.model.flow_length,
+        "segments": config.eval.test_segments,
+        "segments_in_training": config.model.num_segments,
+        "embedding_dim": config.model.embedding_dim,
+        "top_k": min(config.eval.top_k, len(model.classes)),
+        "preprocessing": settings,
+        "layout": _LAYOUT,
+        "limits": {"segments_a_request": max_segments, "pixels_a_jpeg": MAX_PIXELS},
+        "versions": {name: _version(name) for name in _PACKAGES},
+        "exported": datetime.date.today().isoformat(),
+        "weights_sha256": weights_hash(model),
+        "training": json.loads(config.to_json()),
+        "evaluation": _evaluation(pathlib.Path(config.train.workdir, "evaluation.json")),
+    }
+
+
+def client_config(metadata: dict) -> Config:
+    """The settings with which a client makes its input, as `evaluation.predict.read_snippets` takes them.
+
+    Raises:
+        UserError: the model comes from a version of this package that made its input otherwise.
+    """
+    try:
+        if metadata["format"] != FORMAT:
+            raise UserError(f"format {metadata['format']}")
+        return Config.from_flat(
+            {
+                **metadata["preprocessing"],
+                "image_size": metadata["image_size"],
+                "flow_length": metadata["flow_length"],
+                "test_segments": metadata["segments"],
+                "top_k": metadata["top_k"],
+            }
+        )
+    except (UserError, KeyError, TypeError) as error:
+        versions = metadata.get("versions", {}) if isinstance(metadata, dict) else {}
+        raise UserError(
+            f"The model's metadata cannot be followed ({error}): use the version of ccsn_tf that exported it "
+            f"({versions.get('ccsn_tf', 'unknown')}), or export it again with this one."
+        ) from None
+
+
+def weights_hash(model: keras.Model) -> str:
+    """SHA-256 over the values of all weights, in the model's order."""
+    digest = hashlib.sha256()
+    for weight in model.weights:
+        digest.update(np.ascontiguousarray(weight).tobytes())
+    return digest.hexdigest()
+
+
+def _version(package):
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version(package)
+    except PackageNotFoundError:  # run from the source tree
+        return "unknown"
+
+
+def _evaluation(path):
+    if not path.is_file():
+        return None
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        raise UserError(f"{path} is damaged: run evaluate.py again, or delete it.") from None

@@ -1,0 +1,86 @@
+"""Keras to ONNX, float32, by tf2onnx, which has to succeed without a single warning."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator
+
+import keras
+import onnx
+import tensorflow as tf
+
+from ccsn_tf.errors import UserError
+from ccsn_tf.serving.folding import fold_batch_norms
+from ccsn_tf.serving.onnx_graph import cast_inputs_first, name_dimensions
+from ccsn_tf.serving.packages import optional
+
+# The last one that tf2onnx 1.17 writes valid graphs for, and all that TensorRT 10 reads.
+OPSET = 17
+
+BATCH, SEGMENTS = "batch", "segments"
+
+
+def to_onnx(model: keras.Model) -> onnx.ModelProto:
+    """The network as an ONNX model, batch normalisations folded into the convolutions before them.
+
+    Inputs and outputs have the names that they have in Keras; both leading axes of the inputs, "batch" and "segments",
+    are dynamic. There is one output more, `scores`: the softmax of `logits`, (batch, classes).
+
+    Args:
+        model: a `CCSN`.
+
+    Raises:
+        UserError: the converter had something to complain of, or what it wrote is not valid ONNX.
+    """
+    tf2onnx = optional("tf2onnx", "onnx")
+    network, _ = fold_batch_norms(model)
+
+    def outputs(rgb, flow):
+        made = network({"rgb": rgb, "flow": flow}, training=False)
+        return {**made, "scores": tf.nn.softmax(made["logits"])}
+
+    signature = [tf.TensorSpec(model.input[name].shape, tf.uint8, name=name) for name in ("rgb", "flow")]
+    with _complaints_are_errors("tf2onnx"):
+        converted, _ = tf2onnx.convert.from_function(
+            tf.function(outputs, autograph=False), input_signature=signature, opset=OPSET
+        )
+    name_dimensions(converted, (BATCH, SEGMENTS))
+    cast_inputs_first(converted)
+    check(converted)
+    return converted
+
+
+def check(model: onnx.ModelProto) -> None:
+    """The checker of ONNX in full: operators, types and shapes.
+
+    Raises:
+        UserError: the model is not valid, which its consumers would find out later and say less well.
+    """
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"The conversion to ONNX made an invalid graph ({reason}): export a SavedModel.") from None
+
+
+@contextlib.contextmanager
+def _complaints_are_errors(name: str) -> Iterator[None]:
+    """Raises UserError with the first warning or error that was logged under `name`: tf2onnx goes on after some."""
+    complaints = []
+
+    class Collector(logging.Handler):
+        def emit(self, record):
+            complaints.append(record.getMessage())
+
+    logger, collector = logging.getLogger(name), Collector(logging.WARNING)
+    logger.addHandler(collector)
+    try:
+        yield
+    except Exception as error:  # whatever goes wrong inside: the network has something that it cannot convert
+        reason = complaints[0] if complaints else f"{type(error).__name__}: {error}"
+        raise UserError(f"The network cannot be converted to ONNX ({reason}): export a SavedModel.") from error
+    finally:
+        logger.removeHandler(collector)
+    if complaints:
+        raise UserError(f"The conversion to ONNX complained ({complaints[0]}): export a SavedModel.")

@@ -1,0 +1,149 @@
+"""Does the exported model answer as the trained one? Asked in a fresh process that has TensorFlow and nothing else."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from ccsn_tf.errors import UserError
+from ccsn_tf.evaluation.protocol import make_forward
+from ccsn_tf.serving.clips import Clips
+from ccsn_tf.serving.decoding import decode_segments
+from ccsn_tf.serving.exchange import Answer, Request, read_answers, write_requests
+
+BATCHES = (1, 3, 7)
+LIMIT = 1e-5
+
+_PROGRAM = pathlib.Path(__file__).with_name("run_saved_model.py")
+
+
+def verify(path: str, model: keras.Model, metadata: dict, clips: Clips, also: Sequence[Request] = ()) -> dict:
+    """Compares every signature of the SavedModel in `path` with `model` on clips.
+
+    Batches of 1, 3 and 7 clips, with the number of segments of training and with another. On the CPU: other devices
+    round otherwise (TensorFloat-32 by a thousandth).
+
+    Args:
+        path: folder of the SavedModel.
+        model: the trained model, as it was before the export.
+        metadata: what the model was exported with.
+        clips: at least 7.
+        also: requests that must be answered, whatever the answer is (those of the warm-up).
+
+    Returns:
+        {"clips": where they came from, "batches", "segments", "limit", "largest": {signature: largest difference}}.
+
+    Raises:
+        UserError: the SavedModel cannot be loaded, refuses a request, or differs by more than `LIMIT`.
+    """
+    segments, forward = (metadata["segments_in_training"], metadata["segments_in_training"] + 2), make_forward(model)
+    requests, expected = [Request("metadata", {"request": np.zeros(2, np.int32)}), *also], []
+    for count in segments:
+        arrays, jpegs = clips.arrays(count), clips.jpegs(count)
+        for batch in BATCHES:
+            head, told = ({name: value[:batch] for name, value in inputs.items()} for inputs in (arrays, jpegs))
+            requests += [Request("serving_default", head), Request("jpeg", told), Request("embed", head)]
+            of_arrays, of_pictures = (_keras_answers(forward, inputs) for inputs in (head, _pictures(told, head)))
+            expected += [of_arrays, of_pictures, of_arrays]
+    answers = ask(path, requests)
+    for request, answer in zip(requests, answers, strict=True):
+        if answer.error:
+            raise UserError(f"The exported model refuses a request of {request.signature}: {_in_a_line(answer.error)}")
+    if [json.loads(text) for text in answers[0].outputs["metadata"]] != [metadata] * 2:
+        raise UserError("The exported model does not answer with its metadata.")
+    asked = zip(requests[1 + len(also) :], answers[1 + len(also) :], expected, strict=True)
+    largest = {}
+    for request, answer, wanted in asked:
+        difference = compare(answer, wanted, metadata)
+        largest[request.signature] = max(difference, largest.get(request.signature, 0.0))
+    for signature in ("serving_default", "embed", "jpeg"):
+        if not largest[signature] <= LIMIT:  # not a number is no agreement either
+            remedy = "export with --nofold_batch_norms, which rounds as the trained model does"
+            if signature == "jpeg":  # which has the network in common with the others
+                remedy = "its pictures are not those of the input pipeline; install the versions of constraints.txt"
+            raise UserError(
+                f"The exported model differs from the trained one by {largest[signature]:.1e} in {signature}, more "
+                f"than {LIMIT:.0e}: {remedy}."
+            )
+    return {
+        "clips": clips.source,
+        "batches": list(BATCHES),
+        "segments": list(segments),
+        "limit": LIMIT,
+        "largest": largest,
+    }
+
+
+def ask(path: str, requests: Sequence[Request]) -> list[Answer]:
+    """The answers of the SavedModel in `path`, from a fresh process without this package, without Keras, without GPU.
+
+    Raises:
+        UserError: the process failed, which it does if the model cannot be loaded.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        write_requests(pathlib.Path(folder), requests)
+        command = [sys.executable, "-I", str(_PROGRAM), str(pathlib.Path(path).resolve()), folder]
+        environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1"}
+        result = subprocess.run(
+            command, cwd=folder, capture_output=True, text=True, errors="replace", check=False, env=environment
+        )
+        if result.returncode:
+            reason = result.stderr.strip().splitlines()[-1:] or [f"exit status {result.returncode}"]
+            raise UserError(f"The exported model in {path} cannot be loaded in a fresh process: {reason[0]}")
+        return read_answers(pathlib.Path(folder))
+
+
+def compare(answer: Answer, wanted: dict[str, np.ndarray], metadata: dict) -> float:
+    """The largest difference of an answer to what is wanted; infinite where it contradicts itself.
+
+    Args:
+        answer: of serving_default, jpeg or embed.
+        wanted: name -> array of everything that such an answer may hold but the top classes.
+        metadata: of the model.
+    """
+    outputs = dict(answer.outputs)
+    if "scores" in outputs:
+        indices, labels, tops = (outputs.pop(f"top_{name}") for name in ("indices", "labels", "scores"))
+        best = -np.sort(-outputs["scores"], axis=1)[:, : metadata["top_k"]]
+        named = np.array(metadata["classes"], object)[indices]
+        agree = np.array_equal(tops, best) and np.array_equal(np.take_along_axis(outputs["scores"], indices, 1), tops)
+        if not agree or [[label.decode() for label in row] for row in labels] != named.tolist():
+            return float("inf")
+    if any(value.shape != wanted[name].shape for name, value in outputs.items()):
+        return float("inf")
+    return max(float(np.max(np.abs(value - wanted[name]))) for name, value in outputs.items())
+
+
+def _pictures(jpegs, arrays):
+    """What the served graph decodes `jpegs` to, in the shapes of `arrays`, from which it differs by one level."""
+    batch, segments, size = arrays["rgb"].shape[:3]
+    flow = jpegs["flow"].reshape(batch * segments, -1)
+    parts = decode_segments(tf.constant(jpegs["rgb"].reshape(-1)), tf.constant(flow), size)
+    pictures = {name: part.numpy().reshape(arrays[name].shape) for name, part in zip(arrays, parts, strict=True)}
+    for name, values in pictures.items():
+        if np.abs(values.astype(int) - arrays[name]).max() > 1:
+            raise UserError(
+                f"The exported model decodes {name} JPEGs otherwise than the input pipeline: install the versions of "
+                "constraints.txt."
+            )
+    return pictures
+
+
+def _keras_answers(forward, inputs):
+    with tf.device("/CPU:0"):
+        outputs = {name: value.numpy() for name, value in forward(inputs).items()}
+    scores = {"scores": "logits", "spatial_scores": "spatial_logits", "temporal_scores": "temporal_logits"}
+    return {**outputs, **{name: tf.nn.softmax(outputs[logits]).numpy() for name, logits in scores.items()}}
+
+
+def _in_a_line(text):
+    return " ".join(text.split())

@@ -1,0 +1,53 @@
+"""Exports a trained model as a SavedModel that loads without this package, for TensorFlow Serving and others.
+
+    python export/saved_model.py --workdir=W --export_dir=MODEL [--test_segments=8] [--record_dir=R]
+
+Writes MODEL/1/, or the next version. Every export is compared with the trained model in a fresh process before it
+appears there. --test_segments is the number of segments that clients are told to send.
+"""
+
+import pathlib
+import sys
+
+# The scripts' common part; not this folder, whose onnx.py and tensorrt.py would hide the packages of that name.
+sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1] / "scripts")
+
+import command_line
+from absl import flags
+
+command_line.load_tensorflow()
+
+from ccsn_tf.serving.saved_model import export_saved_model
+
+flags.DEFINE_string("export_dir", "", "export: folder of the model; receives a folder a version.")
+flags.DEFINE_integer("version", 0, "export: the version's number; 0: the one after the highest there.", lower_bound=0)
+flags.DEFINE_integer("max_segments", 256, "export: clips times segments of a request, which bounds memory.", 1)
+flags.DEFINE_bool("fold_batch_norms", True, "export: put batch normalisation into the convolution before it.")
+flags.DEFINE_bool("verify", True, "export: compare with the trained model in a fresh process.")
+flags.DEFINE_bool("warmup", True, "export: add warm-up requests for TensorFlow Serving.")
+
+
+def main(arguments):
+    command_line.no_arguments(arguments)
+    given = flags.FLAGS
+    export = export_saved_model(
+        command_line.config_of_run(),
+        given.export_dir,
+        given.version,
+        given.max_segments,
+        given.fold_batch_norms,
+        given.verify,
+        given.warmup,
+        must_be_real=given["record_dir"].present > 0,
+        say=lambda line: print(line, flush=True),
+    )
+    report = export.verification
+    if report:
+        for signature, difference in report["largest"].items():
+            print(f"  {signature:16s} largest difference {difference:.1e} (limit {report['limit']:.0e})")
+    size = sum(path.stat().st_size for path in export.path.rglob("*") if path.is_file())
+    print(f"{export.path}: {size / 1e6:.0f} MB, {'verified' if report else 'NOT verified'}.")
+
+
+if __name__ == "__main__":
+    command_line.run(main)

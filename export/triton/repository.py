@@ -1,0 +1,52 @@
+"""Makes a model repository for NVIDIA Triton Inference Server, and prints the command that serves it.
+
+    python export/triton/repository.py --model=M.onnx --repository=models [--max_batch=8] [--device=gpu]
+
+--model is a file from export/onnx.py, or an engine from export/tensorrt.py --module=tensorrt.
+"""
+
+import pathlib
+import sys
+
+# The scripts' common part; not this folder.
+sys.path[0] = str(pathlib.Path(__file__).resolve().parents[2] / "scripts")
+
+import command_line
+from absl import flags
+
+from ccsn_tf.errors import UserError
+from ccsn_tf.serving.packages import optional
+
+flags.DEFINE_string("model", "", "triton: the ONNX file or engine.")
+flags.DEFINE_string("repository", "", "triton: folder of the models that Triton serves.")
+flags.DEFINE_string("name", "ccsn", "triton: the model's name.")
+flags.DEFINE_integer("version", 1, "triton: the model's version.", lower_bound=1)
+flags.DEFINE_integer("max_batch", 8, "triton: clips that are joined into one call.", lower_bound=1)
+flags.DEFINE_integer("queue_delay_us", 2000, "triton: microseconds that a request may wait for others.", lower_bound=0)
+flags.DEFINE_integer("instances", 1, "triton: copies of the model that compute at the same time.", lower_bound=1)
+flags.DEFINE_enum("device", "gpu", ("gpu", "cpu"), "triton: where the model runs.")
+flags.DEFINE_string("image", "nvcr.io/nvidia/tritonserver:25.11-py3", "triton: image in the command that is printed.")
+
+
+def main(arguments):
+    command_line.no_arguments(arguments)
+    given = flags.FLAGS
+    if not given.model:
+        raise UserError("--model is not given: name a file from export/onnx.py or export/tensorrt.py.")
+    optional("onnx", "onnx")
+    from ccsn_tf.serving.triton import TritonSettings, make_repository, start_command
+
+    settings = TritonSettings(
+        name=given.name,
+        version=given.version,
+        max_batch=given.max_batch,
+        queue_delay_us=given.queue_delay_us,
+        instances=given.instances,
+        device=given.device,
+    )
+    print(f"{make_repository(given.model, given.repository, settings)} written. To serve it:")
+    print(start_command(given.repository, given.device, given.image))
+
+
+if __name__ == "__main__":
+    command_line.run(main)

@@ -1,0 +1,59 @@
+"""Names the action in videos by asking a model server.
+
+    python scripts/query.py --server=localhost:8500 VIDEO... [--json]
+    python scripts/query.py --server=http://localhost:8501 VIDEO...
+
+The first is gRPC, the second REST. Frames and flow are made here, as the served model says that it wants them, and
+sent as JPEGs. A video that cannot be used, or got no answer, is reported on stderr; the others are still asked for,
+and the exit status is 1.
+"""
+
+import json
+import sys
+
+import command_line
+from absl import flags
+
+command_line.load_tensorflow()
+
+from ccsn_tf.errors import UserError
+from ccsn_tf.serving.client import Client
+
+flags.DEFINE_string("server", "localhost:8500", "query: host:port for gRPC, http://host:port for REST.")
+flags.DEFINE_string("model", "ccsn", "query: name of the model on the server.")
+flags.DEFINE_float("timeout", 30.0, "query: seconds to wait for an answer, retries included.", lower_bound=0.001)
+flags.DEFINE_integer("attempts", 5, "query: sends a request at most so often.", lower_bound=1)
+flags.DEFINE_integer("segments", 0, "query: snippets of each video; 0: as many as the model asks for.", lower_bound=0)
+flags.DEFINE_bool("json", False, "query: print one JSON object a video.")
+
+
+def main(videos):
+    if not videos:
+        raise UserError("no video given: name one or more files.")
+    given = flags.FLAGS
+    client, failed = Client(given.server, given.model, given.timeout, given.attempts), 0
+    client.metadata()  # a server that is not there is no matter of a video
+    for path in videos:
+        try:
+            answer = client.classify_video(path, given.segments)
+        except UserError as error:
+            print(f"query: {error}", file=sys.stderr)
+            failed += 1
+            continue
+        top = [
+            (str(label), float(score)) for label, score in zip(answer["top_labels"], answer["top_scores"], strict=True)
+        ]
+        if given.json:
+            line = {"video": path, "top": [{"class": label, "score": score} for label, score in top]}
+            print(json.dumps(line), flush=True)
+        else:
+            print(path)
+            for label, score in top:
+                print(f"  {100 * score:5.1f} %  {label}", flush=True)
+    client.close()
+    if failed:
+        sys.exit(f"query: {failed} of {len(videos)} videos got no answer.")
+
+
+if __name__ == "__main__":
+    command_line.run(main)

@@ -1,0 +1,287 @@
+import os
+import pathlib
+
+import pytest
+from image_folders import write_clip
+from videos import moving, write_video
+
+from ccsn_tf.config import DataConfig
+from ccsn_tf.data.datasets import read_listing, read_text_list
+from ccsn_tf.data.manifest import Manifest
+from ccsn_tf.data.prepare import prepare
+from ccsn_tf.errors import UserError
+
+TRAIN = ["run/a.mp4 run", "run/b 2.mov run", "sit/größer 走.avi sit", "sit/#1 (2).webm sit"]
+TEST = ["run/c.mp4 run", "sit/d.mp4 sit"]
+
+
+@pytest.fixture
+def root(tmp_path):
+    """Empty files are enough: the reader opens no video."""
+    for line in TRAIN + TEST:
+        path = tmp_path / "videos" / line.rsplit(" ", 1)[0]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    put_lists(tmp_path, TRAIN, TEST)
+    (tmp_path / "classes.txt").write_text("run\nsit\n")
+    return tmp_path
+
+
+def put_lists(root, train, test=TEST):
+    (root / "train.txt").write_text("".join(f"{line}\n" for line in train))
+    (root / "test.txt").write_text("".join(f"{line}\n" for line in test))
+
+
+def read(root, test_list=True, class_file=False, **options):
+    lists = [root / "train.txt", root / "test.txt" if test_list else "", root / "classes.txt" if class_file else ""]
+    return read_text_list(str(root / "videos"), *map(str, lists), **options)
+
+
+def numbered(lines, run, sit):
+    """The lines with the labels `run` and `sit` in place of the names."""
+    return [f"{line.rsplit(' ', 1)[0]} {run if line.endswith('run') else sit}" for line in lines]
+
+
+def test_clips_classes_and_split(root):
+    listing = read(root)
+    assert listing.classes == ("run", "sit")
+    assert listing.splits[1].train == ("run/a", "run/b 2", "sit/größer 走", "sit/#1 (2)")
+    assert listing.splits[1].test == ("run/c", "sit/d")
+    for clip in listing.clips:
+        assert clip.label == clip.name.split("/")[0] and clip.group == clip.name
+        assert os.path.isfile(clip.path) and clip.path.startswith(str(root / "videos"))
+    assert listing.absent == () and listing.notes == ()
+
+
+def test_through_the_config(root):
+    lists = {name: str(root / f"{name[:-5]}.txt") for name in ("train_list", "test_list")}
+    config = DataConfig(dataset="list", video_dir=str(root / "videos"), **lists)
+    assert read_listing(config) == read(root)
+    sit = read_listing(DataConfig(dataset="list", video_dir=str(root / "videos"), classes=("sit",), **lists))
+    assert sit.classes == ("sit",) and len(sit.clips) == 3
+
+
+def test_numbers_with_a_class_file(root):
+    plain = read(root)
+    put_lists(root, numbered(TRAIN, 0, 1), numbered(TEST, 0, 1))
+    assert read(root, class_file=True) == plain
+
+
+def test_names_with_a_class_file_that_orders_them(root):
+    (root / "classes.txt").write_text("sit\nrun\n")
+    assert read(root, class_file=True).classes == ("sit", "run")
+    assert read(root, class_file=True).clips == read(root).clips
+
+
+def test_numbers_without_a_class_file_are_the_names_in_their_order(root):
+    put_lists(root, numbered(TRAIN, 9, 10), numbered(TEST, 9, 10))
+    listing = read(root)
+    assert listing.classes == ("9", "10")
+    assert {clip.name: clip.label for clip in listing.clips}["sit/d"] == "10"
+
+
+def test_labels_from_one_are_noticed_and_said(root):
+    plain = read(root)
+    put_lists(root, numbered(TRAIN, 1, 2), numbered(TEST, 1, 2))
+    listing = read(root, class_file=True)
+    assert (listing.classes, listing.clips, listing.splits) == (plain.classes, plain.clips, plain.splits)
+    assert listing.notes == ("The labels run from 1 to 2, so that 1 is run, the first class.",)
+
+
+@pytest.mark.parametrize("train, test", [((0, 1), (1, 2)), ((1, 2), (2, 3)), ((0, 2), (0, 1))])
+def test_labels_that_fit_neither_way(root, train, test):
+    put_lists(root, numbered(TRAIN, *train), numbered(TEST, *test))
+    with pytest.raises(
+        UserError, match=r"(train|test)\.txt, line \d: label \d is not one of .*classes\.txt's 2 classes"
+    ):
+        read(root, class_file=True)
+
+
+def test_label_that_is_no_class(root):
+    put_lists(root, [*TRAIN, "run/a2.mp4 walk"])
+    with pytest.raises(
+        UserError, match=r"train\.txt, line 5: label walk is not one of .*classes\.txt's 2 classes \(the"
+    ):
+        read(root, class_file=True)
+    with pytest.raises(UserError, match=r"No clip of class walk was found \(1 of 3 classes\)"):
+        read(root)
+
+
+@pytest.mark.parametrize("count", ["300", "\t300\t"])
+def test_numbers_of_frames_are_passed_over(root, count):
+    plain = read(root)
+    with_count = [
+        [f"{line.rsplit(' ', 1)[0]} {count} {line.rsplit(' ', 1)[1]}" for line in side] for side in (TRAIN, TEST)
+    ]
+    put_lists(root, *with_count)
+    assert read(root) == plain
+
+
+def test_number_that_belongs_to_the_name(root):
+    """Folders of frames may end in numbers, with and without a number of frames behind."""
+    for name in ("take 1", "take 2", "12"):
+        (root / "videos" / "run" / name).mkdir()
+    put_lists(root, [*TRAIN, "run/take 1 run", "run/take 2 40 run", "run/12 run"])
+    assert read(root).splits[1].train[4:] == ("run/take 1", "run/take 2", "run/12")
+    put_lists(root, ["run/take 1 run", "run/take 2 run", "run/12 9 run", "sit/d.mp4 77 sit"], ["run/c.mp4 run"])
+    assert read(root).splits[1].train == ("run/take 1", "run/take 2", "run/12", "sit/d")
+
+
+def test_absent_clip_with_a_number_of_frames(root):
+    put_lists(root, ["run/lost 40 run", "run/a.mp4 14 run", "sit/#1 (2).webm 9 sit"])
+    assert dict(read(root).absent).keys() == {"run/lost"}
+    put_lists(root, ["run/lost 40 run", "run/a.mp4 run", "sit/#1 (2).webm sit"])
+    assert dict(read(root).absent).keys() == {"run/lost 40"}
+
+
+def test_tab_before_a_label_of_several_words(root):
+    put_lists(root, ["run/b 2.mov\trun away", "sit/d.mp4\tsit down"], ["run/c.mp4\trun away"])
+    listing = read(root)
+    assert listing.classes == ("run away", "sit down") and listing.splits[1].train == ("run/b 2", "sit/d")
+
+
+def test_comments_blank_lines_marks_and_windows_ends(root):
+    plain = read(root)
+    for name in ("train.txt", "test.txt", "classes.txt"):
+        text = (root / name).read_text().replace("\n", "\r\n\r\n  \r\n")
+        if name != "classes.txt":
+            text = "#\r\n# path label\r\n" + text
+        (root / name).write_bytes(b"\xef\xbb\xbf" + text.encode())
+    assert read(root) == plain and read(root, class_file=True) == plain
+
+
+def test_name_that_begins_as_a_comment(root):
+    (root / "videos" / "#2.mp4").touch()
+    put_lists(root, [*TRAIN, "#2.mp4 run"])
+    assert "#2" in read(root).splits[1].train
+
+
+def test_absolute_paths_and_no_video_dir(root, monkeypatch):
+    outside = root / "elsewhere" / "e.mp4"
+    outside.parent.mkdir()
+    outside.touch()
+    inside = root / "videos" / "run" / "a.mp4"
+    put_lists(root, [f"{inside} run", f"{outside} sit"])
+    clips = {clip.name: clip.path for clip in read(root).clips}
+    assert clips["run/a"] == str(inside) and clips[str(outside.with_suffix(""))] == str(outside)
+    monkeypatch.chdir(root / "videos")
+    put_lists(root, TRAIN)
+    listing = read_text_list("", "../train.txt", "../test.txt")
+    assert listing.splits == read(root).splits and all(os.path.isfile(clip.path) for clip in listing.clips)
+
+
+def test_without_a_test_list_a_share_is_drawn(root):
+    for number in range(10):
+        (root / "videos" / "run" / f"{number}.mp4").touch()
+    put_lists(root, [*TRAIN, *(f"run/{number}.mp4 run" for number in range(10))])
+    split = read(root, test_list=False, test_fraction=0.25).splits[1]
+    assert len(split.test) == 4 and len(split.train) == 10 and not set(split.train) & set(split.test)
+    assert read(root, test_list=False, test_fraction=0.25).splits[1] == split
+
+
+def test_folder_of_frames_in_place_of_a_video(root):
+    (root / "videos" / "run" / "a.mp4").unlink()
+    (root / "videos" / "run" / "a").mkdir()
+    listing = read(root)
+    assert listing.absent == () and listing.clips[0].path == str(root / "videos" / "run" / "a")
+
+
+def test_absent_and_looping_clips_are_listed_with_their_class(root):
+    (root / "videos" / "run" / "a.mp4").unlink()
+    (root / "videos" / "sit" / "loop.mp4").symlink_to("loop.mp4")
+    put_lists(root, [*TRAIN, "sit/loop.mp4 sit"])
+    listing = read(root)
+    assert listing.absent_labels == {"run/a": "run", "sit/loop": "sit"}
+    assert (
+        dict(listing.absent)["run/a"]
+        == f"{root / 'videos/run/a.mp4'} is named in train.txt, line 1, but does not exist."
+    )
+    assert "run/a" in listing.splits[1].train
+
+
+BAD = {
+    "one word": (
+        ["run/a.mp4"],
+        r"train\.txt, line 1: expected '<path> <label>' or '<path> <number of frames> <label>'",
+    ),
+    "twice": (["run/a.mp4 run", "run/a.mp4 run"], r"train\.txt, line 2: run/a is in line 1 already: remove one"),
+    "two labels": (["run/a.mp4 run", "# x", "run/a.mp4 sit"], r"train\.txt, line 3: run/a is in line 1 already"),
+    "twice, spelled": (["run/a.mp4 run", "run/../run/./a.mp4 run"], r"train\.txt, line 2: run/a is in line 1 already"),
+    "suffixes": (["run/a.mp4 run", "run/a.avi run"], r"train\.txt, line 2: run/a is in line 1 already"),
+    "both sides": (["run/a.mp4 run", "run/c.mp4 run"], r"test\.txt names run/c, which .*train\.txt names too \(1 such"),
+    "empty": (["", "# nothing"], r"train\.txt is empty: expected '<path> <label>'"),
+}
+
+
+@pytest.mark.parametrize("lines, reason", BAD.values(), ids=BAD)
+def test_bad_list(root, lines, reason):
+    put_lists(root, lines)
+    with pytest.raises(UserError, match=reason) as caught:
+        read(root)
+    assert "\n" not in str(caught.value)
+
+
+def test_one_list_for_both_sides(root):
+    with pytest.raises(UserError, match=r"train\.txt names run/a, which .*train\.txt names too \(4 such clips\)"):
+        read_text_list(str(root / "videos"), str(root / "train.txt"), str(root / "train.txt"))
+
+
+def test_bad_class_file(root):
+    for content, reason in (
+        (b"", "is empty: it must name"),
+        (b"run\nrun\n", "names class run twice"),
+        (b"\xff", "UTF-8"),
+    ):
+        (root / "classes.txt").write_bytes(content)
+        with pytest.raises(UserError, match=rf"classes\.txt {reason}|classes\.txt is not a text file in {reason}"):
+            read(root, class_file=True)
+
+
+def test_lists_that_are_not_there(root):
+    with pytest.raises(UserError, match="--train_list is not given: name the list"):
+        read_text_list(str(root / "videos"), "")
+    with pytest.raises(UserError, match=r"absent\.txt does not exist: --train_list and --test_list name text files"):
+        read_text_list(str(root / "videos"), str(root / "absent.txt"))
+    with pytest.raises(UserError, match=r"videos cannot be read \(Is a directory\)"):
+        read_text_list(str(root / "videos"), str(root / "videos"))
+    with pytest.raises(UserError, match=r"--video_dir=.*absent is not a folder"):
+        read_text_list(str(root / "absent"), str(root / "train.txt"))
+
+
+def test_unknown_class(root):
+    with pytest.raises(UserError, match=r"--classes names fly, which .*train\.txt does not have"):
+        read(root, classes=("fly",))
+
+
+def test_real_videos_and_mmaction2_s_frames_to_records(root):
+    """mmaction2's rawframes list, one clip of it a video, one lost, one damaged; labels from 0."""
+    rawframes = root / "rawframes"
+    for number in range(2):
+        write_clip(rawframes / "run" / f"v {number}", moving(8, seed=number))
+        write_video(rawframes / "sit" / f"w {number}.mp4", moving(8, seed=number))
+    (rawframes / "sit" / "broken.mp4").write_bytes(b"no video")
+    put_lists(
+        root,
+        ["run/v 0 8 0", "sit/w 0.mp4 8 1", "sit/lost 8 1", "sit/broken.mp4 8 1"],
+        ["run/v 1 8 0", "sit/w 1.mp4 8 1"],
+    )
+    config = DataConfig(
+        dataset="list",
+        video_dir=str(rawframes),
+        train_list=str(root / "train.txt"),
+        test_list=str(root / "test.txt"),
+        class_file=str(root / "classes.txt"),
+        record_dir=str(root / "records"),
+        workers=1,
+    )
+    prepare(config, 5)
+    manifest = Manifest.read(config.record_dir)
+    assert {clip.name: clip.label for clip in manifest.clips} == {
+        "run/v 0": "run",
+        "run/v 1": "run",
+        "sit/w 0": "sit",
+        "sit/w 1": "sit",
+    }
+    assert manifest.skipped_labels == {"sit/lost": "sit", "sit/broken": "sit"}
+    assert manifest.count_skipped(1, "train", ["sit"]) == 2 and manifest.count_skipped(1, "train", ["run"]) == 0
+    assert pathlib.Path(config.record_dir, "manifest.json").is_file()

@@ -1,0 +1,47 @@
+"""What prepare.py says about lists and stored flow."""
+
+import pathlib
+import subprocess
+import sys
+
+from image_folders import flow_planes, write_clip
+from videos import moving
+
+SCRIPT = pathlib.Path(__file__).parents[2] / "scripts" / "prepare.py"
+
+
+def run(*arguments):
+    command = [sys.executable, str(SCRIPT), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+
+
+def test_stored_flow_needs_its_bound_and_labels_from_one_are_told(tmp_path):
+    for name in ("run 1", "run 2", "sit 1", "sit 2"):
+        write_clip(tmp_path / "rawframes" / name, moving(8), flow_planes(7))
+    for side, number in (("train", 1), ("test", 2)):
+        (tmp_path / f"{side}.txt").write_text(f"run {number} 8 1\nsit {number} 8 2\n")
+    with (tmp_path / "train.txt").open("a") as file:
+        file.write("run 3 8 1\n")
+    (tmp_path / "classes.txt").write_text("run\nsit\n")
+    arguments = [
+        "--dataset=list",
+        f"--video_dir={tmp_path / 'rawframes'}",
+        *(f"--{side}_list={tmp_path / side}.txt" for side in ("train", "test")),
+        f"--class_file={tmp_path / 'classes.txt'}",
+        f"--record_dir={tmp_path / 'records'}",
+        "--flow=stored",
+        "--workers=1",
+    ]
+    refused = run(*arguments)
+    assert refused.returncode == 1 and not (tmp_path / "records").exists()
+    assert refused.stderr.strip() == (
+        "prepare: --flow=stored needs --flow_bound, the bound that the flow images were made with: mmaction2 uses 20, "
+        "denseflow 32 unless told otherwise."
+    )
+    done = run(*arguments, "--flow_bound=32")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0] == "The labels run from 1 to 2, so that 1 is run, the first class."
+    lost = tmp_path / "rawframes" / "run 3"
+    assert lines[1] == f"skipped run 3: {lost} is named in train.txt, line 3, but does not exist."
+    assert lines[2].startswith("4 clips of 2 classes, 32 frames, ") and lines[2].endswith("; 1 skipped.")

@@ -1,0 +1,86 @@
+"""Fixtures: a small exported model, its work directory, and servers for it (loaded by conftest.py)."""
+
+import dataclasses
+import pathlib
+import socket
+
+import keras
+import layers
+import pytest
+from model_server import REAL_SERVER, Service, given_server, started_server
+
+from ccsn_tf.config import Config, ModelConfig, TrainConfig
+
+SIZE = 32
+
+
+@dataclasses.dataclass(frozen=True)
+class Exported:
+    """A finished export and what it was made from."""
+
+    config: Config
+    model: keras.Model
+    folder: pathlib.Path
+    path: pathlib.Path
+    metadata: dict
+    verification: dict
+
+
+@pytest.fixture(scope="session")
+def workdir_config(tiny_data, tiny_manifest, tmp_path_factory):
+    """The Config of a work directory with a model of random weights, for the classes of the tiny set."""
+    from ccsn_tf.models.build import build_model
+
+    workdir = tmp_path_factory.mktemp("serving") / "run"
+    settings = ModelConfig(image_size=SIZE, num_segments=2, embedding_dim=8, attention_heads=2)
+    config = Config(data=tiny_data, model=settings, train=TrainConfig(workdir=str(workdir)))
+    config = config.replace(test_segments=3, top_k=2)
+    workdir.mkdir()
+    model = build_model(config.model, tiny_manifest.classes)
+    layers.randomise_in_scale(model)
+    model.save(workdir / "model.keras")
+    (workdir / "config.json").write_text(config.to_json())
+    return config
+
+
+@pytest.fixture(scope="session")
+def exported(workdir_config, tmp_path_factory):
+    """The export of that model, verified; tests leave it alone."""
+    from ccsn_tf.models.build import load_model
+    from ccsn_tf.serving.saved_model import export_saved_model
+
+    folder = tmp_path_factory.mktemp("serving") / "model"
+    done = export_saved_model(workdir_config, str(folder), must_be_real=True)
+    model = load_model(str(pathlib.Path(workdir_config.train.workdir, "model.keras")))
+    return Exported(workdir_config, model, folder, done.path, done.metadata, done.verification)
+
+
+@pytest.fixture(scope="session")
+def stand_in(exported):
+    """The stand-in for TensorFlow Serving, without faults."""
+    from ccsn_tf.serving.stand_in import StandIn
+
+    with StandIn(str(exported.folder)) as server:
+        yield server
+
+
+@pytest.fixture(scope="session", params=["stand-in", REAL_SERVER] if REAL_SERVER else ["stand-in"])
+def service(request, exported, tmp_path_factory):
+    """The stand-in, and TensorFlow Serving itself where there is one (see `model_server`)."""
+    if request.param == "stand-in":
+        server = request.getfixturevalue("stand_in")
+        ports = (server.grpc_port, server.rest_port)
+        yield Service(*(f"localhost:{port}" for port in ports), exported.path)
+    elif request.param == "address":
+        yield given_server()
+    else:
+        with started_server(exported.folder, tmp_path_factory.mktemp("server") / "log") as addresses:
+            yield Service(*addresses, exported.path)
+
+
+@pytest.fixture
+def unused_port():
+    """A port on which nothing listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]

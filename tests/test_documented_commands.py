@@ -1,0 +1,40 @@
+"""The commands in the documents name scripts, flags and flag files that there are; running them is left to people."""
+
+import pathlib
+import re
+import shlex
+
+import pytest
+
+from ccsn_tf.config import settings
+
+ROOT = pathlib.Path(__file__).parents[1]
+DOCUMENTS = ("README.md", "docs/DATASETS.md")
+COMMANDS = [
+    pytest.param(command, id=f"{name}:{number}")
+    for name in DOCUMENTS
+    for number, command in enumerate(re.findall(r"^python (scripts/.*)", (ROOT / name).read_text(), re.MULTILINE))
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_command(command):
+    script, *arguments = shlex.split(command, comments=True)
+    assert (ROOT / script).is_file()
+    known = {field.name: field for _, field in settings()}
+    for argument in arguments:
+        if not argument.startswith("--"):
+            assert script == "scripts/predict.py", "only predict.py takes words that are no flags"
+            continue
+        name, _, value = argument[2:].partition("=")
+        if name == "flagfile":
+            assert (ROOT / value).is_file()
+        else:
+            choices = known[name].metadata["choices"]
+            assert value and (not choices or value in choices)
+
+
+def test_every_flag_file_is_documented():
+    texts = "".join((ROOT / name).read_text() for name in DOCUMENTS)
+    for path in ROOT.glob("*.flags"):
+        assert f"--flagfile={path.name}" in texts or path.name == "demo.flags"
