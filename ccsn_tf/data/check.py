@@ -32,7 +32,7 @@ class Depth:
 
 
 def check(config: Config, depth: Depth, progress: Callable[[str], Progress]) -> list[Finding]:
-    """Checks the videos if there is a --video_dir, and the records if there is a --record_dir.
+    """Checks the videos if their folder or list is given, and the records if there are some in --record_dir.
 
     Args:
         config: as for training.
@@ -43,12 +43,13 @@ def check(config: Config, depth: Depth, progress: Callable[[str], Progress]) -> 
         What was found, in no particular order.
 
     Raises:
-        UserError: neither folder is given.
+        UserError: nothing is given.
     """
     findings, listing = [], None
-    if not config.data.video_dir and not config.data.record_dir:
+    has_videos = config.data.video_dir or config.data.train_list
+    if not has_videos and not config.data.record_dir:
         raise UserError("neither --video_dir nor --record_dir is given: name what is to be checked.")
-    if config.data.video_dir:
+    if has_videos:
         findings += lists.labels_against_class_index(config.data)
         try:
             listing = read_listing(config.data)
@@ -57,17 +58,15 @@ def check(config: Config, depth: Depth, progress: Callable[[str], Progress]) -> 
         else:
             findings += _check_videos(config, listing, depth, progress)
     prepared = config.data.record_dir and pathlib.Path(config.data.record_dir, FILE_NAME).exists()
-    if config.data.record_dir and (prepared or not config.data.video_dir):
+    if config.data.record_dir and (prepared or not has_videos):
         findings += _check_records(config, listing, depth, progress)
     return list(dict.fromkeys(findings))  # videos and records may show the same
 
 
 def _check_videos(config, listing, depth, progress):
-    scanned = scan(
-        listing.clips, depth.quick, depth.alike, config.data.workers, config.data.stall_seconds, progress("videos")
-    )
+    scanned = scan(listing.clips, config.data, depth.quick, depth.alike, progress("videos"))
     findings = [finding for one in lists.CHECKS for finding in one(config, listing)]
-    findings += lists.other_classes(listing.classes, config.train.workdir, config.data.video_dir)
+    findings += lists.other_classes(listing.classes, config.train.workdir, "the lists")
     return findings + [finding for one in videos.CHECKS for finding in one(config, listing, scanned)]
 
 
@@ -77,16 +76,9 @@ def _check_records(config, listing: Listing | None, depth, progress):
         classes = select_classes(manifest.classes, config.data.classes, f"the records in {config.data.record_dir}")
     except UserError as error:
         return [Finding("records", "", str(error), True)]
-    seen = records.read_records(
-        manifest,
-        config.data.record_dir,
-        depth.thorough,
-        config.data.workers,
-        config.data.stall_seconds,
-        progress("records"),
-    )
+    seen = records.read_records(manifest, config.data, depth.thorough, progress("records"))
     findings = [finding for one in records.CHECKS for finding in one(config, manifest, seen)]
-    findings += lists.other_classes(classes, config.train.workdir, config.data.record_dir)
+    findings += lists.other_classes(classes, config.train.workdir, f"the records in {config.data.record_dir}")
     if listing:
         findings += lists.differing_classes(
             classes,

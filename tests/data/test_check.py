@@ -96,6 +96,23 @@ def test_the_same_fault_of_videos_and_records_is_told_once(config, tmp_path):
     assert len(found) == len(set(found)) == 6
 
 
+def test_lists_of_ones_own(config, tmp_path):
+    """Three classes by number, from 1: as they are understood, and off by one where a class is not used."""
+    videos = sorted((tmp_path / "set" / "videos").glob("*/*.avi"))
+    numbers = {"MoveDown": 1, "MoveLeft": 2, "MoveRight": 3}
+    lines = [f"{path} {numbers[path.parent.name]}\n" for path in videos]
+    (tmp_path / "train.txt").write_text("".join(lines))
+    (tmp_path / "classes.txt").write_text("MoveDown\nMoveLeft\nMoveRight\n")
+    files = {"train_list": str(tmp_path / "train.txt"), "class_file": str(tmp_path / "classes.txt")}
+    own = config.replace(dataset="list", video_dir="", record_dir="", **files)
+    found, checked = run(own)
+    assert [finding.kind for finding in found] == ["lists taken so"] and checked == {"videos"}
+    # Without the last class 1 and 2 are taken for the second and the third name.
+    (tmp_path / "train.txt").write_text("".join(line for line in lines if not line.endswith(" 3\n")))
+    found, _ = run(own.replace(classes=("MoveLeft", "MoveRight")))
+    assert [(finding.kind, finding.blocks) for finding in found] == [("labels off by one", True)]
+
+
 def test_records_that_are_damaged(config, tmp_path):
     shard = sorted((tmp_path / "records").glob("*.tfrecord"))[1]
     content = bytearray(shard.read_bytes())

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 import cv2
 import numpy as np
 
-from ccsn_tf.data.video import iter_frames
+from ccsn_tf.data.frames import iter_frames
 
 _PLACES = (0.1, 0.3, 0.5, 0.7, 0.9)  # of the frames that are compared, as shares of the video
 _SIZE = 32

@@ -62,6 +62,12 @@ def _shifted(shifts, lists, classes):
         )
 
 
+def ambiguous_lists(config: Config, listing: Listing) -> Iterator[Finding]:
+    """How lists were understood that can be read in several ways."""
+    for note in listing.notes:
+        yield Finding("lists taken so", "", note)
+
+
 def absent_clips(config: Config, listing: Listing) -> Iterator[Finding]:
     """Clips that are listed but not there."""
     for name, reason in listing.absent:
@@ -72,7 +78,7 @@ def unlisted_videos(config: Config, listing: Listing) -> Iterator[Finding]:
     """Videos that are there but in no list, in the folders of the classes that are used."""
     listed = {os.path.abspath(clip.path) for clip in listing.clips}
     skipped = set(listing.classes) if config.data.classes else None  # the other classes are left out on purpose
-    for folder, _, names in os.walk(config.data.video_dir):
+    for folder, _, names in os.walk(config.data.video_dir) if config.data.video_dir else ():
         if skipped and pathlib.PurePath(folder).name not in skipped:
             continue
         for name in sorted(names):
@@ -124,5 +130,5 @@ def _words(path):
     return [words for words in map(str.split, lines) if len(words) >= 2]
 
 
-CHECKS = (labels_against_folders, absent_clips, unlisted_videos, groups_on_both_sides)
+CHECKS = (labels_against_folders, ambiguous_lists, absent_clips, unlisted_videos, groups_on_both_sides)
 """Each is called with the config and the listing."""

@@ -12,13 +12,12 @@ from collections.abc import Callable, Iterator, Mapping
 import cv2
 import numpy as np
 
-from ccsn_tf.config import Config
+from ccsn_tf.config import Config, DataConfig
 from ccsn_tf.data.checks import sides
 from ccsn_tf.data.checks.findings import Finding
-from ccsn_tf.data.crc32c import masked_crc32c
 from ccsn_tf.data.manifest import Manifest, StoredClip
 from ccsn_tf.data.plan import refuse_short
-from ccsn_tf.data.tfrecord import FOOTER_BYTES, HEADER_BYTES, read_example
+from ccsn_tf.data.tfrecord import FOOTER_BYTES, HEADER_BYTES, masked_checksum, read_example
 from ccsn_tf.data.worker_pool import WorkerPool
 from ccsn_tf.errors import UserError
 
@@ -32,21 +31,14 @@ class Read:
 
 
 def read_records(
-    manifest: Manifest,
-    record_dir: str,
-    thorough: bool,
-    workers: int,
-    stall_seconds: float,
-    progress: Callable[[int, int], None],
+    manifest: Manifest, config: DataConfig, thorough: bool, progress: Callable[[int, int], None]
 ) -> dict[str, Read]:
     """Reads every record, on every core.
 
     Args:
         manifest: of the folder.
-        record_dir: the folder.
+        config: `record_dir`, `workers` and `stall_seconds`.
         thorough: decodes every JPEG, not only the first and last ones of each clip.
-        workers: processes, 0: one a core.
-        stall_seconds: a record that takes longer cannot be read.
         progress: called with (clips done, clips in all).
 
     Returns:
@@ -54,8 +46,8 @@ def read_records(
     """
     clips, seen = manifest.clips, {}
     progress(0, len(clips))
-    function = functools.partial(_read, record_dir=record_dir, thorough=thorough)
-    with WorkerPool(function, workers, stall_seconds) as pool:
+    function = functools.partial(_read, record_dir=config.record_dir, thorough=thorough)
+    with WorkerPool(function, config.workers, config.stall_seconds) as pool:
         for done, outcome in enumerate(pool.run([(clip,) for clip in clips]), start=1):
             lost = Read((f"it cannot be read: {outcome.error}",))
             seen[clips[outcome.index].name] = outcome.value if outcome.error is None else lost
@@ -78,15 +70,17 @@ def _read(clip: StoredClip, beat: Callable[[], None], record_dir: str, thorough:
     try:
         features = read_example(record)
         name, rgb, flow = features["name"][0].decode(), features["rgb"], features["flow"]
+        table = np.frombuffer(features["table"][0], "<i4").reshape(-1, 2).tolist()
     except (ValueError, LookupError):
-        return Read(("it is not a record of name, rgb and flow",))
+        return Read(("it is not a record of name, rgb, flow and table",))
     faults = [] if name == clip.name else [f"it holds {name}"]
     if (len(rgb), len(flow)) != (clip.fields + 1, clip.fields):
         faults.append(
             f"it has {len(rgb)} frames and {len(flow)} fields, the manifest says {clip.fields + 1} and {clip.fields}"
         )
-    shapes = ((rgb, (clip.height, clip.width, 3)), (flow, (2 * clip.height, clip.width)))
-    for jpegs, shape in shapes:
+    elif [record[start : start + size] for start, size in table] != flow + rgb:
+        faults.append("its table does not point at its JPEGs")
+    for jpegs, shape in ((rgb, (clip.height, clip.width, 3)), (flow, (2 * clip.height, clip.width))):
         for jpeg in jpegs if thorough else {jpegs[0], jpegs[-1]} if jpegs else ():
             faults += _jpeg_faults(jpeg, shape)
             beat()
@@ -95,7 +89,7 @@ def _read(clip: StoredClip, beat: Callable[[], None], record_dir: str, thorough:
 
 def _checked(content):
     """The content with its checksum behind, as TFRecord files have it."""
-    return content + masked_crc32c(content).to_bytes(4, "little")
+    return content + masked_checksum(content).to_bytes(4, "little")
 
 
 def _jpeg_faults(jpeg, shape):

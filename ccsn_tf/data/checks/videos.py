@@ -14,7 +14,9 @@ from ccsn_tf.data.checks.findings import Finding
 from ccsn_tf.data.checks.scan import Scanned
 from ccsn_tf.data.datasets import Listing
 from ccsn_tf.data.display import scaled_size
+from ccsn_tf.data.encode import refuse_few_frames
 from ccsn_tf.data.flow import make_estimator
+from ccsn_tf.data.video import VideoError
 
 _MOST_UNUSABLE = 0.05  # share of the clips that may be missing without the set being another one
 _USUAL = 0.9  # share of the videos whose size makes the others odd ones
@@ -42,14 +44,17 @@ def hidden_damage(config: Config, listing: Listing, scan: Scan) -> Iterator[Find
 
 def short(config: Config, listing: Listing, scan: Scan) -> Iterator[Finding]:
     """Videos with fewer frames than a snippet."""
-    length = config.model.flow_length
-    for name in _short(config, scan):
-        has = f"{name} has {scan[name].decoded.frames} frames"
-        yield Finding("short", name, f"{has}: a snippet of --flow_length={length} flow fields needs {length + 1}.")
+    for name, reason in _short(config, scan):
+        yield Finding("short", name, reason)
 
 
 def _short(config, scan):
-    return [name for name, seen in scan.items() if seen.decoded and 0 < seen.decoded.frames <= config.model.flow_length]
+    for name, seen in scan.items():
+        if seen.decoded and seen.decoded.frames:
+            try:
+                refuse_few_frames(name, seen.decoded.frames, config.model.flow_length, config.data.flow_stride)
+            except VideoError as error:
+                yield name, str(error)
 
 
 def too_small_for_flow(config: Config, listing: Listing, scan: Scan) -> Iterator[Finding]:
@@ -75,6 +80,8 @@ def _too_small(config, scan):
 
 
 def _flow_fails(config, width, height):
+    if config.data.flow == "stored":
+        return False
     blank = np.zeros((height, width), np.uint8)
     try:
         make_estimator(config.data)(blank, blank)
@@ -113,7 +120,8 @@ def smaller_than_the_network(config: Config, listing: Listing, scan: Scan) -> It
 def unusable_classes(config: Config, listing: Listing, scan: Scan) -> Iterator[Finding]:
     """Classes that have no usable clip on a side of the split, and sets of which too much is missing."""
     unusable = {name for name, seen in scan.items() if seen.error}
-    unusable.update(_short(config, scan), _too_small(config, scan))
+    unusable.update(name for name, _ in _short(config, scan))
+    unusable.update(_too_small(config, scan))
     labels = {clip.name: clip.label for clip in listing.clips}
     split = listing.splits.get(config.data.split)
     if not split:

@@ -22,9 +22,8 @@ def copy(tiny_data, tmp_path):
 def seen_in(config, manifest=None, thorough=False, workers=1):
     manifest = manifest or Manifest.read(config.data.record_dir)
     counts = []
-    seen = records.read_records(
-        manifest, config.data.record_dir, thorough, workers, 60.0, lambda *count: counts.append(count)
-    )
+    data = dataclasses.replace(config.data, workers=workers)
+    seen = records.read_records(manifest, data, thorough, lambda *count: counts.append(count))
     assert counts == [(done, len(manifest.clips)) for done in range(len(manifest.clips) + 1)]
     return seen
 
@@ -45,13 +44,25 @@ def replace_record(config, clip, **features):
     start, end = clip.offset, clip.offset + HEADER_BYTES + clip.length + FOOTER_BYTES
     before = read_example(content[start + HEADER_BYTES : end - FOOTER_BYTES])
     features = {**before, **features}
-    left = clip.length - len(example({**features, "z": [b""]}))
+    left = clip.length - len(example({**features, "a": [b""]}))
     for filling in range(max(0, left - 20), left + 1):  # a feature that nobody reads makes up for the length
-        record = example({**features, "z": [bytes(filling)]})
+        record = example({**features, "a": [bytes(filling)]})
         if len(record) == clip.length:
-            path.write_bytes(content[:start] + framed(record) + content[end:])
+            path.write_bytes(content[:start] + framed(with_table(record, features)) + content[end:])
             return
     raise AssertionError("the other record is longer")
+
+
+def with_table(record, features):
+    """The record with the table of where its JPEGs are, which is its end."""
+    places, end = [], 0
+    for jpeg in [*features["flow"], *features["rgb"]]:
+        start = record.index(jpeg, end)
+        end = start + len(jpeg)
+        places.append((start, len(jpeg)))
+    table = np.array(places, "<i4").tobytes()
+    size = len(features["table"][0])
+    return record[: len(record) - size] + table[:size].ljust(size, b"\0")
 
 
 def jpeg_of(height, width, channels):
@@ -112,6 +123,16 @@ def test_records_that_are_not_what_the_manifest_says(copy, features, fault):
     assert [name for name, read in seen.items() if read.faults] == [clip.name]
 
 
+def test_table_that_points_elsewhere(copy):
+    clip = Manifest.read(copy.data.record_dir).clips[3]
+    content = shard_of(copy, clip).read_bytes()
+    start, end = clip.offset, clip.offset + HEADER_BYTES + clip.length + FOOTER_BYTES
+    record = bytearray(content[start + HEADER_BYTES : end - FOOTER_BYTES])
+    record[-8] ^= 1  # where the last frame begins
+    shard_of(copy, clip).write_bytes(content[:start] + framed(bytes(record)) + content[end:])
+    assert seen_in(copy)[clip.name].faults == ("its table does not point at its JPEGs",)
+
+
 def test_only_a_thorough_look_finds_a_bad_jpeg_in_the_middle(copy):
     clip = Manifest.read(copy.data.record_dir).clips[3]
     good = jpeg_of(36, 48, 3)
@@ -125,7 +146,7 @@ def test_no_record_of_ours(copy):
     content = shard_of(copy, clip).read_bytes()
     start, end = clip.offset, clip.offset + HEADER_BYTES + clip.length + FOOTER_BYTES
     shard_of(copy, clip).write_bytes(content[:start] + framed(bytes(clip.length)) + content[end:])
-    assert seen_in(copy)[clip.name].faults == ("it is not a record of name, rgb and flow",)
+    assert seen_in(copy)[clip.name].faults == ("it is not a record of name, rgb, flow and table",)
 
 
 def test_shard_that_is_gone(copy):

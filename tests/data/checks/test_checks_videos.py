@@ -58,10 +58,17 @@ def test_short(frames, is_short):
     assert found(videos.short, scan) == [("short", "B/9", False)] * is_short
 
 
+def test_short_at_a_stride():
+    scan = scan_with(B_9=decoded(frames=10))
+    (message,) = messages(videos.short, scan, CONFIG.replace(flow_stride=2))
+    assert message == "B/9 has 10 frames: a snippet of --flow_length=5 flow fields at --flow_stride=2 needs 11."
+
+
 def test_too_small_for_the_flow():
     scan = scan_with(A_1=decoded(width=8, height=8), A_2=decoded(width=48, height=36))
     assert messages(videos.too_small_for_flow, scan) == ["A/1 has frames of 8x8 pixels: --flow=dis fails."]
-    assert not found(videos.too_small_for_flow, scan, CONFIG.replace(flow="farneback"))
+    for flow in ("farneback", "stored"):
+        assert not found(videos.too_small_for_flow, scan, CONFIG.replace(flow=flow))
 
 
 def test_another_size():

@@ -1,9 +1,11 @@
 import shutil
 
+import image_folders
 import odd_videos
 import pytest
 from videos import moving, truncate, write_video
 
+from ccsn_tf.config import DataConfig
 from ccsn_tf.data.checks.scan import Scanned, scan
 from ccsn_tf.data.datasets import Clip
 from ccsn_tf.data.video import Decoded
@@ -20,10 +22,11 @@ def clips(tmp_path_factory):
     return [Clip(path.stem, str(path), "A", path.stem) for path in sorted(folder.iterdir())]
 
 
-def run(clips, **depth):
+def run(clips, flow="dis", **depth):
     counts = []
     depth = {"quick": False, "alike": False, **depth}
-    seen = scan(clips, workers=2, stall_seconds=60, progress=lambda done, total: counts.append((done, total)), **depth)
+    config = DataConfig(workers=2, flow=flow)
+    seen = scan(clips, config, progress=lambda done, total: counts.append((done, total)), **depth)
     assert counts == [(done, len(clips)) for done in range(len(clips) + 1)]
     return seen
 
@@ -66,7 +69,29 @@ def test_a_video_that_hangs_or_kills_is_told_like_others(clips, tmp_path, monkey
         "    video.decode_whole = decode\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    seen = scan(clips, False, False, 2, 1.0, lambda done, total: None)
-    assert seen["plain"].error.endswith("plain.avi cannot be decoded: no progress for 1 s.")
-    assert seen["copy"].error.endswith("copy.avi cannot be decoded: its process was killed by SIGABRT.")
+    seen = scan(clips, DataConfig(workers=2, stall_seconds=1.0), False, False, lambda done, total: None)
+    assert "plain.avi cannot be decoded: no progress for 1 s" in seen["plain"].error
+    assert "copy.avi cannot be decoded: its process was killed by SIGABRT" in seen["copy"].error
     assert seen["large"].decoded
+
+
+@pytest.mark.parametrize("quick", [False, True])
+def test_folders_of_frames(tmp_path, quick):
+    frames = moving(14)
+    for name in ("whole", "copy", "gap", "torn", "flowless"):
+        image_folders.write_clip(tmp_path / name, frames, image_folders.flow_planes(13))
+    (tmp_path / "gap" / "img_00005.jpg").unlink()
+    truncate(tmp_path / "torn" / "img_00014.jpg", 0.5)
+    truncate(tmp_path / "flowless" / "flow_x_00013.jpg", 0.5)
+    clips = [Clip(path.name, str(path), "A", path.name) for path in sorted(tmp_path.iterdir())]
+    seen = run(clips, flow="stored", quick=quick)
+    assert seen["whole"].decoded == Decoded(frames=14, width=48, height=36, concealed=0)
+    assert seen["whole"].digest == seen["copy"].digest != ""
+    assert "jumps from" in seen["gap"].error and "img_00014.jpg is damaged" in seen["torn"].error
+    assert "flow_x_00013.jpg is damaged" in seen["flowless"].error
+    assert run(clips, quick=quick)["flowless"].decoded
+
+
+def test_folders_of_frames_that_look_the_same(tmp_path):
+    clip = image_folders.write_clip(tmp_path / "frames", moving(14))
+    assert len(run([Clip("frames", str(clip), "A", "1")], alike=True)["frames"].likeness) == 5
