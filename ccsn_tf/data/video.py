@@ -7,7 +7,7 @@ import dataclasses
 import errno
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import av
 import numpy as np
@@ -86,8 +86,8 @@ def count_frames(path: str) -> int:
     return decode_whole(path).frames
 
 
-def decode_whole(path: str) -> Decoded:
-    """Decodes every frame of a video and keeps none.
+def decode_whole(path: str, beat: Callable[[], None] = lambda: None) -> Decoded:
+    """Decodes every frame of a video and keeps none; `beat` is called for each.
 
     Raises:
         VideoError: as `iter_frames`.
@@ -97,7 +97,25 @@ def decode_whole(path: str) -> Decoded:
         for frame in video.frames():
             count += 1
             concealed += frame.is_corrupt
+            beat()
         return Decoded(count, *video.shown_size, concealed)
+
+
+def decode_ends(path: str, beat: Callable[[], None] = lambda: None) -> Decoded:
+    """Decodes the first frame of a video and those from its last key frame on, and believes the container in the rest.
+
+    Returns:
+        `frames` is what the container says, 0 if it does not; `concealed` is of the frames that were decoded.
+
+    Raises:
+        VideoError: as `iter_frames`, where that shows at the ends.
+    """
+    with _open(path) as video:
+        concealed = 0
+        for frame in video.ends():
+            concealed += frame.is_corrupt
+            beat()
+        return Decoded(video.declared, *video.shown_size, concealed)
 
 
 class _Video:
@@ -105,7 +123,8 @@ class _Video:
 
     def __init__(self, path: str, container, stream):
         self._path, self._container, self._stream = path, container, stream
-        self._orientation, self._stretched = Orientation(), (0, 0)
+        self._size, self._stretched, self._orientation = None, (0, 0), Orientation()
+        self._hidden, self._end = 0, 0.0
         # One for all frames: each new one would start threads. Processes, not threads, fill the cores.
         self._reformatter = VideoReformatter()
 
@@ -114,35 +133,57 @@ class _Video:
         """(width, height) of the upright frames in square pixels, before scaling down."""
         return self._stretched[:: -1 if self._orientation.transpose else 1]
 
+    @property
+    def declared(self) -> int:
+        """How many frames the container says will be shown, 0 if it does not say."""
+        return max(0, self._stream.frames - self._hidden)
+
     def frames(self) -> Iterator[av.VideoFrame]:
         """Yields the frames as they are stored, all of one size."""
-        count, hidden, end, size = 0, 0, 0.0, None
+        count = 0
+        for frame in self._decoded():
+            count += 1
+            yield frame
+        if count == 0:
+            raise VideoError(f"{self._path} holds no frame.")
+        if self.declared - count > _TOLERATED_LOSS and not self._came_late():
+            raise VideoError(f"{self._path} is truncated: {count} of {self.declared} frames could be decoded.")
+
+    def ends(self) -> Iterator[av.VideoFrame]:
+        """Yields the first frame, then those from the last key frame on."""
+        first = next(self.frames())
+        yield first
+        with contextlib.suppress(av.FFmpegError):  # what cannot be sought in is decoded through
+            start, duration = self._container.start_time or 0, self._container.duration or 0
+            self._container.seek(start + duration)
+        yield from self._decoded()
+        if self.declared > _TOLERATED_LOSS and not self._came_late():
+            raise VideoError(f"{self._path} is truncated: it ends before the last of {self.declared} frames.")
+
+    def _decoded(self):
+        count = 0
         try:
             for packet in self._container.demux(self._stream):
-                hidden += packet.is_discard  # cut off by an MP4's edit list: declared, decoded, not shown
+                self._hidden += packet.is_discard  # cut off by an MP4's edit list: declared, decoded, not shown
                 for frame in packet.decode():
-                    if size is None:
-                        size = frame.width, frame.height
+                    if self._size is None:
                         self._look_at(frame)
-                    if (frame.width, frame.height) != size:
+                    if (frame.width, frame.height) != self._size:
                         raise VideoError(
                             f"{self._path} changes its frame size at frame {count}: re-encode it to one size."
                         )
                     count += 1
-                    end = max(end, frame.time or 0.0)
+                    self._end = max(self._end, frame.time or 0.0)
                     yield frame
         except VideoError:
             raise
         except (av.FFmpegError, ValueError) as error:
             raise VideoError(f"{self._path} is damaged after frame {count} ({_reason(error)}).") from None
-        if count == 0:
-            raise VideoError(f"{self._path} holds no frame.")
-        declared = self._stream.frames - hidden
+
+    def _came_late(self):
+        """Whether the last frame came in time: an AVI also declares the frames that its recorder dropped."""
         rate = self._stream.average_rate
-        # An AVI also declares the frames that its recorder dropped: then the last one still comes in time.
-        late = rate and end >= (declared - 1 - _TOLERATED_LOSS) / rate
-        if declared - count > _TOLERATED_LOSS and not late:
-            raise VideoError(f"{self._path} is truncated: {count} of {declared} frames could be decoded.")
+        return rate and self._end >= (self.declared - 1 - _TOLERATED_LOSS) / rate
 
     def convert(self, frame: av.VideoFrame, short_side: int) -> np.ndarray:
         """The frame upright, in square pixels and scaled down, uint8 RGB (H, W, 3)."""
@@ -159,6 +200,7 @@ class _Video:
         return self._orientation.apply(converted.to_ndarray())
 
     def _look_at(self, frame):
+        self._size = frame.width, frame.height
         self._orientation = _orientation(frame)
         # Set by the container or, where it says nothing, by the decoder.
         aspect = self._stream.sample_aspect_ratio or self._stream.codec_context.sample_aspect_ratio

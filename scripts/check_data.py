@@ -1,0 +1,42 @@
+"""Checks videos, records or both, and says whether training may start: exit status 0, or 1 with the reasons first.
+
+    python scripts/check_data.py --flagfile=ucf101.flags --video_dir=UCF-101 --split_dir=ucfTrainTestlist
+    python scripts/check_data.py --flagfile=ucf101.flags --record_dir=R [--workdir=W]
+
+Videos are decoded from end to end, on every core; --quick looks at their ends only.
+"""
+
+import pathlib
+import sys
+
+import command_line
+from absl import flags
+
+from ccsn_tf.data.check import Depth, check
+from ccsn_tf.data.checks.findings import as_json, as_text, may_train
+from ccsn_tf.files import write_text
+from ccsn_tf.progress import Progress
+
+_SHOWN = 5  # findings of a kind
+
+flags.DEFINE_bool("quick", False, "check_data: decode only the first and the last frames of each video.")
+flags.DEFINE_bool("alike", False, "check_data: find videos on both sides of a split that look the same; decodes twice.")
+flags.DEFINE_bool("thorough", False, "check_data: decode every JPEG of the records.")
+flags.DEFINE_bool("json", False, "check_data: print all findings as JSON.")
+flags.DEFINE_string("output", "", "check_data: file for all findings, JSON if it ends in .json.")
+
+
+def main(arguments):
+    command_line.no_arguments(arguments)
+    chosen = flags.FLAGS
+    depth = Depth(quick=chosen.quick, alike=chosen.alike, thorough=chosen.thorough)
+    findings = check(command_line.config_from_flags(), depth, lambda what: Progress(f"check {what}", "clips"))
+    if chosen.output:
+        is_json = pathlib.Path(chosen.output).suffix == ".json"
+        write_text(chosen.output, as_json(findings) if is_json else as_text(findings))
+    sys.stdout.write(as_json(findings) if chosen.json else as_text(findings, most=_SHOWN))
+    sys.exit(0 if may_train(findings) else 1)
+
+
+if __name__ == "__main__":
+    command_line.run(main)

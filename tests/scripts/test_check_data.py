@@ -1,0 +1,55 @@
+import json
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+SCRIPT = pathlib.Path(__file__).parents[2] / "scripts" / "check_data.py"
+
+
+def run(*arguments, code=0):
+    command = [sys.executable, str(SCRIPT), "--image_size=32", "--workers=1", *map(str, arguments)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert result.returncode == code, result.stdout + result.stderr
+    assert "Traceback" not in result.stderr
+    return result
+
+
+@pytest.fixture
+def spoilt(tiny_set, tmp_path):
+    """Flags for a copy of the tiny set with eight videos that are none."""
+    shutil.copytree(tiny_set, tmp_path / "set")
+    for path in sorted((tmp_path / "set" / "videos").glob("*/*_g0[345]_c01.avi"))[:8]:
+        path.write_text("not a video")
+    return [f"--video_dir={tmp_path / 'set' / 'videos'}", f"--split_dir={tmp_path / 'set' / 'lists'}"]
+
+
+def test_sound_videos_and_records(tiny_set, tiny_data):
+    videos = [f"--video_dir={tiny_set / 'videos'}", f"--split_dir={tiny_set / 'lists'}"]
+    result = run(*videos, f"--record_dir={tiny_data.record_dir}")
+    assert result.stdout == "Training may start; 0 warnings.\n"
+    assert "check videos 100 % 15/15 clips" in result.stderr and "check records 100 % 15/15 clips" in result.stderr
+
+
+def test_faults_are_summed_up_and_written_in_full(spoilt, tmp_path):
+    result = run(*spoilt, f"--output={tmp_path / 'report.txt'}", code=1)
+    lines = result.stdout.splitlines()
+    assert lines[0] == "Training may not start before this is put right:"
+    assert lines[-1].startswith("Training may not start: ")
+    assert "  unreadable: 8" in lines and "    ... and 3 more" in lines
+    report = (tmp_path / "report.txt").read_text()
+    assert report.count("cannot be read as a video") == 8 and " more" not in report
+
+
+def test_json(spoilt, tmp_path):
+    result = run(*spoilt, "--json", "--quick", f"--output={tmp_path / 'report.json'}", code=1)
+    report = json.loads(result.stdout)
+    assert report == json.loads((tmp_path / "report.json").read_text())
+    assert report["may_train"] is False and report["counts"]["unreadable"] == 8
+    assert sum(report["counts"].values()) == len(report["findings"])
+
+
+def test_nothing_to_check():
+    assert run(code=1).stderr.startswith("check_data: neither --video_dir nor --record_dir is given")
