@@ -32,7 +32,7 @@ class Depth:
 
 
 def check(config: Config, depth: Depth, progress: Callable[[str], Progress]) -> list[Finding]:
-    """Checks the videos if their folder or list is given, and the records if there are some in --record_dir.
+    """Checks the videos if their folder or list is given, and the records in --record_dir.
 
     Args:
         config: as for training.
@@ -80,10 +80,6 @@ def _check_records(config, listing: Listing | None, depth, progress):
     findings = [finding for one in records.CHECKS for finding in one(config, manifest, seen)]
     findings += lists.other_classes(classes, config.train.workdir, f"the records in {config.data.record_dir}")
     if listing:
-        findings += lists.differing_classes(
-            classes,
-            f"the records in {config.data.record_dir}",
-            listing.classes,
-            f"the lists of {config.data.video_dir}",
-        )
+        source = f"the records in {config.data.record_dir}"
+        findings += lists.differing_classes(classes, source, listing.classes, "the lists")
     return findings

@@ -52,13 +52,20 @@ def encode_clip(
     Raises:
         VideoError: the video cannot be used, or is too short.
     """
-    rgb, flow, size, seen = [], [], {}, 0
+    rgb, flow, size, seen, total = [], [], {}, 0, 0
+
+    def keep(jpegs, jpeg):
+        nonlocal total
+        total += len(jpeg)
+        if total > MAX_BYTES:  # at once: a video without end would take all memory
+            raise VideoError(f"{path} is too long: {len(rgb)} frames fill a record; cut it into shorter videos.")
+        jpegs.append(jpeg)
 
     def stored(frames):  # a frame is kept as JPEG alone: long videos would not fit into memory
         nonlocal seen
         for frame, jpeg in frames:
             if seen % config.flow_stride == 0:
-                rgb.append(jpeg or _jpeg(frame[..., ::-1], config.jpeg_quality))
+                keep(rgb, jpeg or _jpeg(frame[..., ::-1], config.jpeg_quality))
             size["height"], size["width"] = frame.shape[:2]
             seen += 1
             beat()
@@ -67,15 +74,13 @@ def encode_clip(
     frames = stored(_frames(path, config.short_side))
     try:
         for field in _fields(path, frames, estimator, config):
-            flow.append(_jpeg(np.concatenate([field[..., 0], field[..., 1]]), config.jpeg_quality))
+            keep(flow, _jpeg(np.concatenate([field[..., 0], field[..., 1]]), config.jpeg_quality))
     except cv2.error as error:
         raise VideoError(
             f"{path}: --flow={config.flow} fails on frames of {size['width']}x{size['height']} pixels "
             f"({error.err or error}): leave the video out, or make it larger."
         ) from None
     refuse_few_frames(path, seen, min_fields, config.flow_stride)
-    if sum(map(len, rgb + flow)) > MAX_BYTES:
-        raise VideoError(f"{path} is too long for a record, with {len(rgb)} frames: cut it into shorter videos.")
     return EncodedClip(rgb, flow, **size)
 
 

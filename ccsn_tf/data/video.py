@@ -124,7 +124,7 @@ class _Video:
     def __init__(self, path: str, container, stream):
         self._path, self._container, self._stream = path, container, stream
         self._size, self._stretched, self._orientation = None, (0, 0), Orientation()
-        self._hidden, self._end = 0, 0.0
+        self._end = 0.0
         # One for all frames: each new one would start threads. Processes, not threads, fill the cores.
         self._reformatter = VideoReformatter()
 
@@ -136,7 +136,10 @@ class _Video:
     @property
     def declared(self) -> int:
         """How many frames the container says will be shown, 0 if it does not say."""
-        return max(0, self._stream.frames - self._hidden)
+        if "mov" not in self._container.format.name.split(","):
+            return self._stream.frames
+        # MP4 and MOV: without those that an edit list hides, of which some must be decoded all the same.
+        return sum(not entry.is_discard for entry in self._stream.index_entries)
 
     def frames(self) -> Iterator[av.VideoFrame]:
         """Yields the frames as they are stored, all of one size."""
@@ -146,44 +149,44 @@ class _Video:
             yield frame
         if count == 0:
             raise VideoError(f"{self._path} holds no frame.")
-        if self.declared - count > _TOLERATED_LOSS and not self._came_late():
-            raise VideoError(f"{self._path} is truncated: {count} of {self.declared} frames could be decoded.")
+        declared = self.declared
+        if declared - count > _TOLERATED_LOSS and not self._came_late(declared):
+            raise VideoError(f"{self._path} is truncated: {count} of {declared} frames could be decoded.")
 
     def ends(self) -> Iterator[av.VideoFrame]:
         """Yields the first frame, then those from the last key frame on."""
-        first = next(self.frames())
-        yield first
+        yield next(self.frames())
         with contextlib.suppress(av.FFmpegError):  # what cannot be sought in is decoded through
             start, duration = self._container.start_time or 0, self._container.duration or 0
             self._container.seek(start + duration)
-        yield from self._decoded()
-        if self.declared > _TOLERATED_LOSS and not self._came_late():
-            raise VideoError(f"{self._path} is truncated: it ends before the last of {self.declared} frames.")
+        yield from self._decoded(at_end=True)
+        declared = self.declared
+        if declared > _TOLERATED_LOSS and not self._came_late(declared):
+            raise VideoError(f"{self._path} is truncated: it ends before the last of {declared} frames.")
 
-    def _decoded(self):
+    def _decoded(self, at_end=False):
         count = 0
         try:
             for packet in self._container.demux(self._stream):
-                self._hidden += packet.is_discard  # cut off by an MP4's edit list: declared, decoded, not shown
                 for frame in packet.decode():
                     if self._size is None:
                         self._look_at(frame)
                     if (frame.width, frame.height) != self._size:
-                        raise VideoError(
-                            f"{self._path} changes its frame size at frame {count}: re-encode it to one size."
-                        )
+                        place = "near its end" if at_end else f"at frame {count}"
+                        raise VideoError(f"{self._path} changes its frame size {place}: re-encode it to one size.")
                     count += 1
                     self._end = max(self._end, frame.time or 0.0)
                     yield frame
         except VideoError:
             raise
         except (av.FFmpegError, ValueError) as error:
-            raise VideoError(f"{self._path} is damaged after frame {count} ({_reason(error)}).") from None
+            place = "near its end" if at_end else f"after frame {count}"
+            raise VideoError(f"{self._path} is damaged {place} ({_reason(error)}).") from None
 
-    def _came_late(self):
-        """Whether the last frame came in time: an AVI also declares the frames that its recorder dropped."""
+    def _came_late(self, declared):
+        """Whether the last frame came as late as it should: an AVI also declares those that its recorder dropped."""
         rate = self._stream.average_rate
-        return rate and self._end >= (self.declared - 1 - _TOLERATED_LOSS) / rate
+        return rate and self._end >= (declared - 1 - _TOLERATED_LOSS) / rate
 
     def convert(self, frame: av.VideoFrame, short_side: int) -> np.ndarray:
         """The frame upright, in square pixels and scaled down, uint8 RGB (H, W, 3)."""

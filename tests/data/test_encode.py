@@ -107,5 +107,13 @@ def test_a_long_video_is_never_in_memory_as_frames(tmp_path, monkeypatch):
 def test_record_beyond_what_a_protocol_buffer_holds(tmp_path, monkeypatch):
     path = write_video(tmp_path / "long.avi")
     monkeypatch.setattr(module, "MAX_BYTES", num_bytes(encode(path)) - 1)
-    with pytest.raises(VideoError, match=r"long\.avi is too long for a record, with 14 frames: cut it"):
+    with pytest.raises(VideoError, match=r"long\.avi is too long: 14 frames fill a record; cut it"):
         encode(path)
+
+
+def test_a_video_without_end_is_not_decoded_to_the_end(tmp_path, monkeypatch):
+    path, beats = write_video(tmp_path / "long.avi", moving(60)), []
+    monkeypatch.setattr(module, "MAX_BYTES", num_bytes(encode(path)) // 4)
+    with pytest.raises(VideoError, match=r"long\.avi is too long: \d+ frames fill a record"):
+        encode_clip(str(path), make_estimator(DataConfig()), DataConfig(), 5, lambda: beats.append(1))
+    assert len(beats) < 20

@@ -11,7 +11,7 @@ import pytest
 from videos import moving, truncate, turn, write_audio, write_video
 
 from ccsn_tf.data.display import scaled_size
-from ccsn_tf.data.video import Decoded, VideoError, count_frames, decode_whole, iter_frames
+from ccsn_tf.data.video import Decoded, VideoError, count_frames, decode_ends, decode_whole, iter_frames
 
 
 def frames_of(path, short_side=256, wanted=None):
@@ -157,12 +157,14 @@ def test_damage_that_the_decoder_hides_is_counted(tmp_path):
     assert damaged.concealed > 0 and damaged.frames > 20
 
 
-def test_frames_hidden_by_an_edit_list_are_no_loss(tmp_path):
+@pytest.mark.parametrize("group", [1, 4, 100])  # frames before the first key frame that is shown are not even decoded
+@pytest.mark.parametrize("hidden", [3, 7, 15])
+def test_frames_hidden_by_an_edit_list_are_no_loss(tmp_path, group, hidden):
     written = moving(20)
-    path = write_video(tmp_path / "trimmed.mp4", written, options={"bf": "0"}, advance=7)
+    path = write_video(tmp_path / "trimmed.mp4", written, options={"bf": "0", "g": str(group)}, advance=hidden)
     frames = frames_of(path)
-    assert len(frames) == count_frames(str(path)) == 13
-    assert np.abs(frames[0].astype(int) - written[7].astype(int)).mean() < 12
+    assert len(frames) == count_frames(str(path)) == decode_ends(str(path)).frames == 20 - hidden
+    assert np.abs(frames[0].astype(int) - written[hidden].astype(int)).mean() < 12
 
 
 def test_frames_dropped_by_the_recorder_are_no_loss(tmp_path):
@@ -170,6 +172,27 @@ def test_frames_dropped_by_the_recorder_are_no_loss(tmp_path):
     times = [0, 1, 2, 6, 7, 11, 12, 13, 18, 19]
     path = write_video(tmp_path / "a.avi", moving(10), times=times)
     assert len(frames_of(path)) == count_frames(str(path)) == 10
+
+
+@pytest.mark.parametrize("name, declared", [("a.avi", 40), ("a.mp4", 40), ("a.webm", 0), ("a.mpg", 0)])
+@pytest.mark.parametrize("group", [5, 100])
+def test_ends_alone(tmp_path, name, declared, group):
+    path = write_video(tmp_path / name, moving(40), options={"g": str(group)})
+    frames = []
+    assert decode_ends(str(path), lambda: frames.append(1)) == Decoded(declared, width=48, height=36, concealed=0)
+    assert len(frames) <= 41 if group == 100 or name == "a.mpg" else len(frames) < 15
+
+
+def test_ends_of_a_video_that_is_damaged_there(tmp_path):
+    path = cut_between_frames(tmp_path)
+    with pytest.raises(VideoError, match=r"cut\.avi is truncated: it ends before the last of 40 frames"):
+        decode_ends(str(path))
+    with pytest.raises(VideoError, match=r"cut\.avi is (truncated: it ends before|damaged near its end)"):
+        decode_ends(str(cut_inside_a_frame(tmp_path).rename(tmp_path / "cut.avi")))
+    for make, reason in BAD.items():
+        if make not in (with_changed_size, cut_between_frames, cut_in_half, cut_inside_a_frame, more_frames_announced):
+            with pytest.raises(VideoError, match=reason):
+                decode_ends(str(make(tmp_path)))
 
 
 def with_changed_size(folder):
