@@ -39,15 +39,18 @@ FIRST_NINE = (
     "Basketball",
     "BasketballDunk",
 )
-AS_STORED = {"flow_side": 0}
 SETTINGS = {
-    "DIS ultrafast": {**AS_STORED, "dis_preset": "ultrafast", "dis_finest_scale": 2},
-    "DIS fast": {**AS_STORED, "dis_preset": "fast", "dis_finest_scale": 2},
-    "DIS medium": {**AS_STORED, "dis_preset": "medium", "dis_finest_scale": 1},
-    "DIS medium, finest scale 0": {**AS_STORED, "dis_preset": "medium", "dis_finest_scale": 0},
-    "Farneback": {**AS_STORED, "flow": "farneback"},
-    "the default": {},
+    "DIS ultrafast, as preset": {"dis_preset": "ultrafast", "dis_finest_scale": 2},
+    "DIS fast, as preset": {"dis_preset": "fast", "dis_finest_scale": 2},
+    "DIS medium, as preset": {"dis_preset": "medium", "dis_finest_scale": 1},
+    "DIS fast, finest scale 1": {"dis_preset": "fast", "dis_finest_scale": 1},
+    "DIS ultrafast, finest scale 0": {"dis_preset": "ultrafast", "dis_finest_scale": 0},
+    "DIS fast, finest scale 0": {"dis_preset": "fast", "dis_finest_scale": 0},
+    "DIS medium, finest scale 0": {"dis_preset": "medium", "dis_finest_scale": 0},
+    "Farneback": {"flow": "farneback"},
+    "TV-L1": {"flow": "tvl1"},
 }
+_HOURS = ("TV-L1",)  # only when asked for by name
 LARGE = (340, 256)  # width and height of UCF101's frames in the usual preparation
 _PAIRS, _ROUNDS = 18, 5
 _CHUNK = 32  # clips whose fields are in memory at a time
@@ -56,8 +59,12 @@ _CHUNK = 32  # clips whose fields are in memory at a time
 def define_flags() -> None:
     """The benchmark's own options."""
     flags.DEFINE_integer("probe_snippets", 4, "flow: snippets a clip that the classifier sees.", lower_bound=1)
-    flags.DEFINE_integer("probe_groups", 0, "flow: only clips of the first so many groups, for a trial; 0: all.")
-    flags.DEFINE_list("probe_settings", [], f"flow: only these, of {'; '.join(SETTINGS)}; empty: all.")
+    flags.DEFINE_integer("probe_groups", 0, "flow: clips of so many groups only, for a trial; 0: all.")
+    flags.DEFINE_multi_string(
+        "probe_setting",
+        [],
+        f"flow: one of {'; '.join(SETTINGS)}. May be repeated; default: all but {', '.join(_HOURS)}, for hours.",
+    )
 
 
 def run(config: Config, options) -> dict:
@@ -66,20 +73,23 @@ def run(config: Config, options) -> dict:
     Features are kept beside --output: the same command goes on where it was stopped.
 
     Returns:
-        `protocol` (text), `num_clips`, and `settings` {name: {`changes`, `ms` and `ms_large` (CPU time of a pair at the
-        videos' size and at 340x256), `bytes` (of a stored field), `accuracy` {split: fraction}}}.
+        `protocol` (text), `flow_side`, `num_clips`, and `settings` {name: {`changes`; CPU time of a pair, in ms: `own`
+        at the videos' size, `large` at 340x256 and `working` there with --flow_side; `bytes` of a stored field;
+        `accuracy` {split: fraction}}}.
 
     Raises:
-        UserError: no videos, no lists, or an unknown setting.
+        UserError: no videos, no lists, an unknown setting, or a split without clips on one side.
     """
-    names = options.probe_settings or list(SETTINGS)
+    names = options.probe_setting or [name for name in SETTINGS if name not in _HOURS]
     unknown = [name for name in names if name not in SETTINGS]
     if unknown:
-        raise UserError(f"--probe_settings names {', '.join(unknown)}: choose among {'; '.join(SETTINGS)}.")
+        raise UserError(f"--probe_setting names {', '.join(unknown)}: choose among {'; '.join(SETTINGS)}.")
     data = dataclasses.replace(config.data, classes=config.data.classes or FIRST_NINE)
     listing = _of_groups(read_listing(data), options.probe_groups)
+    _sides(listing)  # which fails early, if at all
     model = ModelConfig(backbone="efficientnet_lite0", pretrained="imagenet", connection="none")
     configs = {name: config.replace(**dataclasses.asdict(model), **SETTINGS[name]) for name in names}
+    cv2.setNumThreads(1)
     rows = {name: {"changes": SETTINGS[name], **times} for name, times in _times(configs, listing).items()}
     network = make_features(model)
     for name in names:
@@ -88,6 +98,7 @@ def run(config: Config, options) -> dict:
     size = f"{model.image_size} px, centre crop and its mirror image"
     return {
         "protocol": f"{options.probe_snippets} snippets of {model.flow_length} fields a clip, {size}",
+        "flow_side": data.flow_side,
         "num_clips": len(listing.clips),
         "settings": rows,
     }
@@ -95,43 +106,45 @@ def run(config: Config, options) -> dict:
 
 def table(report: dict) -> str:
     """The report as Markdown."""
+    large = "x".join(map(str, LARGE))
+    columns = ["flow", "ms a pair", f"at {large}", f"there with --flow_side={report['flow_side']}", "bytes a field"]
+    columns += ["accuracy %, mean ± spread", "by split"]
     lines = [
-        f"{report['num_clips']} clips, {report['protocol']}.",
+        f"{report['num_clips']} clips, {report['protocol']}; CPU time of one thread.",
         "",
-        "| flow | ms a pair | ms a pair at 340x256 | bytes a field | accuracy %, mean ± spread | splits 1, 2, 3 |",
-        "|---|---|---|---|---|---|",
+        f"| {' | '.join(columns)} |",
+        "|---" * len(columns) + "|",
     ]
     for name, row in report["settings"].items():
         values = 100 * np.array(list(row["accuracy"].values()))
-        lines.append(
-            f"| {name} | {row['ms']:.2f} | {row['ms_large']:.2f} | {row['bytes']:.0f} | {values.mean():.1f} ± "
-            f"{values.std():.1f} | {' / '.join(f'{value:.1f}' for value in values)} |"
-        )
+        times = " | ".join(f"{row[size]:.2f}" for size in ("own", "large", "working"))
+        splits = " / ".join(f"{value:.1f}" for value in values)
+        accuracy = f"{values.mean():.1f} ± {values.std():.1f} | {splits}"
+        lines.append(f"| {name} | {times} | {row['bytes']:.0f} | {accuracy} |")
     return "\n".join(lines)
 
 
 def _of_groups(listing: Listing, count: int) -> Listing:
     groups = sorted({clip.group for clip in listing.clips})
-    kept = set(groups[:: max(1, len(groups) // count)]) if count else set(groups)
+    kept = set(groups[:: -(-len(groups) // count)]) if count else set(groups)
     return dataclasses.replace(listing, clips=tuple(clip for clip in listing.clips if clip.group in kept))
 
 
 def _times(configs, listing):
-    """{name: {"ms", "ms_large"}}: the best of some rounds in which the settings take turns, on one thread."""
-    cv2.setNumThreads(1)
+    """{name: {"own", "large", "working"}}: the best of some rounds in which the settings take turns, on one thread."""
     some = listing.clips[:: max(1, len(listing.clips) // _PAIRS)][:_PAIRS]
-    own = [_middle_pair(clip.path, next(iter(configs.values())).data.short_side) for clip in some]
-    sizes = {"ms": own, "ms_large": [[cv2.resize(grey, LARGE) for grey in pair] for pair in own]}
-    best = {name: dict.fromkeys(sizes, np.inf) for name in configs}
+    pairs = [_middle_pair(clip.path, next(iter(configs.values())).data.short_side) for clip in some]
+    scaled = [[cv2.resize(grey, LARGE) for grey in pair] for pair in pairs]
+    best = {name: {"own": np.inf, "large": np.inf, "working": np.inf} for name in configs}
     for _ in range(_ROUNDS):
         for name, config in configs.items():
-            estimate = make_estimator(config.data)
-            for size, pairs in sizes.items():
-                estimate(*pairs[0])  # the first call allocates
+            working, full = make_estimator(config.data), make_estimator(config.replace(flow_side=0).data)
+            for size, estimate, given in (("own", full, pairs), ("large", full, scaled), ("working", working, scaled)):
+                estimate(*given[0])  # the first call allocates
                 start = time.process_time()
-                for pair in pairs:
+                for pair in given:
                     estimate(*pair)
-                best[name][size] = min(best[name][size], 1e3 * (time.process_time() - start) / len(pairs))
+                best[name][size] = min(best[name][size], 1e3 * (time.process_time() - start) / len(given))
     return best
 
 
@@ -177,12 +190,20 @@ def _views(path, config, num_snippets):
     return tf.concat(views, axis=0), np.mean(num_bytes)
 
 
+def _sides(listing):
+    """{split: (training, test)}, each bool (N,) over the clips."""
+    names = np.array([clip.name for clip in listing.clips])
+    sides = {
+        number: [np.isin(names, side) for side in (split.train, split.test)] for number, split in listing.splits.items()
+    }
+    for number, (train, test) in sides.items():
+        if not (train.any() and test.any()):
+            raise UserError(f"Split {number} has no clip on one side: raise --probe_groups, or complete --video_dir.")
+    return sides
+
+
 def _accuracy(features, listing):
     """{split: share of its test clips that the probe names right}."""
     labels = np.array([listing.classes.index(clip.label) for clip in listing.clips])
     groups = np.array([clip.group for clip in listing.clips])
-    names = np.array([clip.name for clip in listing.clips])
-    sides = {
-        number: (np.isin(names, split.train), np.isin(names, split.test)) for number, split in listing.splits.items()
-    }
-    return {number: probe(features, labels, groups, train, test) for number, (train, test) in sides.items()}
+    return {number: probe(features, labels, groups, *sides) for number, sides in _sides(listing).items()}

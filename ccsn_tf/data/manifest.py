@@ -27,20 +27,20 @@ STORED = (
     "flow_bound",
     "jpeg_quality",
 )
-# How records were made before a setting of theirs existed.
-BEFORE = {"flow_side": 0, "flow_stride": 1}
+# Settings that not every algorithm looks at.
+_OF_FLOW = {"dis_preset": ("dis",), "dis_finest_scale": ("dis",), "flow_side": ("dis", "farneback", "tvl1")}
 
 
 def stored_settings(config: DataConfig) -> dict:
-    """The settings of `config` that the records depend on; DIS's are left out where another algorithm is used."""
-    names = [name for name in STORED if config.flow == "dis" or not name.startswith("dis_")]
+    """The settings of `config` that the records depend on, without those that its flow does not look at."""
+    names = [name for name in STORED if config.flow in _OF_FLOW.get(name, (config.flow,))]
     return {name: getattr(config, name) for name in names}
 
 
 def refuse_other_settings(made_with: dict, config: DataConfig, record_dir: str) -> None:
     """Raises UserError, naming flag, values and remedy, where `config` asks for other records than were made."""
     for name, asked in stored_settings(config).items():
-        made = made_with.get(name, BEFORE.get(name))
+        made = made_with.get(name)
         if made != asked:
             raise UserError(
                 f"--{name}={asked}, but the records in {record_dir} were made with {name}={made}: pass --{name}={made} "

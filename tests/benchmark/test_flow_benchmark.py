@@ -20,20 +20,21 @@ def config(tiny_set, published):
 
 def options(**changes):
     return types.SimpleNamespace(
-        **{"output": "", "probe_snippets": 2, "probe_groups": 0, "probe_settings": [], **changes}
+        **{"output": "", "probe_snippets": 2, "probe_groups": 0, "probe_setting": [], **changes}
     )
 
 
 def test_report_and_table(config, tmp_path, monkeypatch):
     names = ["DIS medium, finest scale 0", "Farneback"]
-    asked = options(probe_settings=names, output=str(tmp_path / "report.json"))
+    asked = options(probe_setting=names, output=str(tmp_path / "report.json"))
     network = make_features(ModelConfig(backbone="efficientnet_lite0", pretrained="imagenet", connection="none"))
     monkeypatch.setattr(flow, "make_features", lambda model: network)
+    monkeypatch.setattr(flow, "_PAIRS", 3)
     report = flow.run(config, asked)
     assert list(report["settings"]) == names and report["num_clips"] == 15
     for name, row in report["settings"].items():
         assert row["changes"] == flow.SETTINGS[name]
-        assert row["ms"] > 0 and row["ms_large"] > 3 * row["ms"] and 300 < row["bytes"] < 5000
+        assert 0 < row["own"] < row["working"] < row["large"] and 300 < row["bytes"] < 5000
         assert set(row["accuracy"]) == {1, 2} and np.mean(list(row["accuracy"].values())) > 0.5
     lines = flow.table(report).splitlines()
     assert [line.split(" | ")[0] for line in lines[-2:]] == [f"| {name}" for name in names]
@@ -47,7 +48,7 @@ def test_report_and_table(config, tmp_path, monkeypatch):
         row["accuracy"] for row in report["settings"].values()
     ]
     with pytest.raises(AssertionError, match="features were there"):  # those of other clips will not do
-        flow.run(config, options(probe_settings=names, output=asked.output, probe_groups=2))
+        flow.run(config, options(probe_setting=names, output=asked.output, probe_groups=2))
 
 
 def test_views_are_the_stored_flow_and_its_mirror_image(config, tiny_set):
@@ -62,8 +63,13 @@ def test_views_are_the_stored_flow_and_its_mirror_image(config, tiny_set):
 
 
 def test_unknown_setting(config):
-    with pytest.raises(UserError, match=r"--probe_settings names DIS slow: choose among DIS ultrafast; "):
-        flow.run(config, options(probe_settings=["DIS slow"]))
+    with pytest.raises(UserError, match=r"--probe_setting names DIS slow: choose among DIS ultrafast, as preset; "):
+        flow.run(config, options(probe_setting=["DIS slow"]))
+
+
+def test_too_few_groups_for_a_split(config):
+    with pytest.raises(UserError, match=r"^Split 1 has no clip on one side: raise --probe_groups, or complete"):
+        flow.run(config, options(probe_groups=1))
 
 
 @pytest.mark.parametrize("changes", flow.SETTINGS.values(), ids=flow.SETTINGS)

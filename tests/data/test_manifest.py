@@ -105,14 +105,11 @@ def test_settings_of_dis_do_not_bind_other_algorithms():
         refuse_other_settings(made, DataConfig(), "R")
 
 
-def test_records_from_before_a_setting_are_those_of_its_old_way():
-    made = stored_settings(DataConfig(flow_side=0))
-    del made["flow_side"], made["flow_stride"]
-    refuse_other_settings(made, DataConfig(flow_side=0), "R")
-    with pytest.raises(UserError, match="--flow_side=128, but the records in R were made with flow_side=0: pass"):
-        refuse_other_settings(made, DataConfig(), "R")
+def test_the_working_size_does_not_bind_flow_made_elsewhere():
+    made = stored_settings(DataConfig(flow="stored"))
+    refuse_other_settings(made, DataConfig(flow="stored", flow_side=64), "R")
     with pytest.raises(UserError, match="--flow_stride=2, but the records in R were made with flow_stride=1: pass"):
-        refuse_other_settings(made, DataConfig(flow_side=0, flow_stride=2), "R")
+        refuse_other_settings(made, DataConfig(flow="stored", flow_stride=2), "R")
 
 
 def test_settings_that_do_not_change_pixels_are_free(tiny_manifest, tiny_data):
