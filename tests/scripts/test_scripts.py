@@ -86,7 +86,7 @@ def test_predict_goes_on_after_a_bad_video(finished, tiny_set, tmp_path):
     result = run("predict", f"--workdir={finished[1] / 'run'}", "--top_k=2", broken, short, good, code=1)
     assert str(good) in result.stdout and result.stdout.count("%") == 2
     assert f"predict: {broken} cannot be read" in result.stderr
-    assert "3 frames: a snippet of 5 flow fields needs 6" in result.stderr
+    assert "3 frames: a snippet of --flow_length=5 flow fields needs 6" in result.stderr
     assert "2 of 3 videos could not be used" in result.stderr
 
 

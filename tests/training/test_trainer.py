@@ -151,7 +151,7 @@ def free_ports(count):
 
 def test_workdir_of_another_configuration_is_refused(config):
     claim_workdir(check_workdir(config), config, ["a", "b"])
-    workdir = check_workdir(config.replace(test_crops=10, strategy="single"))  # does not touch the trained model
+    workdir = check_workdir(config.replace(test_crops=5, strategy="single"))  # does not touch the trained model
     with pytest.raises(UserError, match=r"--epochs=5, but .* belongs to a run with 2"):
         check_workdir(config.replace(epochs=5))
     with pytest.raises(UserError, match=r"classes are not those in .*classes\.json"):
