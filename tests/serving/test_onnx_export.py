@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import pytest
 
+from ccsn_tf.config import UNBOUND
 from ccsn_tf.errors import UserError
 from ccsn_tf.models.build import load_model
 from ccsn_tf.serving import onnx_export as export_module
@@ -68,7 +69,9 @@ def test_file_says_all_that_a_client_needs(precision, onnx_export, trained, work
     assert metadata["classes"] == list(CLASSES) and metadata["precision"] == precision
     assert metadata["weights_sha256"] == weights_hash(trained)
     assert metadata["onnx"] == onnx_export(precision).report
-    assert metadata["training"] == json.loads(workdir_config.to_json())
+    groups = json.loads(workdir_config.to_json()).items()
+    trained_with = {group: {n: v for n, v in settings.items() if n not in UNBOUND} for group, settings in groups}
+    assert metadata["training"] == trained_with
     config = client_config(metadata)
     assert (config.data.flow, config.model.image_size, config.eval.test_segments) == ("dis", 32, 3)
 
