@@ -1,7 +1,8 @@
 """A process of a `WorkerPool`, started as `python -m ccsn_tf.data.worker FD`; FD is its socket.
 
 Messages are pickles, each behind its length. The pool sends the function, then one tuple of arguments after the other.
-The worker answers (kind, value): "ready" once; "beat" with a count, now and then; "value" or "error" for each task.
+The worker answers (kind, value): "ready" once; for each task "begun", then "beat" with a count, now and then, and last
+"value" or "error".
 It ends when the socket does, whatever it is doing then: a pool that was killed leaves nothing behind.
 """
 
@@ -58,7 +59,9 @@ def main(descriptor: int) -> None:
     send(connection, pickle.dumps(("ready", None)))
     beat = _Beat(connection)
     while True:
-        answer = _answer(function, pickle.loads(messages.get()), beat)
+        arguments = messages.get()
+        send(connection, pickle.dumps(("begun", None)))
+        answer = _answer(function, pickle.loads(arguments), beat)
         beat.flush()
         send(connection, answer)
 

@@ -148,8 +148,9 @@ class WorkerPool:
                     if kind == "beat":
                         on_beat(value)
                     elif kind == "ready":
-                        self._failed_starts = 0
-                        worker.begin()
+                        worker.greet()
+                    elif kind == "begun":
+                        self._failed_starts, worker.begun = 0, True
                     elif worker.ready:
                         outcomes.append(Outcome(worker.task[0], **{kind: value}))
                         worker.task = None
@@ -165,7 +166,7 @@ class WorkerPool:
 
     def _without(self, worker, reason):
         """What becomes of the task of a worker that is no more: it is lost if it was begun, else another has it."""
-        if worker.ready:
+        if worker.begun:
             return [Outcome(worker.task[0], error=WorkerLostError(reason))] if worker.task else []
         self._failed_starts += 1
         if self._failed_starts == _MOST_FAILED_STARTS:
@@ -181,7 +182,7 @@ class _Worker:
     """A process, the socket to it, and the task that it has: (index, arguments), or None."""
 
     def __init__(self, function, task, timeout):
-        self.task, self.ready, self.silent, self._received = task, False, 0.0, bytearray()
+        self.task, self.ready, self.begun, self.silent, self._received = task, False, False, 0.0, bytearray()
         with contextlib.ExitStack() as undo:
             self.connection, theirs = map(undo.enter_context, socket.socketpair())
             self.connection.settimeout(timeout)
@@ -197,12 +198,12 @@ class _Worker:
         with contextlib.suppress(OSError):  # it has died already, as will be heard
             send(self.connection, function)
 
-    def begin(self):
+    def greet(self):
         self.ready = True
         self.give(self.task)
 
     def give(self, task):
-        self.task, self.silent = task, 0.0
+        self.task, self.begun, self.silent = task, False, 0.0
         send(self.connection, pickle.dumps(task[1]))
 
     def receive(self):

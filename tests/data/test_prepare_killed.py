@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import fcntl
 import os
 import pathlib
 import random
@@ -164,16 +163,22 @@ def test_second_process_on_the_same_folder(clips, tmp_path, start):
     assert len(prepare(config, 5).clips) == 23
 
 
-def test_two_processes_where_the_disk_knows_no_locks(clips, tmp_path, start, monkeypatch):
-    def not_supported(*_):
-        raise OSError(95, "Operation not supported")
+NO_LOCKS = """
+import fcntl
+def flock(*_): raise OSError(95, "Operation not supported")
+fcntl.flock = flock
+"""
 
-    monkeypatch.setattr(fcntl, "flock", not_supported)
+
+def test_two_processes_where_the_disk_knows_no_locks(clips, tmp_path, start, monkeypatch):
+    (tmp_path / "no_locks").mkdir()
+    (tmp_path / "no_locks" / "sitecustomize.py").write_text(NO_LOCKS)  # Python runs it as it starts
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path / "no_locks"), os.environ.get("PYTHONPATH", "")]))
     config = into(clips, tmp_path / "records")
-    other = start(config)
-    assert len(prepare(config, 5).clips) == 23
-    assert other.wait(timeout=60) == 0, other.communicate()
-    other.communicate()
+    for process in [start(config), start(config)]:
+        errors = process.communicate(timeout=60)[1]
+        assert process.returncode == 0, errors
     monkeypatch.undo()
+    assert len(Manifest.read(config.record_dir).clips) == 23
     prepare(into(clips, tmp_path / "whole"), 5)
     assert contents(config.record_dir) == contents(tmp_path / "whole")

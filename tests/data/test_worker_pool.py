@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import types
 
@@ -132,6 +133,14 @@ def test_an_idle_worker_that_died_is_replaced(pool):
     (outcome,) = pool.run([("process",)])
     os.kill(outcome.value, signal.SIGKILL)
     wait_until(lambda: not is_alive(outcome.value))
+    assert [outcome.value for outcome in pool.run([("double", 4)])] == [8]
+
+
+@needs_proc
+def test_a_task_that_its_worker_never_began_has_another(pool):
+    (outcome,) = pool.run([("process",)])
+    os.kill(outcome.value, signal.SIGSTOP)  # it can be sent a task, and does not look at it
+    threading.Timer(0.5, os.kill, (outcome.value, signal.SIGKILL)).start()
     assert [outcome.value for outcome in pool.run([("double", 4)])] == [8]
 
 
