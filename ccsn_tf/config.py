@@ -95,8 +95,8 @@ class DataConfig(_Checked):
     )
     short_side: int = setting(256, "Frames with a longer short side are scaled down to it, in pixels.", minimum=16)
     flow: str = setting("dis", "Optical flow algorithm.", choices=("dis", "farneback", "tvl1", "stored"))
-    dis_preset: str = setting("medium", "DIS preset.", choices=("ultrafast", "fast", "medium"))
-    dis_finest_scale: int = setting(0, "DIS: finest pyramid level, 0 is full resolution.", minimum=0, maximum=4)
+    dis_preset: str = setting("fast", "DIS preset (docs/BENCHMARKS.md).", choices=("ultrafast", "fast", "medium"))
+    dis_finest_scale: int = setting(1, "DIS: finest pyramid level, 0 is full resolution.", minimum=0, maximum=4)
     flow_side: int = setting(
         128, "Flow is computed on frames scaled down to this short side, and scaled up again; 0: as stored.", minimum=0
     )

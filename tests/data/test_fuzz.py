@@ -72,7 +72,8 @@ def orientations(image):
 
 def check_prepared(case, clip, records):
     images, count = first_and_last(clip, records)
-    if case.recipe:
+    # OpenCV cannot convert interlaced frames: it says so on stderr and gives them half done.
+    if case.recipe and not any("interlaced" in value for _, value in case.recipe.options):
         mirrored = case.recipe.display and any(case.recipe.display[1:])
         expected, other_count = by_opencv(case.path)
         assert count == other_count == case.frames, case

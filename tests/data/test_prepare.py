@@ -238,7 +238,7 @@ def test_file_in_the_place_of_the_folder(tiny_data, tmp_path, place):
 
 @pytest.mark.parametrize(
     "name, other",
-    [("flow", "farneback"), ("short_side", 20), ("dis_preset", "fast"), ("jpeg_quality", 80), ("flow_bound", 10.0)],
+    [("flow", "farneback"), ("short_side", 20), ("dis_preset", "medium"), ("jpeg_quality", 80), ("flow_bound", 10.0)],
 )
 def test_folder_begun_with_other_settings(small, name, other):
     made = getattr(small, name)
