@@ -10,6 +10,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import json
+import math
 import re
 
 from ccsn_tf.errors import UserError
@@ -26,7 +27,10 @@ _SPELLINGS = {
 
 @dataclasses.dataclass(frozen=True)
 class Layer:
-    """`name` and `kind` as TensorRT calls them, `nodes` of the ONNX file, types of `inputs`, `constants`, `outputs`."""
+    """`name` and `kind` as TensorRT calls them, `nodes` of the ONNX file, types of `inputs`, `constants`, `outputs`.
+
+    The factors alpha and beta of a matrix product are not among the constants.
+    """
 
     name: str
     kind: str
@@ -50,8 +54,12 @@ def _of_line(line):
     inputs, _, rest = rest.partition(", Constants: ")
     constants, _, rest = rest.partition(", Outputs: ")
     outputs, _, rest = rest.partition(", TacticName: ")
-    types = (_types(re.findall(r"Datatype: (\w+)", part)) for part in (inputs, constants, outputs))
-    return Layer(name, kind, _nodes(rest.partition("Metadata: ")[2]), *types)
+    return _layer(name, kind, rest.partition("Metadata: ")[2], *map(_tensors, (inputs, constants, outputs)))
+
+
+def _tensors(text):
+    found = re.findall(r"Dimensions: \[([-\d, ]*)\].*?Datatype: (\w+)", text)
+    return [(tuple(map(int, filter(str.strip, sizes.split(",")))), spelled) for sizes, spelled in found]
 
 
 def layers_of_inspector(text: str) -> list[Layer]:
@@ -60,16 +68,24 @@ def layers_of_inspector(text: str) -> list[Layer]:
     for entry in json.loads(text)["Layers"]:
         if isinstance(entry, str):  # without detailed verbosity there are names only
             continue
-        tensors = [_types(map(_format, entry.get(part, ()))) for part in ("Inputs", "Constants", "Outputs")]
+        tensors = [list(map(_tensor, entry.get(part, ()))) for part in ("Inputs", "Constants", "Outputs")]
         weights = entry.get("Weights")  # of kernels that are not compiled: {"Type": "Half", "Count": ...}
         if isinstance(weights, dict):
-            tensors[1] = _types([*tensors[1], str(weights.get("Type"))])
-        layers.append(Layer(entry["Name"], entry["LayerType"], _nodes(entry.get("Metadata", "")), *tensors))
+            tensors[1].append(((weights.get("Count", 0),), str(weights.get("Type"))))
+        layers.append(_layer(entry["Name"], entry["LayerType"], entry.get("Metadata", ""), *tensors))
     return layers
 
 
-def _format(tensor):
-    return str(tensor.get("Datatype") or tensor.get("Format/Datatype"))
+def _layer(name, kind, metadata, inputs, constants, outputs):
+    """Of tensors as (sizes, type as it is spelled)."""
+    if kind == "gemm":  # alpha and beta, which are float32 whatever is multiplied
+        constants = [(sizes, spelled) for sizes, spelled in constants if math.prod(sizes) != 1]
+    types = (_types(spelled for _, spelled in part) for part in (inputs, constants, outputs))
+    return Layer(name, kind, _nodes(metadata), *types)
+
+
+def _tensor(entry):
+    return tuple(entry.get("Dimensions", ())), str(entry.get("Datatype") or entry.get("Format/Datatype"))
 
 
 def _types(spelled):
