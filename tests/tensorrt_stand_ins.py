@@ -1,8 +1,8 @@
 """Stand-ins for what cannot be run here: NVIDIA's driver, and `tensorrt` 10 and 11, which build on a GPU only.
 
 The driver's stand-in keeps a GPU's memory in this process. An engine of a TensorRT's stand-in is the ONNX file itself:
-it describes its layers as TensorRT's inspector does, and computes with ONNX Runtime from and to the memory it is pointed
-to. They show that our side of the conversation is right, and nothing about NVIDIA's.
+it describes its layers as TensorRT's inspector does, and computes with ONNX Runtime from and to the memory that it is
+given. They show that our side of the conversation is right, and nothing about NVIDIA's.
 """
 
 import ctypes

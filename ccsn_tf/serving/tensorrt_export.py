@@ -13,7 +13,7 @@ from ccsn_tf.errors import UserError
 from ccsn_tf.files import whole_file, write_text
 from ccsn_tf.serving.cuda import find_gpu
 from ccsn_tf.serving.onnx_file import read_onnx
-from ccsn_tf.serving.onnx_products import product_precisions
+from ccsn_tf.serving.onnx_products import product_precisions, unweighted_products
 from ccsn_tf.serving.tensorrt_build import BuildSettings, build, capabilities_for
 from ccsn_tf.serving.tensorrt_layers import check_precision
 from ccsn_tf.serving.tensorrt_run import FORMAT, TensorRTModel, description_path
@@ -74,7 +74,7 @@ def export_engine(
         "precision": wanted,
         "tf32": settings.tf32,
         "workspace_mb": settings.workspace_mb,
-        "products": check_precision(built.layers, product_precisions(model), wanted),
+        "products": check_precision(built.layers, product_precisions(model), unweighted_products(model), wanted),
         "inputs": built.inputs,
         "outputs": built.outputs,
         "described_by": built.described_by,

@@ -10,8 +10,8 @@ from __future__ import annotations
 import collections
 import dataclasses
 import json
-import math
 import re
+from collections.abc import Collection
 
 from ccsn_tf.errors import UserError
 from ccsn_tf.serving.onnx_products import PRECISIONS
@@ -27,10 +27,7 @@ _SPELLINGS = {
 
 @dataclasses.dataclass(frozen=True)
 class Layer:
-    """`name` and `kind` as TensorRT calls them, `nodes` of the ONNX file, types of `inputs`, `constants`, `outputs`.
-
-    The factors alpha and beta of a matrix product are not among the constants.
-    """
+    """`name` and `kind` as TensorRT calls them, `nodes` of the ONNX file, types of `inputs`, `constants`, `outputs`."""
 
     name: str
     kind: str
@@ -54,12 +51,8 @@ def _of_line(line):
     inputs, _, rest = rest.partition(", Constants: ")
     constants, _, rest = rest.partition(", Outputs: ")
     outputs, _, rest = rest.partition(", TacticName: ")
-    return _layer(name, kind, rest.partition("Metadata: ")[2], *map(_tensors, (inputs, constants, outputs)))
-
-
-def _tensors(text):
-    found = re.findall(r"Dimensions: \[([-\d, ]*)\].*?Datatype: (\w+)", text)
-    return [(tuple(map(int, filter(str.strip, sizes.split(",")))), spelled) for sizes, spelled in found]
+    types = (_types(re.findall(r"Datatype: (\w+)", part)) for part in (inputs, constants, outputs))
+    return Layer(name, kind, _nodes(rest.partition("Metadata: ")[2]), *types)
 
 
 def layers_of_inspector(text: str) -> list[Layer]:
@@ -68,24 +61,16 @@ def layers_of_inspector(text: str) -> list[Layer]:
     for entry in json.loads(text)["Layers"]:
         if isinstance(entry, str):  # without detailed verbosity there are names only
             continue
-        tensors = [list(map(_tensor, entry.get(part, ()))) for part in ("Inputs", "Constants", "Outputs")]
+        tensors = [_types(map(_format, entry.get(part, ()))) for part in ("Inputs", "Constants", "Outputs")]
         weights = entry.get("Weights")  # of kernels that are not compiled: {"Type": "Half", "Count": ...}
         if isinstance(weights, dict):
-            tensors[1].append(((weights.get("Count", 0),), str(weights.get("Type"))))
-        layers.append(_layer(entry["Name"], entry["LayerType"], entry.get("Metadata", ""), *tensors))
+            tensors[1] = _types([*tensors[1], str(weights.get("Type"))])
+        layers.append(Layer(entry["Name"], entry["LayerType"], _nodes(entry.get("Metadata", "")), *tensors))
     return layers
 
 
-def _layer(name, kind, metadata, inputs, constants, outputs):
-    """Of tensors as (sizes, type as it is spelled)."""
-    if kind == "gemm":  # alpha and beta, which are float32 whatever is multiplied
-        constants = [(sizes, spelled) for sizes, spelled in constants if math.prod(sizes) != 1]
-    types = (_types(spelled for _, spelled in part) for part in (inputs, constants, outputs))
-    return Layer(name, kind, _nodes(metadata), *types)
-
-
-def _tensor(entry):
-    return tuple(entry.get("Dimensions", ())), str(entry.get("Datatype") or entry.get("Format/Datatype"))
+def _format(tensor):
+    return str(tensor.get("Datatype") or tensor.get("Format/Datatype"))
 
 
 def _types(spelled):
@@ -97,12 +82,15 @@ def _nodes(metadata):
     return tuple(dict.fromkeys(re.findall(r"\[ONNX Layer: ([^\]]*)\]", metadata)))
 
 
-def check_precision(layers: list[Layer], expected: dict[str, str], precision: str) -> dict[str, int]:
+def check_precision(
+    layers: list[Layer], expected: dict[str, str], unweighted: Collection[str], precision: str
+) -> dict[str, int]:
     """Compares the engine with the ONNX file, product by product.
 
     Args:
         layers: of the engine.
         expected: {node: precision}, from `product_precisions`.
+        unweighted: those of them that multiply two activations, from `unweighted_products`.
         precision: that was asked for.
 
     Returns:
@@ -113,7 +101,8 @@ def check_precision(layers: list[Layer], expected: dict[str, str], precision: st
     """
     counts = collections.Counter()
     for node, wanted in expected.items():
-        found = {_narrowest(layer) for layer in layers if node in layer.nodes}
+        narrowest = _narrowest_input if node in unweighted else _narrowest_weights
+        found = {narrowest(layer) for layer in layers if node in layer.nodes}
         if not found:
             raise UserError(f"The engine does not say in what it computes {node}: not kept.")
         computed = max(found, key=PRECISIONS.index)
@@ -127,12 +116,17 @@ def check_precision(layers: list[Layer], expected: dict[str, str], precision: st
     return dict(counts)
 
 
-def _narrowest(layer):
-    """In what a layer that multiplies does so: the narrowest type of its weights, which its input must have too.
+def _narrowest_input(layer):
+    """In what a layer multiplies activations: its constants are factors, or the bias of the attention it is part of."""
+    return max((name for name in layer.inputs if name in PRECISIONS), key=PRECISIONS.index, default="fp32")
+
+
+def _narrowest_weights(layer):
+    """In what a layer multiplies by weights: their type, the narrowest of its constants, which its input must have too.
 
     Beside the weights there are constants in float32 (biases, factors), and a node's name also stands at layers that
     only prepare its input (scales of the pixels, quantisation): their constants are float32.
     """
-    of_weights = [name for name in layer.constants or layer.inputs if name in PRECISIONS]
+    of_weights = [name for name in layer.constants if name in PRECISIONS]
     narrowest = max(of_weights, key=PRECISIONS.index, default="fp32")
     return narrowest if narrowest in layer.inputs else "fp32"

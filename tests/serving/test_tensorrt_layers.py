@@ -40,8 +40,8 @@ LOG = [
 def test_layers_of_the_builders_log():
     assert layers_of_log(LOG) == [
         Layer("one, two", "correlation", ("conv", "relu"), ("fp16",), ("fp16", "fp32"), ("fp16",)),
-        Layer("weights", "gemm", ("dense",), ("fp16",), ("fp16",), ("fp16",)),
-        Layer("two activations", "gemm", ("product",), ("fp16",), (), ("fp32",)),
+        Layer("weights", "gemm", ("dense",), ("fp16",), ("fp16", "fp32"), ("fp16",)),
+        Layer("two activations", "gemm", ("product",), ("fp16",), ("fp32",), ("fp32",)),
         Layer("scaling", "kgen", (), ("UInt8",), ("fp32",), ("int8",)),
         Layer("wait_1", "wait", (), (), (), ()),
     ]
@@ -72,7 +72,7 @@ def test_layers_of_the_inspector():
     ]
     assert layers_of_inspector(json.dumps({"Layers": layers})) == [
         Layer("conv", "CaskConvolution", ("conv", "relu"), ("int8",), ("int8",), ("fp16",)),
-        Layer("gemm", "gemm", (), ("bf16",), (), ()),
+        Layer("gemm", "gemm", (), ("bf16",), ("fp32",), ()),
     ]
 
 
@@ -81,33 +81,35 @@ def layer(inputs, constants, *nodes):
 
 
 @pytest.mark.parametrize(
-    ("inputs", "constants", "computed"),
+    ("inputs", "constants", "by_weights", "of_activations"),
     [
-        (["fp16"], ["fp16", "fp32"], "fp16"),  # weights and bias
-        (["fp32"], ["fp32"], "fp32"),
-        (["fp32"], ["fp16"], "fp32"),  # weights that are only stored so
-        (["fp16"], ["fp32"], "fp32"),
-        (["int8"], ["fp32", "int8"], "int8"),
-        (["bf16", "bf16"], [], "bf16"),  # two activations
-        (["UInt8"], ["fp32"], "fp32"),
+        (["fp16"], ["fp16", "fp32"], "fp16", "fp16"),  # weights and bias
+        (["fp32"], ["fp32"], "fp32", "fp32"),
+        (["fp32"], ["fp16"], "fp32", "fp32"),  # weights that are only stored so
+        (["fp16"], ["fp32"], "fp32", "fp16"),  # as attention, whose bias is float32
+        (["int8"], ["fp32", "int8"], "int8", "int8"),
+        (["bf16"], [], "fp32", "bf16"),
+        (["UInt8"], ["fp32"], "fp32", "fp32"),
     ],
 )
-def test_a_product_is_in_the_type_of_its_weights_if_its_input_is(inputs, constants, computed):
+def test_a_product_is_in_the_type_of_its_factors(inputs, constants, by_weights, of_activations):
     layers = [layer(inputs, constants, "product", "bias"), layer(["fp32"], ["fp32"], "product")]
-    assert check_precision(layers, {"product": computed}, computed) == {computed: 1}
-    other = "fp16" if computed != "fp16" else "fp32"
-    with pytest.raises(UserError, match=rf"computes product in {computed}, not in {other} as the ONNX file says: not"):
-        check_precision(layers, {"product": other}, other)
+    for unweighted, computed in (((), by_weights), (("product",), of_activations)):
+        assert check_precision(layers, {"product": computed}, unweighted, computed) == {computed: 1}
+        other = "fp16" if computed != "fp16" else "fp32"
+        sentence = rf"computes product in {computed}, not in {other} as the ONNX file says: not kept"
+        with pytest.raises(UserError, match=sentence):
+            check_precision(layers, {"product": other}, unweighted, other)
 
 
 def test_products_are_counted_by_precision():
     layers = [layer(["fp16"], ["fp16"], "a", "b"), layer(["fp32"], ["fp32"], "head")]
-    assert check_precision(layers, {"a": "fp16", "b": "fp16", "head": "fp32"}, "fp16") == {"fp16": 2, "fp32": 1}
+    assert check_precision(layers, {"a": "fp16", "b": "fp16", "head": "fp32"}, (), "fp16") == {"fp16": 2, "fp32": 1}
 
 
 def test_what_is_absent_or_in_nothing_that_was_asked_for_is_an_error():
     layers = [layer(["fp32"], ["fp32"], "head")]
     with pytest.raises(UserError, match="does not say in what it computes conv"):
-        check_precision(layers, {"head": "fp32", "conv": "fp16"}, "fp16")
+        check_precision(layers, {"head": "fp32", "conv": "fp16"}, (), "fp16")
     with pytest.raises(UserError, match="no layer in fp16, which was asked for"):
-        check_precision(layers, {"head": "fp32"}, "fp16")
+        check_precision(layers, {"head": "fp32"}, (), "fp16")
