@@ -97,7 +97,7 @@ def test_a_graph_that_is_not_taken_is_an_error():
 def test_a_build_that_fails_is_an_error_and_the_next_one_is_not(onnx_export):
     """GPUs of capability 7.5 have no float32 matrix products there."""
     content = onnx_export("fp32").path.read_bytes()
-    with pytest.raises(UserError, match="tensorrt_rtx cannot build an engine: .*SM75") as error:
+    with pytest.raises(UserError, match=r"tensorrt_rtx cannot build an engine: .*SM75") as error:
         build(tensorrt_rtx, content, BuildSettings(compute_capabilities=("7.5",)))
     assert "\n" not in str(error.value) and len(str(error.value)) < 700
     assert build(tensorrt_rtx, content, RTX).layers
