@@ -161,7 +161,7 @@ def test_an_engine_without_a_gpu_says_so(onnx_export, tmp_path):
     plan = str(tmp_path / "model.plan")
     export_engine(tensorrt_rtx, str(onnx_export("fp32").path), plan, dataclasses.replace(RTX))
     if find_gpu() is None:
-        with pytest.raises(UserError, match="No NVIDIA driver|The GPU cannot be used"):
+        with pytest.raises(UserError, match=r"No NVIDIA driver|The GPU cannot be used"):
             load_engine(plan)
 
 

@@ -1,5 +1,6 @@
 """Model repositories for Triton, as far as they can be checked without it."""
 
+import itertools
 import json
 import os
 
@@ -171,5 +172,5 @@ def test_the_command_serves_this_machine_only(tmp_path):
             "tritonserver",
             "--model-repository=/models",
         ]
-        ports = [word for flag, word in zip(command, command[1:], strict=False) if flag == "-p"]
+        ports = [word for flag, word in itertools.pairwise(command) if flag == "-p"]
         assert ports == [f"127.0.0.1:{port}:{port}" for port in (8000, 8001, 8002)]
