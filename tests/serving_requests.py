@@ -98,7 +98,7 @@ def hostile(metadata):
         "shorter snippets": jpegs(metadata, length=metadata["flow_length"] - 1),
         "no clip": jpegs(metadata, clips=0),
         "100 megapixels of flow": jpegs(metadata, field=jpeg_with_size(encoded(textured(72, 48, 1)), 10_000, 10_000)),
-        "too many clips": jpegs(metadata, clips=most + 1, segments=1),
+        "clips beyond the limit": jpegs(metadata, clips=most + 1, segments=1),
         "too many segments": jpegs(metadata, segments=most + 1),
         "other segments": {**jpegs(metadata), "flow": jpegs(metadata, segments=1)["flow"]},
         "arrays": good,
