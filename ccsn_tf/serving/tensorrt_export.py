@@ -38,9 +38,9 @@ def export_engine(
         compare: called with the running engine where the machine has a GPU that it was built for.
 
     Returns:
-        The description: `format`, `tensorrt` (module, version, onnx_parser), `compute_capabilities`,
-        `onnx` (file, sha256), `plan_sha256`, `precision`, `products` (how many convolutions and matrix products compute in
-        what), `inputs` (with their profile) and `outputs`, `layers` (see `Layer`) and `described_by`, `tf32`,
+        The description: `format`, `tensorrt` (module, version, onnx_parser), `compute_capabilities`, `onnx` (file,
+        sha256), `plan_sha256`, `precision`, `products` (how many convolutions and matrix products compute in what),
+        `inputs` (with their profile) and `outputs`, `layers` (see `Layer`) and `described_by`, `tf32`,
         `workspace_mb`, `run` (the report of `compare`, or None: built and not run), `model` (the metadata of the ONNX
         file).
 
