@@ -97,14 +97,23 @@ def hostile(metadata):
         "flow of another size": jpegs(metadata, field=encoded(textured(36, 48, 1))),
         "shorter snippets": jpegs(metadata, length=metadata["flow_length"] - 1),
         "no clip": jpegs(metadata, clips=0),
+        "100 megapixels of flow": jpegs(metadata, field=jpeg_with_size(encoded(textured(72, 48, 1)), 10_000, 10_000)),
+        "clips beyond the limit": jpegs(metadata, clips=most + 1, segments=1),
         "too many segments": jpegs(metadata, segments=most + 1),
         "other segments": {**jpegs(metadata), "flow": jpegs(metadata, segments=1)["flow"]},
         "arrays": good,
+        "not a number": {name: np.full(value.shape, np.nan, np.float32) for name, value in jpegs(metadata).items()},
         "one rank less": {**jpegs(metadata), "rgb": jpegs(metadata)["rgb"][0]},
+        "one rank more": {**jpegs(metadata), "flow": jpegs(metadata)["flow"][None]},
     }
     of_metadata = {
         "floats": {"request": np.zeros(1, np.float32)},
+        "not a number": {"request": np.full(1, np.nan, np.float32)},
+        "a number": {"request": np.int32(1)},
         "one rank more": {"request": np.zeros((1, 1), np.int32)},
+        "none": {"request": np.zeros(0, np.int32)},
+        "too many": {"request": np.zeros(most + 1, np.int32)},
+        "far too many": {"request": np.zeros(1_000_000, np.int32)},
     }
     return {
         **{

@@ -75,8 +75,17 @@ class ServedModel:
         return {name: outputs[name] for name in ("spatial_embedding", "temporal_embedding")}
 
     def describe(self, request):
-        """One copy a request: a server that merges requests deals the answer out along the first axis."""
-        return {"metadata": tf.fill([tf.shape(request)[0]], json.dumps(self._metadata))}
+        """One copy a number: a server that merges requests deals the answer out along the first axis.
+
+        Four bytes ask for thousands, hence the bound.
+        """
+        count = tf.shape(request)[0]
+        bound = tf.debugging.Assert(
+            (count > 0) & (count <= self._max_segments),
+            [f"a request for metadata has 1 to {self._max_segments} numbers; numbers:", count],
+        )
+        with tf.control_dependencies([bound]):
+            return {"metadata": tf.fill([tf.identity(count)], json.dumps(self._metadata))}
 
     def _outputs(self, rgb, flow):
         return self._network({"rgb": rgb, "flow": flow}, training=False)

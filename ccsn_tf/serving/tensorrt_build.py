@@ -117,7 +117,7 @@ def capabilities_for(trt: types.ModuleType, settings: BuildSettings, gpu: Gpu | 
     Raises:
         UserError: this TensorRT cannot build for them, or needs a GPU that is not there.
     """
-    wanted = settings.compute_capabilities
+    wanted = tuple(dict.fromkeys(settings.compute_capabilities))
     if not is_rtx(trt):
         if wanted:
             raise UserError(

@@ -13,7 +13,7 @@ from ccsn_tf.errors import UserError
 from ccsn_tf.files import whole_file, write_text
 from ccsn_tf.serving.cuda import find_gpu
 from ccsn_tf.serving.onnx_file import read_onnx
-from ccsn_tf.serving.onnx_products import product_precisions
+from ccsn_tf.serving.onnx_products import product_precisions, unweighted_products
 from ccsn_tf.serving.tensorrt_build import BuildSettings, build, capabilities_for
 from ccsn_tf.serving.tensorrt_layers import check_precision
 from ccsn_tf.serving.tensorrt_run import FORMAT, TensorRTModel, description_path
@@ -38,10 +38,11 @@ def export_engine(
         compare: called with the running engine where the machine has a GPU that it was built for.
 
     Returns:
-        The description: `format`, `tensorrt` (module, version, ONNX parser's version), `compute_capabilities`, `onnx`
-        (file, sha256), `plan_sha256`, `precision`, `products` (how many convolutions and matrix products compute in
-        what), `inputs` (with their profile) and `outputs`, `layers` (see `Layer`) and `described_by`, `tf32`, `run`
-        (the report of `compare`, or None: built and not run), `model` (the metadata of the ONNX file).
+        The description: `format`, `tensorrt` (module, version, onnx_parser), `compute_capabilities`, `onnx` (file,
+        sha256), `plan_sha256`, `precision`, `products` (how many convolutions and matrix products compute in what),
+        `inputs` (with their profile) and `outputs`, `layers` (see `Layer`) and `described_by`, `tf32`,
+        `workspace_mb`, `run` (the report of `compare`, or None: built and not run), `model` (the metadata of the ONNX
+        file).
 
     Raises:
         UserError: not an ONNX file of ours, one in another precision, or an engine that cannot be built, is not in the
@@ -49,6 +50,8 @@ def export_engine(
     """
     if not output or pathlib.Path(output).is_dir():
         raise UserError(f"--output={output} must be a file, such as model.plan.")
+    if pathlib.Path(output).resolve() == pathlib.Path(onnx_path).resolve():
+        raise UserError(f"--output={output} is the ONNX file itself: name another, such as model.plan.")
     content, model, metadata = read_onnx(onnx_path)
     wanted = precision or metadata["precision"]
     if wanted != metadata["precision"]:
@@ -61,13 +64,18 @@ def export_engine(
     built = build(trt, content, settings)
     description = {
         "format": FORMAT,
-        "tensorrt": {"module": trt.__name__, "version": trt.__version__},
+        "tensorrt": {
+            "module": trt.__name__,
+            "version": trt.__version__,
+            "onnx_parser": trt.get_nv_onnx_parser_version(),
+        },
         "compute_capabilities": list(settings.compute_capabilities) or [gpu.capability],
         "onnx": {"file": pathlib.Path(onnx_path).name, "sha256": hashlib.sha256(content).hexdigest()},
         "plan_sha256": hashlib.sha256(built.plan).hexdigest(),
         "precision": wanted,
         "tf32": settings.tf32,
-        "products": check_precision(built.layers, product_precisions(model), wanted),
+        "workspace_mb": settings.workspace_mb,
+        "products": check_precision(built.layers, product_precisions(model), unweighted_products(model), wanted),
         "inputs": built.inputs,
         "outputs": built.outputs,
         "described_by": built.described_by,

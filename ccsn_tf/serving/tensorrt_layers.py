@@ -11,6 +11,7 @@ import collections
 import dataclasses
 import json
 import re
+from collections.abc import Collection
 
 from ccsn_tf.errors import UserError
 from ccsn_tf.serving.onnx_products import PRECISIONS
@@ -81,12 +82,15 @@ def _nodes(metadata):
     return tuple(dict.fromkeys(re.findall(r"\[ONNX Layer: ([^\]]*)\]", metadata)))
 
 
-def check_precision(layers: list[Layer], expected: dict[str, str], precision: str) -> dict[str, int]:
+def check_precision(
+    layers: list[Layer], expected: dict[str, str], unweighted: Collection[str], precision: str
+) -> dict[str, int]:
     """Compares the engine with the ONNX file, product by product.
 
     Args:
         layers: of the engine.
         expected: {node: precision}, from `product_precisions`.
+        unweighted: those of them that multiply two activations, from `unweighted_products`.
         precision: that was asked for.
 
     Returns:
@@ -97,7 +101,8 @@ def check_precision(layers: list[Layer], expected: dict[str, str], precision: st
     """
     counts = collections.Counter()
     for node, wanted in expected.items():
-        found = {_narrowest(layer) for layer in layers if node in layer.nodes}
+        narrowest = _narrowest_input if node in unweighted else _narrowest_weights
+        found = {narrowest(layer) for layer in layers if node in layer.nodes}
         if not found:
             raise UserError(f"The engine does not say in what it computes {node}: not kept.")
         computed = max(found, key=PRECISIONS.index)
@@ -111,12 +116,17 @@ def check_precision(layers: list[Layer], expected: dict[str, str], precision: st
     return dict(counts)
 
 
-def _narrowest(layer):
-    """In what a layer that multiplies does so: the narrowest type of its weights, which its input must have too.
+def _narrowest_input(layer):
+    """In what a layer multiplies activations: its constants are factors, or the bias of the attention it is part of."""
+    return max((name for name in layer.inputs if name in PRECISIONS), key=PRECISIONS.index, default="fp32")
+
+
+def _narrowest_weights(layer):
+    """In what a layer multiplies by weights: their type, the narrowest of its constants, which its input must have too.
 
     Beside the weights there are constants in float32 (biases, factors), and a node's name also stands at layers that
     only prepare its input (scales of the pixels, quantisation): their constants are float32.
     """
-    of_weights = [name for name in layer.constants or layer.inputs if name in PRECISIONS]
+    of_weights = [name for name in layer.constants if name in PRECISIONS]
     narrowest = max(of_weights, key=PRECISIONS.index, default="fp32")
     return narrowest if narrowest in layer.inputs else "fp32"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import types
 
@@ -38,9 +39,8 @@ def is_rtx(trt: types.ModuleType) -> bool:
     return hasattr(trt, "ComputeCapability")
 
 
-def logger_of(trt: types.ModuleType) -> object:
-    """A logger that keeps what it is told: `messages`, and those of them that are `errors`."""
-
+@functools.cache
+def _logger(trt):
     class Log(trt.ILogger):
         def __init__(self):
             trt.ILogger.__init__(self)
@@ -52,3 +52,14 @@ def logger_of(trt: types.ModuleType) -> object:
                 self.errors.append(message)
 
     return Log()
+
+
+def logger_of(trt: types.ModuleType) -> object:
+    """A logger that keeps what it is told: `messages`, and those of them that are `errors`; empty to begin with.
+
+    It is the same one each time: while anything that TensorRT made is alive, it ignores any other logger.
+    """
+    log = _logger(trt)
+    log.messages.clear()
+    log.errors.clear()
+    return log

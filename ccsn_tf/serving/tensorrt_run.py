@@ -92,11 +92,12 @@ class TensorRTModel:
         log = logger_of(self._trt)
         runtime = self._trt.Runtime(log)  # has to live as long as its engine
         engine = runtime.deserialize_cuda_engine(self._plan)
-        if engine is None:
+        context = engine and engine.create_execution_context()
+        if context is None:  # which is how TensorRT fails; without a context the memory did not suffice
             self._cuda.__exit__()
-            reason = log.errors[0] if log.errors else "it gives no reason"
+            reason = " ".join(log.errors[0].split()) if log.errors else "it gives no reason"
             raise UserError(f"{self._name} cannot be loaded ({reason}): build it again here with export/tensorrt.py.")
-        self._alive = runtime, engine, engine.create_execution_context()
+        self._alive = runtime, engine, context
         return self
 
     def __exit__(self, *_):

@@ -84,8 +84,8 @@ def make_repository(model: str, folder: str, settings: TritonSettings) -> pathli
 
 
 def start_command(folder: str, device: str, image: str) -> str:
-    """The command that serves the repository with Docker."""
-    ports = " ".join(f"-p {port}:{port}" for port in _PORTS)
+    """The command that serves the repository with Docker, to this machine only."""
+    ports = " ".join(f"-p 127.0.0.1:{port}:{port}" for port in _PORTS)
     gpus = "--gpus=all " if device == "gpu" else ""
     mounted = pathlib.Path(folder).resolve()
     return f"docker run --rm {gpus}{ports} -v {mounted}:/models {image} tritonserver --model-repository=/models"

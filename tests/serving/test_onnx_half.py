@@ -11,7 +11,7 @@ from ccsn_tf.errors import UserError
 from ccsn_tf.serving.onnx_bf16 import emulated
 from ccsn_tf.serving.onnx_graph import Graph
 from ccsn_tf.serving.onnx_half import to_half
-from ccsn_tf.serving.onnx_products import precision_of, product_precisions
+from ccsn_tf.serving.onnx_products import precision_of, product_precisions, unweighted_products
 
 FLOAT32 = ["cast", "centre", "biased", "softmax", "scaled", "pool", "squeeze", "classify", "shifted"]
 HALF = ["conv1", "relu", "conv2", "flatten", "transpose", "product", "gather", "back", "unflatten", "residual"]
@@ -98,7 +98,8 @@ def test_precisions_are_read_from_the_graph():
     model = onnx_graphs.network()
     products = {"conv1": "fp32", "conv2": "fp32", "product": "fp32", "gather": "fp32", "classify": "fp32"}
     assert product_precisions(model) == products and precision_of(model) == "fp32"
+    assert unweighted_products(model) == {"product", "gather"}
     for precision in TYPES:
         half = to_half(model, precision)
         assert product_precisions(half) == {**dict.fromkeys(products, precision), "classify": "fp32"}
-        assert precision_of(half) == precision
+        assert precision_of(half) == precision and unweighted_products(half) == {"product", "gather"}
