@@ -1,0 +1,111 @@
+"""What a training clip costs to read from records of other layouts than ours."""
+
+from __future__ import annotations
+
+import time
+
+import cv2
+import numpy as np
+
+from ccsn_tf.config import Config
+from ccsn_tf.data.display import scaled_size
+from ccsn_tf.data.encode import encode_jpeg
+from ccsn_tf.data.manifest import Manifest
+from ccsn_tf.data.plan import training_plan
+from ccsn_tf.data.records import read_jpegs
+from ccsn_tf.data.sampling import middle_frame
+from ccsn_tf.data.tfrecord import HEADER_BYTES, read_example
+from ccsn_tf.data.transform import decode_field, decode_frame
+
+_FIELDS = 64  # whose size and time are compared, large and small
+
+
+def measure_layouts(config: Config, num_clips: int, rounds: int) -> dict:
+    """Reads and decodes the snippets of training clips, on one thread, by our table and from whole records.
+
+    Returns:
+        "table" and "whole": {`bytes` read a clip, `clips_per_second`, the best round}. "bytes_per_frame" {layout}: what
+        a frame of video and its field take: of whole clips, of a record for every snippet, and of snippets that do not
+        overlap. "field": {"as stored" | "at --flow_side": {`bytes`, `milliseconds` to decode}}.
+    """
+    manifest = Manifest.read(config.data.record_dir)
+    classes, clips = manifest.select(config.data, "train")
+    plan = training_plan(clips, classes, config.data, config.model, config.train.seed, 0)
+    flat = {name: values.reshape(-1, *values.shape[2:]) for name, values in plan.items()}
+    wanted = []
+    for number in range(num_clips):
+        row = {name: values[number % len(values)] for name, values in flat.items()}
+        frames = np.unique(middle_frame(row["starts"], config.model.flow_length)).tolist()
+        fields = np.unique(row["starts"][:, None] + np.arange(config.model.flow_length)).tolist()
+        where = (str(row["file"]), int(row["offset"]), int(row["length"]), int(row["fields"]))
+        wanted.append((where, frames, fields))
+    cv2.setNumThreads(1)
+    report = {}
+    for name, read in (("table", _by_table), ("whole", _whole_record)):
+        seconds, num_bytes = np.inf, 0
+        for _ in range(rounds):
+            begun, num_bytes = time.perf_counter(), 0
+            for where, frames, fields in wanted:
+                frame_jpegs, field_jpegs, count = read(where, frames, fields)
+                num_bytes += count
+                for jpeg in frame_jpegs:
+                    decode_frame(jpeg)
+                for jpeg in field_jpegs:
+                    decode_field(jpeg)
+            seconds = min(seconds, time.perf_counter() - begun)
+        report[name] = {"bytes": num_bytes / num_clips, "clips_per_second": num_clips / seconds}
+    frame, field = _mean_bytes(wanted)
+    report["bytes_per_frame"] = {
+        "whole clips": frame + field,
+        "every snippet": frame + config.model.flow_length * field,
+        "snippets side by side": frame / config.model.flow_length + field,
+    }
+    report["field"] = _field_sizes(wanted, config.data)
+    return report
+
+
+def _by_table(where, frames, fields):
+    path, offset, length, num_fields = where
+    jpegs = read_jpegs(path, offset, length, num_fields, frames, fields)
+    table = 8 * (2 * num_fields + 1)
+    return (*jpegs, table + sum(map(len, jpegs[0])) + sum(map(len, jpegs[1])))
+
+
+def _whole_record(where, frames, fields):
+    path, offset, length, _ = where
+    with open(path, "rb", buffering=0) as file:
+        file.seek(offset + HEADER_BYTES)
+        record = file.read(length)
+    clip = read_example(record)
+    rgb, flow = (
+        [np.frombuffer(clip[name][index], np.uint8) for index in indices]
+        for name, indices in (("rgb", frames), ("flow", fields))
+    )
+    return rgb, flow, len(record)
+
+
+def _mean_bytes(wanted):
+    """Of a frame's JPEG and of a field's."""
+    jpegs = [_by_table(*clip) for clip in wanted]
+    return tuple(float(np.mean([len(jpeg) for clip in jpegs for jpeg in clip[kind]])) for kind in (0, 1))
+
+
+def _field_sizes(wanted, data):
+    jpegs = [jpeg for clip in wanted for jpeg in _by_table(*clip)[1]][:_FIELDS]
+    planes = [decode_field(jpeg) for jpeg in jpegs]
+    height, width = planes[0].shape[1:]
+    size = scaled_size(width, height, data.flow_side or min(width, height))
+    small = [
+        np.concatenate([cv2.resize(plane, size, interpolation=cv2.INTER_AREA) for plane in field]) for field in planes
+    ]
+    small = [np.frombuffer(encode_jpeg(field, data.jpeg_quality), np.uint8) for field in small]
+    rows = {}
+    for name, kind in (("as stored", jpegs), ("at --flow_side", small)):
+        best = np.inf
+        for _ in range(3):
+            begun = time.perf_counter()
+            for jpeg in kind:
+                decode_field(jpeg)
+            best = min(best, time.perf_counter() - begun)
+        rows[name] = {"bytes": float(np.mean([len(jpeg) for jpeg in kind])), "milliseconds": 1e3 * best / len(kind)}
+    return rows
