@@ -85,9 +85,9 @@ def _input_table(report):
     cases, versions = report["input"]["cases"], report["input"]["versions"]
     other = f"PyTorch {versions['torch']}" if versions else "PyTorch: skipped, since --torch_python is not given"
     lines = [
-        f"Input, L = {report['flow_length']}, batches of {report['batch']}: clips/s, median of {report['rounds']} rounds "
-        f"in turn (least to most), beside a DataLoader of two workers ({other}); the ratio is the median of the rounds'. "
-        "Stages in ms of CPU time a clip, one thread.",
+        f"Input, L = {report['flow_length']}, batches of {report['batch']}: clips/s, median of {report['rounds']} "
+        f"rounds in turn (least to most), beside a DataLoader of two workers ({other}); the ratio is the median of the "
+        "rounds'. Stages in ms of CPU time a clip, one thread.",
         "",
         "| input | ours | DataLoader | ratio | read | decode | crop and scale | batch |",
         "|---" * 8 + "|",

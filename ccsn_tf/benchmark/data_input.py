@@ -1,4 +1,4 @@
-"""Records to batches: clips a second of our input, beside a PyTorch DataLoader that reads the same images from files."""
+"""Records to batches: clips a second of our input, beside a PyTorch DataLoader that reads the same images."""
 
 from __future__ import annotations
 
@@ -138,7 +138,11 @@ class _Torch:
             raise UserError(f"--torch_python={python} cannot be run ({error.strerror}): name an interpreter.") from None
 
     def __enter__(self):
-        self.versions = self._answer()
+        try:
+            self.versions = self._answer()
+        except UserError:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_):
