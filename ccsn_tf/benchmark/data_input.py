@@ -9,10 +9,10 @@ import pathlib
 import subprocess
 import time
 
-import cv2
 import numpy as np
 
 from ccsn_tf.benchmark import torch_loader
+from ccsn_tf.benchmark.data_prepare import one_thread
 from ccsn_tf.config import Config
 from ccsn_tf.data.encode import encode_jpeg
 from ccsn_tf.data.manifest import Manifest, StoredClip
@@ -82,7 +82,8 @@ def measure_input(config: Config, torch_python: str, num_clips: int, rounds: int
                     rows[case.name]["torch"].append(other.time(case))
         versions = other.versions if other else {}
     for case in cases:
-        rows[case.name]["stages"] = _stages(case, min(rows[case.name].pop("cpu")))
+        with one_thread():
+            rows[case.name]["stages"] = _stages(case, min(rows[case.name].pop("cpu")))
     return {"versions": versions, "cases": rows}
 
 
@@ -178,7 +179,6 @@ def _refuse_difference(case, ours, path):
 
 def _stages(case, whole):
     """{stage: CPU time of a clip, in ms}, on one thread, and the rest of what the whole takes, `whole` ms."""
-    cv2.setNumThreads(1)
     model, read, both, scale = case.config.model, 0.0, 0.0, 0.0
     flat = {name: values.reshape(-1, *values.shape[2:]) for name, values in case.plan.items()}
     number = min(len(flat["label"]), _STAGE_CLIPS)

@@ -7,6 +7,7 @@ import time
 import cv2
 import numpy as np
 
+from ccsn_tf.benchmark.data_prepare import one_thread
 from ccsn_tf.config import Config
 from ccsn_tf.data.display import scaled_size
 from ccsn_tf.data.encode import encode_jpeg
@@ -39,29 +40,34 @@ def measure_layouts(config: Config, num_clips: int, rounds: int) -> dict:
         fields = np.unique(row["starts"][:, None] + np.arange(config.model.flow_length)).tolist()
         where = (str(row["file"]), int(row["offset"]), int(row["length"]), int(row["fields"]))
         wanted.append((where, frames, fields))
-    cv2.setNumThreads(1)
-    report = {}
-    for name, read in (("table", _by_table), ("whole", _whole_record)):
-        seconds, num_bytes = np.inf, 0
+    report = {"table": {}, "whole": {}}
+    best = dict.fromkeys(report, np.inf)
+    with one_thread():
         for _ in range(rounds):
-            begun, num_bytes = time.perf_counter(), 0
-            for where, frames, fields in wanted:
-                frame_jpegs, field_jpegs, count = read(where, frames, fields)
-                num_bytes += count
-                for jpeg in frame_jpegs:
-                    decode_frame(jpeg)
-                for jpeg in field_jpegs:
-                    decode_field(jpeg)
-            seconds = min(seconds, time.perf_counter() - begun)
-        report[name] = {"bytes": num_bytes / num_clips, "clips_per_second": num_clips / seconds}
+            for name, read in (("table", _by_table), ("whole", _whole_record)):
+                begun = time.perf_counter()
+                report[name]["bytes"] = sum(_read_and_decode(read, *clip) for clip in wanted) / num_clips
+                best[name] = min(best[name], time.perf_counter() - begun)
+        report["field"] = _field_sizes(wanted, config.data)
+    for name, seconds in best.items():
+        report[name]["clips_per_second"] = num_clips / seconds
     frame, field = _mean_bytes(wanted)
     report["bytes_per_frame"] = {
         "whole clips": frame + field,
         "every snippet": frame + config.model.flow_length * field,
         "snippets side by side": frame / config.model.flow_length + field,
     }
-    report["field"] = _field_sizes(wanted, config.data)
     return report
+
+
+def _read_and_decode(read, where, frames, fields):
+    """The bytes that were read."""
+    frame_jpegs, field_jpegs, count = read(where, frames, fields)
+    for jpeg in frame_jpegs:
+        decode_frame(jpeg)
+    for jpeg in field_jpegs:
+        decode_field(jpeg)
+    return count
 
 
 def _by_table(where, frames, fields):

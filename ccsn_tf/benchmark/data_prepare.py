@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import pathlib
 import resource
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import av
 import cv2
@@ -95,14 +96,25 @@ def measure_prepare(data: DataConfig) -> dict:
 
 def measure_stages(paths: Sequence[pathlib.Path], data: DataConfig, folder: pathlib.Path, rounds: int) -> dict:
     """{stage: milliseconds a frame}: CPU time of one thread, the best of some rounds."""
-    cv2.setNumThreads(1)
     best = dict.fromkeys(STAGES, float("inf"))
     for _ in range(rounds):
-        clips = [_stages_of(str(path), data, folder / "record") for path in paths]
+        with one_thread():
+            clips = [_stages_of(str(path), data, folder / "record") for path in paths]
         frames = sum(count for count, _ in clips)
         for stage in STAGES:
             best[stage] = min(best[stage], 1e3 * sum(times[stage] for _, times in clips) / frames)
     return best
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Holds OpenCV to the calling thread meanwhile."""
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(before)
 
 
 def _stages_of(path, data, target):
