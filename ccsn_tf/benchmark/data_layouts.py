@@ -6,6 +6,7 @@ import time
 
 import cv2
 import numpy as np
+import tensorflow as tf
 
 from ccsn_tf.benchmark.data_prepare import one_thread
 from ccsn_tf.config import Config
@@ -18,7 +19,7 @@ from ccsn_tf.data.sampling import middle_frame
 from ccsn_tf.data.tfrecord import HEADER_BYTES, read_example
 from ccsn_tf.data.transform import decode_field, decode_frame
 
-_FIELDS = 64  # whose size and time are compared, large and small
+_FIELDS, _ROUNDS = 64, 8  # whose size and time are compared
 
 
 def measure_layouts(config: Config, num_clips: int, rounds: int) -> dict:
@@ -27,7 +28,7 @@ def measure_layouts(config: Config, num_clips: int, rounds: int) -> dict:
     Returns:
         "table" and "whole": {`bytes` read a clip, `clips_per_second`, the best round}. "bytes_per_frame" {layout}: what
         a frame of video and its field take: of whole clips, of a record for every snippet, and of snippets that do not
-        overlap. "field": {"as stored" | "at --flow_side": {`bytes`, `milliseconds` to decode}}.
+        overlap. "field": {how it is stored and decoded: {`bytes`, `milliseconds` of CPU time to decode}}.
     """
     manifest = Manifest.read(config.data.record_dir)
     classes, clips = manifest.select(config.data, "train")
@@ -97,21 +98,49 @@ def _mean_bytes(wanted):
 
 
 def _field_sizes(wanted, data):
+    """{way to store or decode a field: {"bytes", "milliseconds"}}, the ways in turn."""
     jpegs = [jpeg for clip in wanted for jpeg in _by_table(*clip)[1]][:_FIELDS]
-    planes = [decode_field(jpeg) for jpeg in jpegs]
-    height, width = planes[0].shape[1:]
+    fields = [decode_field(jpeg) for jpeg in jpegs]
+    height, width = fields[0].shape[1:]
     size = scaled_size(width, height, data.flow_side or min(width, height))
-    small = [
-        np.concatenate([cv2.resize(plane, size, interpolation=cv2.INTER_AREA) for plane in field]) for field in planes
-    ]
-    small = [np.frombuffer(encode_jpeg(field, data.jpeg_quality), np.uint8) for field in small]
-    rows = {}
-    for name, kind in (("as stored", jpegs), ("at --flow_side", small)):
-        best = np.inf
-        for _ in range(3):
-            begun = time.perf_counter()
-            for jpeg in kind:
-                decode_field(jpeg)
-            best = min(best, time.perf_counter() - begun)
-        rows[name] = {"bytes": float(np.mean([len(jpeg) for jpeg in kind])), "milliseconds": 1e3 * best / len(kind)}
-    return rows
+    small = [[cv2.resize(plane, size, interpolation=cv2.INTER_AREA) for plane in field] for field in fields]
+    optimised = [cv2.IMWRITE_JPEG_QUALITY, data.jpeg_quality, cv2.IMWRITE_JPEG_OPTIMIZE, 1]
+    kinds = {
+        "as stored": jpegs,
+        "as stored, cropped while decoding": jpegs,
+        "with Huffman tables of its own": [
+            cv2.imencode(".jpg", np.concatenate(field), optimised)[1] for field in fields
+        ],
+        "at --flow_side": [_jpeg(np.concatenate(field), data.jpeg_quality) for field in small],
+    }
+    calls = {name: lambda kind=kind: [decode_field(jpeg) for jpeg in kind] for name, kind in kinds.items()}
+    side = round(0.875 * min(height, width))  # the middle of what training crops
+    box = [(height - side) // 2, (width - side) // 2, height + side, side]
+    calls["as stored, cropped while decoding"] = _cropping(jpegs, box)
+    best = dict.fromkeys(calls, np.inf)
+    for _ in range(_ROUNDS):
+        for name, call in calls.items():
+            begun = time.process_time()
+            call()
+            best[name] = min(best[name], time.process_time() - begun)
+    return {
+        name: {"bytes": float(np.mean([len(jpeg) for jpeg in kind])), "milliseconds": 1e3 * best[name] / len(kind)}
+        for name, kind in kinds.items()
+    }
+
+
+def _jpeg(image, quality):
+    return np.frombuffer(encode_jpeg(image, quality), np.uint8)
+
+
+def _cropping(jpegs, box):
+    """A call that decodes the rows and columns of `box` alone, by TensorFlow; OpenCV has no such function."""
+    contents = tf.constant([jpeg.tobytes() for jpeg in jpegs])
+    exact = {"channels": 1, "dct_method": "INTEGER_ACCURATE"}
+
+    @tf.function
+    def decode(contents):
+        return [tf.io.decode_and_crop_jpeg(jpeg, box, **exact) for jpeg in tf.unstack(contents, len(jpegs))]
+
+    decode(contents)
+    return lambda: decode(contents)
