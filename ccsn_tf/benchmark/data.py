@@ -21,8 +21,8 @@ def define_flags() -> None:
         "torch_python", "", "data: a Python that has torch, numpy and OpenCV, to compare the input with; empty: not."
     )
     flags.DEFINE_integer("data_copies", 4, "data: times that each video is prepared.", lower_bound=1)
-    flags.DEFINE_integer("data_clips", 512, "data: clips a timing of the input, at least.", lower_bound=16)
-    flags.DEFINE_integer("data_rounds", 5, "data: timings of each side, in turn.", lower_bound=1)
+    flags.DEFINE_integer("data_clips", 1024, "data: clips a timing of the input, at least.", lower_bound=16)
+    flags.DEFINE_integer("data_rounds", 3, "data: timings of each side, in turn.", lower_bound=1)
 
 
 def run(config: Config, options) -> dict:
