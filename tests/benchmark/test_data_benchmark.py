@@ -137,8 +137,7 @@ def test_layouts(config, monkeypatch):
     assert min(lengths) <= report["whole"]["bytes"] <= max(lengths)
     sizes = report["bytes_per_frame"]
     assert sizes["snippets side by side"] < sizes["whole clips"] < sizes["every snippet"]
-    sizes = [
-        report["field"][name]["bytes"] for name in ("at --flow_side", "with Huffman tables of its own", "as stored")
-    ]
-    assert sizes == sorted(set(sizes))
-    assert all(row["milliseconds"] > 0 for row in report["field"].values())
+    field = report["field"]
+    for smaller in ("at --flow_side", "with Huffman tables of its own"):
+        assert field[smaller]["bytes"] < field["as stored"]["bytes"]
+    assert all(row["milliseconds"] > 0 for row in field.values())
