@@ -66,7 +66,7 @@ def measure_input(config: Config, torch_python: str, num_clips: int, rounds: int
     with contextlib.ExitStack() as stack:
         other = None
         if torch_python:
-            write_frame_folders(config.data.record_dir, clips, folder)
+            write_frame_folders(config.data.record_dir, clips, folder, config.data.jpeg_quality)
             other = stack.enter_context(_Torch(torch_python))
         for case in cases:  # warms both, and shows that both do the same
             first = next(iter(training_batches(case.plan, case.config.model)))
@@ -87,7 +87,7 @@ def measure_input(config: Config, torch_python: str, num_clips: int, rounds: int
     return {"versions": versions, "cases": rows}
 
 
-def write_frame_folders(record_dir: str, clips: list[StoredClip], folder: pathlib.Path) -> None:
+def write_frame_folders(record_dir: str, clips: list[StoredClip], folder: pathlib.Path, quality: int) -> None:
     """Writes the images of clips as mmaction2 lays them out, frames as they are, flow's planes apart."""
     for clip in clips:
         place = _folder_of(folder, clip.shard, clip.offset)
@@ -99,7 +99,7 @@ def write_frame_folders(record_dir: str, clips: list[StoredClip], folder: pathli
             (place / f"img_{number:05d}.jpg").write_bytes(jpeg.tobytes())
         for number, jpeg in enumerate(fields, 1):
             for axis, plane in zip("xy", decode_field(jpeg), strict=True):
-                (place / f"flow_{axis}_{number:05d}.jpg").write_bytes(encode_jpeg(plane, 95))
+                (place / f"flow_{axis}_{number:05d}.jpg").write_bytes(encode_jpeg(plane, quality))
 
 
 def _folder_of(folder, shard, offset):

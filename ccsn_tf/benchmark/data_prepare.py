@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
 import pathlib
 import resource
 import time
@@ -177,5 +176,5 @@ def prepare_both_sizes(data: DataConfig, copies: int, rounds: int, folder: pathl
 def records_of(data: DataConfig, size: str, folder: pathlib.Path) -> DataConfig:
     """The settings of the records that `prepare_both_sizes` left, of the last flow."""
     place, changes = folder / size, list(FLOWS.values())[-1]
-    settings = {"dataset": "folder", "record_dir": os.fspath(place / f"records-{len(FLOWS) - 1}"), **changes}
+    settings = {"dataset": "folder", "record_dir": str(place / f"records-{len(FLOWS) - 1}"), **changes}
     return dataclasses.replace(data, **settings)

@@ -28,7 +28,7 @@ def config(tiny_data):
 def case(config, tmp_path):
     """The tiny set's plan, and its images in folders."""
     classes, clips = Manifest.read(config.data.record_dir).select(config.data, "train")
-    data_input.write_frame_folders(config.data.record_dir, clips, tmp_path)
+    data_input.write_frame_folders(config.data.record_dir, clips, tmp_path, config.data.jpeg_quality)
     return data_input._make_case(config, classes, clips, 18, tmp_path)
 
 
