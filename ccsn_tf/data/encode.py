@@ -65,7 +65,7 @@ def encode_clip(
         nonlocal seen
         for frame, jpeg in frames:
             if seen % config.flow_stride == 0:
-                keep(rgb, jpeg or _jpeg(frame[..., ::-1], config.jpeg_quality))
+                keep(rgb, jpeg or encode_frame(frame, config.jpeg_quality))
             size["height"], size["width"] = frame.shape[:2]
             seen += 1
             beat()
@@ -74,7 +74,7 @@ def encode_clip(
     frames = stored(_frames(path, config.short_side))
     try:
         for field in _fields(path, frames, estimator, config):
-            keep(flow, _jpeg(np.concatenate([field[..., 0], field[..., 1]]), config.jpeg_quality))
+            keep(flow, encode_field(field, config.jpeg_quality))
     except cv2.error as error:
         raise VideoError(
             f"{path}: --flow={config.flow} fails on frames of {size['width']}x{size['height']} pixels "
@@ -116,6 +116,17 @@ def refuse_few_frames(path: str, num_frames: int, flow_length: int, stride: int)
         )
 
 
-def _jpeg(image: np.ndarray, quality: int) -> bytes:
-    _, encoded = cv2.imencode(".jpg", np.ascontiguousarray(image), [cv2.IMWRITE_JPEG_QUALITY, quality])
+def encode_frame(frame: np.ndarray, quality: int) -> bytes:
+    """The JPEG of a frame, uint8 RGB (H, W, 3)."""
+    return encode_jpeg(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR), quality)
+
+
+def encode_field(field: np.ndarray, quality: int) -> bytes:
+    """The JPEG of a quantised flow field, uint8 (H, W, 2): grey, x above y."""
+    return encode_jpeg(np.concatenate(cv2.split(field)), quality)
+
+
+def encode_jpeg(image: np.ndarray, quality: int) -> bytes:
+    """The JPEG of an image as OpenCV has it, grey (H, W) or BGR (H, W, 3)."""
+    _, encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
     return encoded.tobytes()

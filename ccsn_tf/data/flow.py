@@ -37,14 +37,22 @@ def make_estimator(config: DataConfig) -> Estimator:
 
 
 def _at_most(side: int, estimator: Estimator) -> Estimator:
+    last = None, None  # the frame that was scaled last, and what it became: the next field begins with it
+
     def estimate(previous, following):
+        nonlocal last
         height, width = previous.shape
         size = scaled_size(width, height, side)
         if size == (width, height):
             return estimator(previous, following)
-        small = [cv2.resize(grey, size, interpolation=cv2.INTER_AREA) for grey in (previous, following)]
-        field = cv2.resize(estimator(*small), (width, height), interpolation=cv2.INTER_LINEAR)
-        return field * np.float32([width / size[0], height / size[1]])
+        frame, begin = last
+        if frame is not previous:
+            begin = cv2.resize(previous, size, interpolation=cv2.INTER_AREA)
+        end = cv2.resize(following, size, interpolation=cv2.INTER_AREA)
+        last = following, end
+        field = cv2.resize(estimator(begin, end), (width, height), interpolation=cv2.INTER_LINEAR)
+        across, down = (float(factor) for factor in np.float32([width / size[0], height / size[1]]))
+        return cv2.multiply(field, (across, down, 0, 0))
 
     return estimate
 
