@@ -8,7 +8,7 @@ from collections.abc import Callable
 import keras
 import numpy as np
 
-from ccsn_tf.config import Config
+from ccsn_tf.config import Config, DataConfig
 from ccsn_tf.data.augment import view_boxes
 from ccsn_tf.data.encode import refuse_few_frames
 from ccsn_tf.data.flow import grey_of, make_estimator, quantise
@@ -51,19 +51,37 @@ def read_snippets(path: str, config: Config, num_segments: int) -> tuple[np.ndar
     Raises:
         VideoError: see `predict_video`.
     """
-    length, stride, num_frames = config.model.flow_length, config.data.flow_stride, count_frames(path)
-    refuse_few_frames(path, num_frames, length, stride)
-    starts = centre_starts((num_frames - 1) // stride, num_segments, length)
-    snippets = stride * (starts[:, None] + np.arange(length))
-    leaves = np.unique(snippets)  # snippets that overlap share their fields
-    wanted = np.unique([leaves, leaves + 1]).tolist()
-    frames = dict(zip(wanted, iter_frames(path, config.data.short_side, wanted), strict=True))
-    fields = dict(zip(leaves.tolist(), _fields(path, frames, leaves.tolist(), config.data), strict=True))
-    middles = stride * middle_frame(starts, length)
+    snippets, middles, frames = read_frames(path, config, num_segments)
+    fields = flow_of(path, snippets, frames, config.data)
     return (
         np.stack([frames[index] for index in middles.tolist()]),
         np.array([[fields[index].transpose(2, 0, 1) for index in snippet] for snippet in snippets.tolist()]),
     )
+
+
+def read_frames(path: str, config: Config, num_segments: int) -> tuple[np.ndarray, np.ndarray, dict[int, np.ndarray]]:
+    """The frames of `read_snippets`, before there is any flow.
+
+    Returns:
+        int64 (K, L): the frames that the fields of each snippet leave; int64 (K,): its middle frame; {index: uint8 RGB
+        (H, W, 3)} of all frames that are looked at.
+
+    Raises:
+        VideoError: see `predict_video`.
+    """
+    length, stride, num_frames = config.model.flow_length, config.data.flow_stride, count_frames(path)
+    refuse_few_frames(path, num_frames, length, stride)
+    starts = centre_starts((num_frames - 1) // stride, num_segments, length)
+    snippets = stride * (starts[:, None] + np.arange(length))
+    wanted = np.unique([snippets, snippets + 1]).tolist()
+    frames = dict(zip(wanted, iter_frames(path, config.data.short_side, wanted), strict=True))
+    return snippets, stride * middle_frame(starts, length), frames
+
+
+def flow_of(path: str, snippets: np.ndarray, frames: dict[int, np.ndarray], data: DataConfig) -> dict[int, np.ndarray]:
+    """The quantised fields, uint8 (H, W, 2), that leave the frames `snippets`; those of several are made once."""
+    leaves = np.unique(snippets).tolist()
+    return dict(zip(leaves, _fields(path, frames, leaves, data), strict=True))
 
 
 def _fields(path, frames, leaves, data):
