@@ -15,8 +15,10 @@ from absl import flags
 from ccsn_tf.benchmark import video_answer
 from ccsn_tf.config import Config
 from ccsn_tf.errors import UserError
+from ccsn_tf.models.build import load_model
 from ccsn_tf.progress import Progress
 from ccsn_tf.serving.clips import clips_to_try
+from ccsn_tf.serving.metadata import weights_hash
 from ccsn_tf.serving.packages import optional
 from ccsn_tf.serving.saved_model import export_saved_model
 
@@ -122,6 +124,11 @@ def _specs(config, folder, options):
     from ccsn_tf.serving.onnx_file import read_onnx
 
     keras = str(pathlib.Path(config.train.workdir, "model.keras"))
+    model = load_model(keras)
+    others = {path: read_onnx(path)[2] for path in options.inference_onnx}
+    for path, metadata in others.items():
+        if metadata["weights_sha256"] != weights_hash(model):
+            raise UserError(f"--inference_onnx={path} is of another model than --workdir: export it again.")
     exported = export_saved_model(config, f"{folder}/saved_model", check=False, warmup=False)
     path = f"{folder}/model.onnx"
     export_onnx(config, OnnxSettings(path))
@@ -134,16 +141,13 @@ def _specs(config, folder, options):
         "OpenVINO": {"load": "openvino", "path": path},
         "TensorRT": {"load": "tensorrt", "path": path},
     }
-    for other in options.inference_onnx:
-        _, _, metadata = read_onnx(other)
-        if metadata["weights_sha256"] != exported.metadata["weights_sha256"]:
-            raise UserError(f"--inference_onnx={other} is of another model than --workdir: export it again.")
+    for other, metadata in others.items():
         for name in ("ONNX Runtime", "OpenVINO"):
             specs[f"{name}, {metadata['precision']}"] = {**specs[name], "path": other}
     if options.inference_options:
         for words, settings in _RUNTIME_OPTIONS.items():
             specs[f"ONNX Runtime, {words}"] = {**specs["ONNX Runtime"], **settings}
-    return specs, tuple(exported.metadata["classes"])
+    return specs, tuple(model.classes)
 
 
 class _Side:
@@ -161,7 +165,11 @@ class _Side:
         self.unavailable = ""
 
     def __enter__(self):
-        self.unavailable = self._answer().get("unavailable", "")
+        try:
+            self.unavailable = self._answer().get("unavailable", "")
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_):

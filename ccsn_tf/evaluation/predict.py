@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import os
 from collections.abc import Callable
 
+import cv2
 import keras
 import numpy as np
 
@@ -81,15 +83,29 @@ def read_frames(path: str, config: Config, num_segments: int) -> tuple[np.ndarra
 def flow_of(path: str, snippets: np.ndarray, frames: dict[int, np.ndarray], data: DataConfig) -> dict[int, np.ndarray]:
     """The quantised fields, uint8 (H, W, 2), that leave the frames `snippets`; those of several are made once."""
     leaves = np.unique(snippets).tolist()
-    return dict(zip(leaves, _fields(path, frames, leaves, data), strict=True))
-
-
-def _fields(path, frames, leaves, data):
-    """The quantised fields, uint8 (H, W, 2), that leave these frames."""
     if data.flow == "stored" and os.path.isdir(path):
-        return iter_flow(path, data.short_side, leaves)
-    estimator, greys = make_estimator(data), {index: grey_of(frame) for index, frame in frames.items()}
-    return (quantise(estimator(greys[index], greys[index + 1]), data.flow_bound) for index in leaves)
+        fields = iter_flow(path, data.short_side, leaves)
+    else:
+        fields = _computed(frames, leaves, data)
+    return dict(zip(leaves, fields, strict=True))
+
+
+def _computed(frames, leaves, data):
+    """As many threads as OpenCV may use, which is one in processes that share the cores among them.
+
+    OpenCV's own threads gain nothing on pictures of this size.
+    """
+    greys, threads = {index: grey_of(frame) for index, frame in frames.items()}, max(1, cv2.getNumThreads())
+
+    def share(first):
+        estimator = make_estimator(data)  # holds buffers: one a thread
+        return [quantise(estimator(greys[at], greys[at + 1]), data.flow_bound) for at in leaves[first::threads]]
+
+    fields = [None] * len(leaves)
+    with concurrent.futures.ThreadPoolExecutor(threads) as pool:
+        for first, part in enumerate(pool.map(share, range(threads))):
+            fields[first::threads] = part
+    return fields
 
 
 def _softmax(logits):
