@@ -91,8 +91,8 @@ def table(report: dict) -> str:
     ]
     rows = {name: row for name, row in report["backends"].items() if "not_measured" not in row}
     batches = list(rows[REFERENCE]["clips_a_second"])
-    columns = ["run by", *(f"{name}, ms" for name in _QUANTILES), "against `predict`"]
-    columns += [f"{batch} at once" for batch in batches] + ["against `predict`", "MB", "largest difference"]
+    columns = ["run by", *(f"{name}, ms" for name in _QUANTILES), "× predict"]
+    columns += [f"clips/s at {batch}" for batch in batches] + [f"× predict at {batches[-1]}", "MB", "difference"]
     lines += [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     reference = rows[REFERENCE]
     for name, row in rows.items():
@@ -102,15 +102,16 @@ def table(report: dict) -> str:
         memory = " → ".join(f"{megabytes:.0f}" for megabytes in row["megabytes"].values())
         cells = [name, *times, f"{ratios[0]:.2f}", *rates, f"{ratios[1]:.2f}", memory, f"{row['difference']:.0e}"]
         lines.append(f"| {' | '.join(cells)} |")
+    calls = [row["calls"] for row in rows.values()]
     lines += [
         "",
-        "Columns: a clip at a time (p50, p95, p99); clips a second by batch size; memory at batch 1 → in all.",
+        f"A clip at a time (p50, p95, p99 of {min(calls)} to {max(calls)} calls a row), then clips a second by batch "
+        "size, by the median. MB: the most that a fresh process held, after a clip and in all. Difference: the largest "
+        "of a score to `predict`'s.",
     ]
-    calls = [row["calls"] for row in rows.values()]
-    lines.append(f"Calls at batch 1: {min(calls)} to {max(calls)} a row.")
     for name, row in report["backends"].items():
         if "not_measured" in row:
-            lines.append(f"{name}: not measured: {row['not_measured']}")
+            lines += ["", f"{name}: not measured: {row['not_measured']}"]
     if report["video"]:
         lines += ["", video_answer.table(report["video"])]
     return "\n".join(lines)
