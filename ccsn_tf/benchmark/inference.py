@@ -91,8 +91,8 @@ def table(report: dict) -> str:
     ]
     rows = {name: row for name, row in report["backends"].items() if "not_measured" not in row}
     batches = list(rows[REFERENCE]["clips_a_second"])
-    columns = ["run by", *(f"{name}, ms" for name in _QUANTILES), "× predict"]
-    columns += [f"clips/s at {batch}" for batch in batches] + [f"× predict at {batches[-1]}", "MB", "difference"]
+    columns = ["run by", *(f"{name}, ms" for name in _QUANTILES), "x predict"]
+    columns += [f"clips/s at {batch}" for batch in batches] + [f"x predict at {batches[-1]}", "MB", "difference"]
     lines += [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     reference = rows[REFERENCE]
     for name, row in rows.items():
