@@ -16,7 +16,7 @@ help:  ## this list
 
 install: $(VENV)/.installed  ## only set up: the environment .venv
 
-demo: $(VENV)/.installed  ## render videos, train with and without connection, compare, predict
+demo: $(VENV)/.installed  ## render videos, train with and without connection, compare, predict, export
 	@$(RUN) scripts/demo.py $(ARGS)
 
 ablation: $(VENV)/.installed  ## every kind of connection on the demo set, three seeds each

@@ -1,4 +1,4 @@
-"""The demo, start to finish: renders videos, prepares records, trains without and with connection, compares, predicts.
+"""The demo, start to finish: renders videos, prepares records, trains without and with connection, compares, exports.
 
     python scripts/demo.py [--epochs=3 ...]
 
@@ -21,6 +21,7 @@ from ccsn_tf.progress import clock
 
 _HERE = pathlib.Path(__file__).parent
 _ROOT = pathlib.Path("demo")
+_EXPORT = _ROOT / "model"
 _RUNS = {"none": _ROOT / "without_connection", "cross_attention": _ROOT / "ccs"}
 
 
@@ -35,18 +36,29 @@ def main(arguments):
         run_step("evaluate", [*given, *run])
     print("\n" + table({name: json.loads((path / "evaluation.json").read_text()) for name, path in _RUNS.items()}))
     clip = held_out_clip(pathlib.Path(config.data.video_dir), config.train.seed)
+    workdir = _RUNS["cross_attention"]
     print(f"\nA clip that was not trained on, {clip.stem}:")
-    run_step("predict", [f"--workdir={_RUNS['cross_attention']}", "--top_k=4", str(clip)])
+    run_step("predict", [f"--workdir={workdir}", "--top_k=4", str(clip)])
+    if not is_exported(workdir / "model.keras", _EXPORT):
+        run_step("export/saved_model", [f"--workdir={workdir}", f"--export_dir={_EXPORT}"])
+    print("\nThe same clip, by the exported model in a process that has TensorFlow alone:")
+    run_step("query", [f"--export_dir={_EXPORT}", str(clip)])
     seconds = time.monotonic() - begun
-    print(f"\nPictures: {_RUNS['cross_attention']}/history.png and confusion.png. Taken: {clock(seconds)}.")
+    print(f"\nPictures: {workdir}/history.png and confusion.png. Taken: {clock(seconds)}.")
 
 
 def run_step(script, arguments):
-    """Runs a script of this folder, shows its command, and ends the demo if it fails."""
-    command = [sys.executable, str(_HERE / f"{script}.py"), *arguments]
-    print(f"\n$ python {shlex.join([f'scripts/{script}.py', *map(shortened, arguments)])}", flush=True)
+    """Runs a script of this folder, or export/..., shows its command, and ends the demo if it fails."""
+    name = script if "/" in script else f"scripts/{script}"
+    command = [sys.executable, str(_HERE.parent / f"{name}.py"), *arguments]
+    print(f"\n$ python {shlex.join([f'{name}.py', *map(shortened, arguments)])}", flush=True)
     if subprocess.run(command, check=False).returncode:
-        raise UserError(f"the step {script} did not end well; run the same command again to go on.")
+        raise UserError(f"the step {name} did not end well; run the same command again to go on.")
+
+
+def is_exported(model, export_dir):
+    """Whether the folder has a version of the model, made after it. A version appears there when it is verified."""
+    return any(path.stat().st_mtime >= model.stat().st_mtime for path in export_dir.glob("[0-9]*/saved_model.pb"))
 
 
 def shortened(argument):

@@ -1,9 +1,11 @@
-"""Names the action in videos by asking a model server.
+"""Names the action in videos by asking an exported model, on a server or in a folder.
 
     python scripts/query.py --server=localhost:8500 VIDEO... [--json]
     python scripts/query.py --server=http://localhost:8501 VIDEO...
+    python scripts/query.py --export_dir=MODEL VIDEO...
 
-The first is gRPC, the second REST. Frames and flow are made here, as the served model says that it wants them, and
+The first is gRPC, the second REST; the third needs no server: a fresh process, which has TensorFlow and nothing of this
+package, loads the model for each video. Frames and flow are made here, as the served model says that it wants them, and
 sent as JPEGs. A video that cannot be used, or got no answer, is reported on stderr; the others are still asked for,
 and the exit status is 1.
 """
@@ -18,8 +20,10 @@ command_line.load_tensorflow()
 
 from ccsn_tf.errors import UserError
 from ccsn_tf.serving.client import Client
+from ccsn_tf.serving.local import LocalModel
 
 flags.DEFINE_string("server", "localhost:8500", "query: host:port for gRPC, http://host:port for REST.")
+flags.DEFINE_string("export_dir", "", "query: folder of the exported model, in place of a server.")
 flags.DEFINE_string("model", "ccsn", "query: name of the model on the server.")
 flags.DEFINE_float("timeout", 30.0, "query: seconds to wait for an answer, retries included.", lower_bound=0.001)
 flags.DEFINE_integer("attempts", 5, "query: sends a request at most so often.", lower_bound=1)
@@ -31,7 +35,11 @@ def main(videos):
     if not videos:
         raise UserError("no video given: name one or more files.")
     given = flags.FLAGS
-    client, failed = Client(given.server, given.model, given.timeout, given.attempts), 0
+    if given.export_dir:
+        client = LocalModel(given.export_dir)
+    else:
+        client = Client(given.server, given.model, given.timeout, given.attempts)
+    failed = 0
     client.metadata()  # a server that is not there is no matter of a video
     for path in videos:
         try:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import os
 from collections.abc import Callable
 
+import cv2
 import keras
 import numpy as np
 
-from ccsn_tf.config import Config
+from ccsn_tf.config import Config, DataConfig
 from ccsn_tf.data.augment import view_boxes
 from ccsn_tf.data.encode import refuse_few_frames
 from ccsn_tf.data.flow import grey_of, make_estimator, quantise
@@ -51,27 +53,59 @@ def read_snippets(path: str, config: Config, num_segments: int) -> tuple[np.ndar
     Raises:
         VideoError: see `predict_video`.
     """
-    length, stride, num_frames = config.model.flow_length, config.data.flow_stride, count_frames(path)
-    refuse_few_frames(path, num_frames, length, stride)
-    starts = centre_starts((num_frames - 1) // stride, num_segments, length)
-    snippets = stride * (starts[:, None] + np.arange(length))
-    leaves = np.unique(snippets)  # snippets that overlap share their fields
-    wanted = np.unique([leaves, leaves + 1]).tolist()
-    frames = dict(zip(wanted, iter_frames(path, config.data.short_side, wanted), strict=True))
-    fields = dict(zip(leaves.tolist(), _fields(path, frames, leaves.tolist(), config.data), strict=True))
-    middles = stride * middle_frame(starts, length)
+    snippets, middles, frames = read_frames(path, config, num_segments)
+    fields = flow_of(path, snippets, frames, config.data)
     return (
         np.stack([frames[index] for index in middles.tolist()]),
         np.array([[fields[index].transpose(2, 0, 1) for index in snippet] for snippet in snippets.tolist()]),
     )
 
 
-def _fields(path, frames, leaves, data):
-    """The quantised fields, uint8 (H, W, 2), that leave these frames."""
+def read_frames(path: str, config: Config, num_segments: int) -> tuple[np.ndarray, np.ndarray, dict[int, np.ndarray]]:
+    """The frames of `read_snippets`, before there is any flow.
+
+    Returns:
+        int64 (K, L): the frames that the fields of each snippet leave; int64 (K,): its middle frame; {index: uint8 RGB
+        (H, W, 3)} of all frames that are looked at.
+
+    Raises:
+        VideoError: see `predict_video`.
+    """
+    length, stride, num_frames = config.model.flow_length, config.data.flow_stride, count_frames(path)
+    refuse_few_frames(path, num_frames, length, stride)
+    starts = centre_starts((num_frames - 1) // stride, num_segments, length)
+    snippets = stride * (starts[:, None] + np.arange(length))
+    wanted = np.unique([snippets, snippets + 1]).tolist()
+    frames = dict(zip(wanted, iter_frames(path, config.data.short_side, wanted), strict=True))
+    return snippets, stride * middle_frame(starts, length), frames
+
+
+def flow_of(path: str, snippets: np.ndarray, frames: dict[int, np.ndarray], data: DataConfig) -> dict[int, np.ndarray]:
+    """The quantised fields, uint8 (H, W, 2), that leave the frames `snippets`; those of several are made once."""
+    leaves = np.unique(snippets).tolist()
     if data.flow == "stored" and os.path.isdir(path):
-        return iter_flow(path, data.short_side, leaves)
-    estimator, greys = make_estimator(data), {index: grey_of(frame) for index, frame in frames.items()}
-    return (quantise(estimator(greys[index], greys[index + 1]), data.flow_bound) for index in leaves)
+        fields = iter_flow(path, data.short_side, leaves)
+    else:
+        fields = _computed(frames, leaves, data)
+    return dict(zip(leaves, fields, strict=True))
+
+
+def _computed(frames, leaves, data):
+    """As many threads as OpenCV may use, which is one in processes that share the cores among them.
+
+    OpenCV's own threads gain nothing on pictures of this size.
+    """
+    greys, threads = {index: grey_of(frame) for index, frame in frames.items()}, max(1, cv2.getNumThreads())
+
+    def share(first):
+        estimator = make_estimator(data)  # holds buffers: one a thread
+        return [quantise(estimator(greys[at], greys[at + 1]), data.flow_bound) for at in leaves[first::threads]]
+
+    fields = [None] * len(leaves)
+    with concurrent.futures.ThreadPoolExecutor(threads) as pool:
+        for first, part in enumerate(pool.map(share, range(threads))):
+            fields[first::threads] = part
+    return fields
 
 
 def _softmax(logits):

@@ -61,7 +61,7 @@ def test_the_command_says_what_it_proved(written):
     assert re.search(rf"{folder}/1: \d+ MB, verified.", output)
 
 
-def test_the_server_is_asked_about_videos(served, tiny_set, tmp_path):
+def test_servers_and_the_folder_are_asked_about_videos(served, written, tiny_set, tmp_path):
     videos = sorted((tiny_set / "videos").glob("*/*.avi"))[:2]
     texts = []
     for address in served:
@@ -70,6 +70,9 @@ def test_the_server_is_asked_about_videos(served, tiny_set, tmp_path):
         assert [answer["video"] for answer in answers] == [str(video) for video in videos]
         texts.append([[(entry["class"], round(entry["score"], 4)) for entry in answer["top"]] for answer in answers])
     assert texts[0] == texts[1] and len(texts[0][0]) == 2
+    lines = run("scripts/query.py", f"--export_dir={written[0]}", "--json", *videos).stdout.splitlines()
+    top = [[(entry["class"], round(entry["score"], 4)) for entry in json.loads(line)["top"]] for line in lines]
+    assert top == texts[0]
     result = run("scripts/query.py", f"--server={served[0]}", tmp_path / "absent.avi", videos[0], code=1)
     assert result.stdout.count("%") == 2
     assert f"query: {tmp_path}/absent.avi does not exist." in result.stderr
@@ -90,6 +93,7 @@ def test_mistakes_end_in_a_sentence(workdir_config, written, unused_port, tmp_pa
         ("export/saved_model.py", ["--export_dir=x"], "--workdir is not given"),
         ("scripts/query.py", [f"--server=localhost:{unused_port}", "--timeout=2", "x.avi"], "cannot be reached"),
         ("export/tf_serving/stand_in.py", [f"--export_dir={tmp_path}"], "holds no version of a model"),
+        ("scripts/query.py", [f"--export_dir={tmp_path}", "x.avi"], "holds no version of a model"),
     ):
         result = run(script, *arguments, code=1, cwd=tmp_path)
         name = pathlib.Path(script).stem
