@@ -65,7 +65,7 @@ def encode_clip(
         nonlocal seen
         for frame, jpeg in frames:
             if seen % config.flow_stride == 0:
-                keep(rgb, jpeg or _jpeg(frame[..., ::-1], config.jpeg_quality))
+                keep(rgb, jpeg or encode_jpeg(frame[..., ::-1], config.jpeg_quality))
             size["height"], size["width"] = frame.shape[:2]
             seen += 1
             beat()
@@ -74,12 +74,9 @@ def encode_clip(
     frames = stored(_frames(path, config.short_side))
     try:
         for field in _fields(path, frames, estimator, config):
-            keep(flow, _jpeg(np.concatenate([field[..., 0], field[..., 1]]), config.jpeg_quality))
+            keep(flow, encode_jpeg(np.concatenate([field[..., 0], field[..., 1]]), config.jpeg_quality))
     except cv2.error as error:
-        raise VideoError(
-            f"{path}: --flow={config.flow} fails on frames of {size['width']}x{size['height']} pixels "
-            f"({error.err or error}): leave the video out, or make it larger."
-        ) from None
+        raise flow_failure(path, config, size["height"], size["width"], error) from None
     refuse_few_frames(path, seen, min_fields, config.flow_stride)
     return EncodedClip(rgb, flow, **size)
 
@@ -116,6 +113,15 @@ def refuse_few_frames(path: str, num_frames: int, flow_length: int, stride: int)
         )
 
 
-def _jpeg(image: np.ndarray, quality: int) -> bytes:
+def flow_failure(path: str, config: DataConfig, height: int, width: int, error: cv2.error) -> VideoError:
+    """What to raise where OpenCV computes no flow of frames, as it does where they are too small for an algorithm."""
+    return VideoError(
+        f"{path}: --flow={config.flow} fails on frames of {width}x{height} pixels ({error.err or error}): leave the "
+        "video out, or make it larger."
+    )
+
+
+def encode_jpeg(image: np.ndarray, quality: int) -> bytes:
+    """A grey or BGR image, uint8, as JPEG."""
     _, encoded = cv2.imencode(".jpg", np.ascontiguousarray(image), [cv2.IMWRITE_JPEG_QUALITY, quality])
     return encoded.tobytes()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 
 import keras
@@ -10,11 +9,7 @@ import numpy as np
 
 from ccsn_tf.config import Config
 from ccsn_tf.data.augment import view_boxes
-from ccsn_tf.data.encode import refuse_few_frames
-from ccsn_tf.data.flow import grey_of, make_estimator, quantise
-from ccsn_tf.data.frame_folders import iter_flow
-from ccsn_tf.data.frames import count_frames, iter_frames
-from ccsn_tf.data.sampling import centre_starts, middle_frame
+from ccsn_tf.data.snippets import video_snippets
 from ccsn_tf.data.transform import network_input
 from ccsn_tf.evaluation.protocol import LOGITS, average_views, score_views
 
@@ -51,27 +46,8 @@ def read_snippets(path: str, config: Config, num_segments: int) -> tuple[np.ndar
     Raises:
         VideoError: see `predict_video`.
     """
-    length, stride, num_frames = config.model.flow_length, config.data.flow_stride, count_frames(path)
-    refuse_few_frames(path, num_frames, length, stride)
-    starts = centre_starts((num_frames - 1) // stride, num_segments, length)
-    snippets = stride * (starts[:, None] + np.arange(length))
-    leaves = np.unique(snippets)  # snippets that overlap share their fields
-    wanted = np.unique([leaves, leaves + 1]).tolist()
-    frames = dict(zip(wanted, iter_frames(path, config.data.short_side, wanted), strict=True))
-    fields = dict(zip(leaves.tolist(), _fields(path, frames, leaves.tolist(), config.data), strict=True))
-    middles = stride * middle_frame(starts, length)
-    return (
-        np.stack([frames[index] for index in middles.tolist()]),
-        np.array([[fields[index].transpose(2, 0, 1) for index in snippet] for snippet in snippets.tolist()]),
-    )
-
-
-def _fields(path, frames, leaves, data):
-    """The quantised fields, uint8 (H, W, 2), that leave these frames."""
-    if data.flow == "stored" and os.path.isdir(path):
-        return iter_flow(path, data.short_side, leaves)
-    estimator, greys = make_estimator(data), {index: grey_of(frame) for index, frame in frames.items()}
-    return (quantise(estimator(greys[index], greys[index + 1]), data.flow_bound) for index in leaves)
+    frames, fields = video_snippets(path, config, num_segments)
+    return np.stack(frames), np.array(fields)
 
 
 def _softmax(logits):

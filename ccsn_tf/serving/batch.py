@@ -1,0 +1,253 @@
+"""Many clips through an exported model: worker processes make its input while it works on the batch before.
+
+Killed at any moment and started again, it goes on where it stopped. A clip that cannot be used, that kills its worker
+process or makes it hang gets a row that says why.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime
+import functools
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+
+from ccsn_tf.data.record_folder import LocalFolder
+from ccsn_tf.data.stopwatch import Stopwatch
+from ccsn_tf.data.worker_pool import Outcome, WorkerLostError, WorkerPool, num_cores
+from ccsn_tf.errors import UserError
+from ccsn_tf.files import only_process, remove_leftovers
+from ccsn_tf.serving.backends import Exported, ModelThread, read_metadata
+from ccsn_tf.serving.batch_items import Items
+from ccsn_tf.serving.batch_output import Output
+from ccsn_tf.serving.batch_rows import failure, prediction, to_bytes
+from ccsn_tf.serving.clip_input import ClipInput, StoredRecord, VideoFile, make_input
+from ccsn_tf.serving.metadata import client_config
+
+
+@dataclasses.dataclass(frozen=True)
+class BatchSettings:
+    """How clips are predicted, and what is written.
+
+    Args:
+        segments: snippets of a clip; 0: as many as the model's metadata says.
+        top_k: classes named; 0: as many as the metadata says.
+        all_scores: write every class's score, too.
+        batch_size: clips a batch.
+        format: one of `batch_rows.FORMATS`.
+        rows_a_part: rows of a file, where one does not hold all.
+        workers: processes that make input; 0: one a core.
+        stall_seconds: one that does not get on for as long is ended.
+    """
+
+    segments: int = 0
+    top_k: int = 0
+    all_scores: bool = False
+    batch_size: int = 8
+    format: str = "jsonl"
+    rows_a_part: int = 256
+    workers: int = 0
+    stall_seconds: float = 60.0
+
+
+class BatchPlan:
+    """An export and settings, made to fit one another.
+
+    Attributes:
+        export, settings: as given, `settings.segments` and `settings.top_k` filled in.
+        config: how input is made.
+        classes: the model's.
+        about: see `Output`.
+
+    Raises:
+        UserError: the model is none of ours, or does not take such batches.
+    """
+
+    def __init__(self, export: Exported, settings: BatchSettings, source: str):
+        to_bytes((), settings.format)  # a package that is missing is missed now
+        metadata = read_metadata(export)
+        self.export, self.config, self.classes = export, client_config(metadata), tuple(metadata["classes"])
+        self.settings = settings = dataclasses.replace(
+            settings,
+            segments=settings.segments or metadata["segments"],
+            top_k=min(settings.top_k or metadata["top_k"], len(self.classes)),
+        )
+        most = metadata["limits"]["segments_a_request"] if export.backend == "saved_model" else None
+        if most and settings.batch_size * settings.segments > most:
+            raise UserError(
+                f"--batch_size={settings.batch_size} clips of {settings.segments} segments are more than the {most} "
+                f"segments that {export.path} takes at once: lower --batch_size to {max(1, most // settings.segments)}."
+            )
+        self.about = {
+            "bound": {
+                "source": source,
+                "model": export.sha256(),
+                "backend": export.backend,
+                **{name: getattr(settings, name) for name in ("segments", "top_k", "all_scores")},
+            },
+            "path": export.path,
+            "weights_sha256": metadata["weights_sha256"],
+            "classes": list(self.classes),
+            "begun": datetime.date.today().isoformat(),
+        }
+
+    def pool(self, workers: int) -> WorkerPool:
+        """Processes that make the input of clips."""
+        function = functools.partial(make_input, config=self.config, num_segments=self.settings.segments)
+        return WorkerPool(function, workers, self.settings.stall_seconds)
+
+    def row(self, name: str, scores: np.ndarray) -> dict:
+        """A clip's prediction; see `batch_rows.prediction`."""
+        return prediction(name, scores, self.classes, self.settings.top_k, self.settings.all_scores)
+
+
+def predict_all(
+    items: Items,
+    export: Exported,
+    output_dir: str,
+    settings: BatchSettings,
+    progress: Callable[[int, int, int], None] = lambda done, total, failed: None,
+) -> dict:
+    """Predicts the clips that have no row yet in `output_dir`.
+
+    Args:
+        items: the clips.
+        export: the model.
+        output_dir: made if need be, see `Output`.
+        settings: of the predictions.
+        progress: called often, with (clips done, clips in all, those of them that have no prediction).
+
+    Returns:
+        The summary that about.json holds, too: `clips`, `predicted` and `failed` of all runs; of this one `now`, how
+        many clips it did, `wall_seconds`, `seconds` {stage: seconds, of all processes together}, and `workers`.
+
+    Raises:
+        UserError: a mistake in the settings, another process is at work there, or what `Output` and `ModelThread` do
+            not take.
+    """
+    plan = BatchPlan(export, settings, items.source)
+    with only_process(output_dir) as alone:
+        if alone:
+            remove_leftovers(output_dir)
+        output = Output(LocalFolder(output_dir), plan.about, settings.format)
+        missing = [item for item in items.items if item.name not in output.done]
+        there, total = len(items.items) - len(missing), len(items.items)
+        failed = sum(not output.done.get(item.name, True) for item in items.items)
+        progress(there, total, failed)
+        watch, begun = Stopwatch(), time.perf_counter()
+        if missing:
+            with contextlib.ExitStack() as stack:
+                write = stack.enter_context(_writer(output, plan.settings))
+                model = stack.enter_context(contextlib.closing(ModelThread(export)))
+                pool = stack.enter_context(plan.pool(settings.workers))
+                begun = time.perf_counter()
+                batches = predictions(missing, plan, pool, model, watch, lambda _: progress(there, total, failed))
+                for rows in stack.enter_context(contextlib.closing(batches)):
+                    write(rows)
+                    there, failed = there + len(rows), failed + sum("error" in row for row in rows)
+                    progress(there, total, failed)
+            watch.add({"inference": model.seconds})
+        summary = {
+            "clips": total,
+            "predicted": total - failed,
+            "failed": failed,
+            "now": len(missing),
+            "batch_size": settings.batch_size,
+            "workers": settings.workers or num_cores(),
+            "wall_seconds": time.perf_counter() - begun if missing else 0.0,
+            "seconds": watch.seconds,
+        }
+        output.finish(summary)
+    return summary
+
+
+def predictions(
+    items: Sequence[VideoFile | StoredRecord],
+    plan: BatchPlan,
+    pool: WorkerPool,
+    model: ModelThread,
+    watch: Stopwatch,
+    on_beat: Callable[[int], None] = lambda count: None,
+) -> Iterator[list[dict]]:
+    """Yields the rows of clips, about a batch at a time, each as soon as it is known.
+
+    While the model works on one batch, the next is collected, and no more: memory does not depend on the number of
+    clips, and a killed run has one batch of predictions to make again.
+
+    Args:
+        items: the clips.
+        plan: from which `pool` was made, as `model` from its export.
+        pool: of workers that make input.
+        model: loaded.
+        watch: receives the stages of the workers, and "full": seconds in which clips waited for the model.
+        on_beat: called several times a second.
+    """
+    batch, running, rows = [], None, []
+    for outcome in pool.run(((item,) for item in items), on_beat=on_beat):
+        name = items[outcome.index].name
+        if outcome.error is None:
+            watch.add(outcome.value.seconds)
+            batch.append((name, outcome.value))
+        else:
+            rows.append(failure(name, _reason(outcome, name)))
+        if running and (running[1].done() or len(batch) == plan.settings.batch_size):
+            rows += _finished(running, plan, watch)
+            running = None
+        if len(batch) == plan.settings.batch_size:
+            running, batch = _begun(batch, model), []
+        if rows and (not running or len(rows) >= plan.settings.batch_size):
+            yield rows
+            rows = []
+    for last in (running, batch and _begun(batch, model)):
+        if last:
+            rows += _finished(last, plan, watch)
+    if rows:
+        yield rows
+
+
+def _begun(batch: list[tuple[str, ClipInput]], model: ModelThread):
+    """A batch that the model was given: (names, future of the scores)."""
+    rgb, flow = (np.stack([getattr(clip, name) for _, clip in batch]) for name in ("rgb", "flow"))
+    return [name for name, _ in batch], model.submit(rgb, flow)
+
+
+def _finished(running, plan, watch):
+    names, future = running
+    with watch.stage("full"):
+        scores = future.result()
+    return [plan.row(name, values) for name, values in zip(names, scores, strict=True)]
+
+
+def _reason(outcome: Outcome, name: str) -> str:
+    """Why a clip has no input, in a sentence."""
+    error = outcome.error
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, WorkerLostError):
+        return f"{name}: {error}"
+    first_line = str(error).partition("\n")[0]
+    return f"{name}: {type(error).__name__}: {first_line} (a defect, please report it)"
+
+
+@contextlib.contextmanager
+def _writer(output, settings):
+    """Yields what rows are to be given to: JSON lines are written at once, other formats when they fill a part."""
+    if settings.format == "jsonl":
+        yield output.append
+        return
+    waiting = []
+
+    def write(rows):
+        waiting.extend(rows)
+        while len(waiting) >= settings.rows_a_part:
+            output.add_part(waiting[: settings.rows_a_part])
+            del waiting[: settings.rows_a_part]
+
+    try:
+        yield write
+    finally:  # after Ctrl-C, too
+        if waiting:
+            output.add_part(waiting)
