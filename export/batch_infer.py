@@ -27,6 +27,7 @@ from ccsn_tf.serving.batch import BatchSettings, predict_all
 from ccsn_tf.serving.batch_items import SIDES, clips_of_records, videos_of_folder, videos_of_list
 from ccsn_tf.serving.batch_rows import FORMATS
 from ccsn_tf.serving.metadata import client_config
+from ccsn_tf.serving.packages import optional
 
 flags.DEFINE_list("model", [], "infer: the exported model: a folder of export/saved_model.py, an .onnx, a .plan file.")
 flags.DEFINE_enum("backend", "auto", BACKENDS, "infer: what runs it; auto: the fastest for which --model names one.")
@@ -62,9 +63,10 @@ def main(arguments):
         summary = predict_all(items, export, given.output_dir, settings, show(Progress("infer", "clips")))
         print("\n".join(stages(summary)))
     else:
-        from ccsn_tf.serving.batch_runner import predict_by_beam
+        optional("apache_beam", "beam")
+        from ccsn_tf.serving.batch_beam import predict_by_beam
 
-        summary = predict_by_beam(items, export, given.output_dir, settings, data)
+        summary = predict_by_beam(items, export, given.output_dir, settings, data, show(Progress("infer", "clips")))
     print(
         f"{summary['predicted']} of {summary['clips']} clips predicted in {given.output_dir}; {summary['failed']} "
         "could not be, and have a row with the error."

@@ -9,6 +9,7 @@ import hashlib
 import importlib.util
 import json
 import pathlib
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 
@@ -134,9 +135,7 @@ class ModelThread:
 def _recognised(path):
     place = pathlib.Path(path)
     if place.is_dir():
-        versions = {
-            int(found.parent.name): found.parent for found in place.glob("*/saved_model.pb") if _numbered(found)
-        }
+        found = [found.parent for found in place.glob("*/saved_model.pb") if re.fullmatch("[0-9]+", found.parent.name)]
         if (place / "saved_model.pb").is_file():
             return Exported("saved_model", path)
         if found:

@@ -15,11 +15,10 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from ccsn_tf.data.record_folder import LocalFolder
+from ccsn_tf.data.record_folder import LocalFolder, alone_in
 from ccsn_tf.data.stopwatch import Stopwatch
 from ccsn_tf.data.worker_pool import Outcome, WorkerLostError, WorkerPool, num_cores
 from ccsn_tf.errors import UserError
-from ccsn_tf.files import only_process, remove_leftovers
 from ccsn_tf.serving.backends import Exported, ModelThread, read_metadata
 from ccsn_tf.serving.batch_items import Items
 from ccsn_tf.serving.batch_output import Output
@@ -129,15 +128,13 @@ def predict_all(
             not take.
     """
     plan = BatchPlan(export, settings, items.source)
-    with only_process(output_dir) as alone:
-        if alone:
-            remove_leftovers(output_dir)
-        output = Output(LocalFolder(output_dir), plan.about, settings.format)
+    folder = LocalFolder(output_dir)
+    with alone_in(folder):
+        output = Output(folder, plan.about, settings.format)
         missing = [item for item in items.items if item.name not in output.done]
-        there, total = len(items.items) - len(missing), len(items.items)
-        failed = sum(not output.done.get(item.name, True) for item in items.items)
+        there, total, failed = output.counts(items.items)
         progress(there, total, failed)
-        watch, begun = Stopwatch(), time.perf_counter()
+        watch, seconds = Stopwatch(), 0.0
         if missing:
             with contextlib.ExitStack() as stack:
                 write = stack.enter_context(_writer(output, plan.settings))
@@ -149,19 +146,28 @@ def predict_all(
                     write(rows)
                     there, failed = there + len(rows), failed + sum("error" in row for row in rows)
                     progress(there, total, failed)
+                seconds = time.perf_counter() - begun
             watch.add({"inference": model.seconds})
-        summary = {
-            "clips": total,
-            "predicted": total - failed,
-            "failed": failed,
-            "now": len(missing),
-            "batch_size": settings.batch_size,
-            "workers": settings.workers or num_cores(),
-            "wall_seconds": time.perf_counter() - begun if missing else 0.0,
-            "seconds": watch.seconds,
-        }
+        summary = summary_of(output, items, plan, len(missing), seconds, watch.seconds)
         output.finish(summary)
     return summary
+
+
+def summary_of(
+    output: Output, items: Items, plan: BatchPlan, now: int, wall_seconds: float, seconds: dict[str, float]
+) -> dict:
+    """See `predict_all`."""
+    _, total, failed = output.counts(items.items)
+    return {
+        "clips": total,
+        "predicted": total - failed,
+        "failed": failed,
+        "now": now,
+        "batch_size": plan.settings.batch_size,
+        "workers": plan.settings.workers or num_cores(),
+        "wall_seconds": wall_seconds,
+        "seconds": seconds,
+    }
 
 
 def predictions(

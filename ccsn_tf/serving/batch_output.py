@@ -87,6 +87,11 @@ class Output:
         """Names for further parts."""
         return [f"part-{self._parts + index:05d}{FORMATS[self._format]}" for index in range(count)]
 
+    def counts(self, items: Sequence) -> tuple[int, int, int]:
+        """Of clips: how many have a row, how many there are, and how many of the rows have an error."""
+        known = [self.done[item.name] for item in items if item.name in self.done]
+        return len(known), len(items), known.count(False)
+
     def finish(self, summary: dict) -> None:
         """Notes the figures of a run that has come to its end."""
         self._write({**self._about, "summary": summary})
