@@ -48,7 +48,9 @@ def test_mistakes(tmp_path):
 def test_records_that_the_model_does_not_take(tiny_data):
     other = dataclasses.replace(tiny_data, dataset="folder")
     assert len(clips_of_records(tiny_data.record_dir, 1, "all", other).items) == 15
-    with pytest.raises(UserError, match="was made with flow_bound=20.0, and the model wants 10.0: prepare the videos"):
+    with pytest.raises(
+        UserError, match=r"was made with flow_bound=20\.0, and the model wants 10\.0: prepare the videos"
+    ):
         clips_of_records(tiny_data.record_dir, 1, "test", dataclasses.replace(tiny_data, flow_bound=10.0))
     with pytest.raises(UserError, match=r"--split=7 is not in .*: give one of 1, 2"):
         clips_of_records(tiny_data.record_dir, 7, "test", tiny_data)
