@@ -18,15 +18,13 @@ sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1] / "scripts")
 import command_line
 from absl import flags
 
-command_line.load_tensorflow()
-
 from ccsn_tf.errors import UserError
 from ccsn_tf.progress import Progress
 from ccsn_tf.serving.backends import BACKENDS, choose, read_metadata
 from ccsn_tf.serving.batch import BatchSettings, predict_all
 from ccsn_tf.serving.batch_items import SIDES, clips_of_records, videos_of_folder, videos_of_list
 from ccsn_tf.serving.batch_rows import FORMATS
-from ccsn_tf.serving.metadata import client_config
+from ccsn_tf.serving.client_config import client_config
 from ccsn_tf.serving.packages import optional
 
 flags.DEFINE_list("model", [], "infer: the exported model: a folder of export/saved_model.py, an .onnx, a .plan file.")
@@ -47,6 +45,8 @@ def main(arguments):
     if not given.output_dir:
         raise UserError("--output_dir is not given: name the folder of the predictions.")
     export = choose(given.model, given.backend)
+    if export.backend == "saved_model":
+        command_line.load_tensorflow()
     settings = BatchSettings(
         segments=given.segments,
         top_k=given.top_k if given["top_k"].present else 0,

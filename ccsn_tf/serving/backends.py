@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from ccsn_tf.errors import UserError
+from ccsn_tf.serving.client_config import FILE_NAME
 from ccsn_tf.serving.cuda import find_gpu
-from ccsn_tf.serving.metadata import FILE_NAME
 
 # Of several exports of one model, the first that can run here is taken: fastest first, as measured
 # (`scripts/benchmark.py inference`) on the CPU; of GPUs, TensorRT's is not measured yet.

@@ -23,8 +23,8 @@ from ccsn_tf.serving.backends import Exported, ModelThread, read_metadata
 from ccsn_tf.serving.batch_items import Items
 from ccsn_tf.serving.batch_output import Output
 from ccsn_tf.serving.batch_rows import failure, prediction, to_bytes
+from ccsn_tf.serving.client_config import client_config
 from ccsn_tf.serving.clip_input import ClipInput, StoredRecord, VideoFile, make_input
-from ccsn_tf.serving.metadata import client_config
 
 
 @dataclasses.dataclass(frozen=True)

@@ -74,7 +74,7 @@ def clips_of_records(record_dir: str, split: int, side: str, config: DataConfig)
         record_dir: the folder.
         split: which train/test split.
         side: one of `SIDES`; of "all" each clip that is there, whatever the split.
-        config: how the model wants its frames and flow, from `metadata.client_config`.
+        config: how the model wants its frames and flow, from `client_config`.
 
     Raises:
         UserError: no finished records, records made otherwise, no such split, or no clip.

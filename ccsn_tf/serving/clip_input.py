@@ -75,7 +75,7 @@ def make_input(
     Args:
         item: the clip.
         beat: called often while it gets on.
-        config: from `metadata.client_config`.
+        config: from `client_config`.
         num_segments: K.
 
     Raises:

@@ -2,8 +2,12 @@
 
 import dataclasses
 import json
+import os
 import pathlib
+import resource
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -13,12 +17,13 @@ from worker_tasks import Deadly
 from ccsn_tf.data.pipeline import evaluation_views
 from ccsn_tf.errors import UserError
 from ccsn_tf.evaluation.protocol import make_forward
+from ccsn_tf.files import only_process
 from ccsn_tf.serving.agreement import softmax
 from ccsn_tf.serving.backends import choose
 from ccsn_tf.serving.batch import BatchSettings, predict_all
 from ccsn_tf.serving.batch_items import Items, clips_of_records, videos_of_folder
 from ccsn_tf.serving.client import Client
-from ccsn_tf.serving.metadata import client_config
+from ccsn_tf.serving.client_config import client_config
 
 SETTINGS = BatchSettings(all_scores=True, batch_size=4, workers=2)
 NAMES = [f"{kind}/{number}.avi" for kind in ("left", "right") for number in range(5)]
@@ -169,6 +174,42 @@ def test_damaged_output(predicted, name, content, words):
     with pytest.raises(UserError, match=words):
         go_on()
     assert (output / name).read_text() == content
+
+
+def test_full_disk(predicted):
+    output, go_on = predicted
+    path = output / "predictions.jsonl"
+    path.unlink()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1500, hard))
+    try:
+        with pytest.raises(UserError, match=r"predictions\.jsonl cannot be written \(File too large\): free space"):
+            go_on()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert 0 < path.stat().st_size <= 1500
+    go_on()
+    assert sorted(rows_of(output)) == sorted(NAMES + BAD)
+
+
+def test_one_process_at_a_time(predicted):
+    output, go_on = predicted
+    with only_process(output), pytest.raises(UserError, match=f"{output} is in use by process {os.getpid()} on "):
+        go_on()
+
+
+def test_without_tensorflow(models, folder, tmp_path):
+    code = """if True:
+        import sys
+        from ccsn_tf.serving.backends import choose
+        from ccsn_tf.serving.batch import BatchSettings, predict_all
+        from ccsn_tf.serving.batch_items import videos_of_folder
+        summary = predict_all(videos_of_folder(sys.argv[1]), choose([sys.argv[2]]), sys.argv[3], BatchSettings())
+        assert summary["predicted"] == 10
+        assert not {"tensorflow", "keras"} & sys.modules.keys(), "they take seconds and memory"
+    """
+    arguments = [sys.executable, "-c", code, str(folder), models["onnx"], str(tmp_path / "p")]
+    subprocess.run(arguments, check=True, timeout=120)
 
 
 def test_a_folder_of_other_things_is_left_alone(folder, models, tmp_path):
