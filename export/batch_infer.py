@@ -21,8 +21,9 @@ from absl import flags
 from ccsn_tf.errors import UserError
 from ccsn_tf.progress import Progress
 from ccsn_tf.serving.backends import BACKENDS, choose, read_metadata
-from ccsn_tf.serving.batch import BatchSettings, predict_all
+from ccsn_tf.serving.batch import predict_all
 from ccsn_tf.serving.batch_items import SIDES, clips_of_records, videos_of_folder, videos_of_list
+from ccsn_tf.serving.batch_plan import BatchSettings
 from ccsn_tf.serving.batch_rows import FORMATS
 from ccsn_tf.serving.client_config import client_config
 from ccsn_tf.serving.packages import optional

@@ -17,9 +17,10 @@ from ccsn_tf.data.beam import beam_options, errors_of_runner, open_folder
 from ccsn_tf.data.record_folder import alone_in
 from ccsn_tf.data.stopwatch import Stopwatch
 from ccsn_tf.serving.backends import Exported, ModelThread
-from ccsn_tf.serving.batch import BatchPlan, BatchSettings, predictions, summary_of
+from ccsn_tf.serving.batch import predictions, summary_of
 from ccsn_tf.serving.batch_items import Items
 from ccsn_tf.serving.batch_output import Output, write_part
+from ccsn_tf.serving.batch_plan import BatchPlan, BatchSettings
 
 
 class _PredictPart(beam.DoFn):

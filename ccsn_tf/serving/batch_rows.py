@@ -44,10 +44,10 @@ def to_bytes(rows: Sequence[dict], format: str) -> bytes:
     """Rows as the content of a file; those of "jsonl" may be joined.
 
     Raises:
-        UserError: Parquet without pyarrow.
+        UserError: Parquet without pyarrow, or with a file name that is not UTF-8.
     """
     if format == "jsonl":
-        return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode(errors="surrogateescape")
+        return "".join(json.dumps(row) + "\n" for row in rows).encode()
     arrow, parquet = optional("pyarrow", "parquet"), optional("pyarrow.parquet", "parquet")
     schema = arrow.schema(
         [
@@ -59,7 +59,12 @@ def to_bytes(rows: Sequence[dict], format: str) -> bytes:
         ]
     )
     content = io.BytesIO()
-    parquet.write_table(arrow.Table.from_pylist([_columns(row) for row in rows], schema), content)
+    try:
+        parquet.write_table(arrow.Table.from_pylist([_columns(row) for row in rows], schema), content)
+    except UnicodeEncodeError as error:
+        raise UserError(
+            f"{error.object!r} is not UTF-8, as Parquet wants names: rename it, or pass --format=jsonl."
+        ) from None
     return content.getvalue()
 
 
@@ -76,7 +81,7 @@ def outcomes(content: bytes, format: str, file: str) -> dict[str, bool]:
     """
     try:
         if format == "jsonl":
-            rows = [json.loads(line) for line in content.decode(errors="surrogateescape").splitlines()]
+            rows = [json.loads(line) for line in content.splitlines()]
         else:
             source = optional("pyarrow", "parquet").BufferReader(content)
             rows = optional("pyarrow.parquet", "parquet").read_table(source, columns=["video", "error"]).to_pylist()

@@ -16,8 +16,9 @@ from processes import needs_proc, processes_of, wait_until
 from videos import moving, truncate, write_video
 
 from ccsn_tf.serving.backends import choose
-from ccsn_tf.serving.batch import BatchSettings, predict_all
+from ccsn_tf.serving.batch import predict_all
 from ccsn_tf.serving.batch_items import videos_of_folder
+from ccsn_tf.serving.batch_plan import BatchSettings
 
 SCRIPT = "export/batch_infer.py"
 

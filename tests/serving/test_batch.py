@@ -20,8 +20,9 @@ from ccsn_tf.evaluation.protocol import make_forward
 from ccsn_tf.files import only_process
 from ccsn_tf.serving.agreement import softmax
 from ccsn_tf.serving.backends import choose
-from ccsn_tf.serving.batch import BatchSettings, predict_all
+from ccsn_tf.serving.batch import predict_all
 from ccsn_tf.serving.batch_items import Items, clips_of_records, videos_of_folder
+from ccsn_tf.serving.batch_plan import BatchSettings
 from ccsn_tf.serving.client import Client
 from ccsn_tf.serving.client_config import client_config
 
@@ -202,7 +203,8 @@ def test_without_tensorflow(models, folder, tmp_path):
     code = """if True:
         import sys
         from ccsn_tf.serving.backends import choose
-        from ccsn_tf.serving.batch import BatchSettings, predict_all
+        from ccsn_tf.serving.batch import predict_all
+        from ccsn_tf.serving.batch_plan import BatchSettings
         from ccsn_tf.serving.batch_items import videos_of_folder
         summary = predict_all(videos_of_folder(sys.argv[1]), choose([sys.argv[2]]), sys.argv[3], BatchSettings())
         assert summary["predicted"] == 10
@@ -272,3 +274,15 @@ def test_a_batch_that_the_model_refuses_at_once(folder, models, tmp_path):
     with pytest.raises(UserError, match=r"--batch_size=100 clips of 3 segments are more than the 256 .* to 85"):
         predict_all(videos_of_folder(str(folder)), choose([models["saved_model"]]), str(tmp_path / "p"), settings)
     assert not (tmp_path / "p").exists()
+
+
+def test_names_of_any_bytes(folder, models, tmp_path):
+    name = os.fsdecode(b"caf\xe9 \xe2\x80\xa8.avi")
+    (tmp_path / "videos").mkdir()
+    shutil.copy(folder / NAMES[0], tmp_path / "videos" / name)
+    items, export = videos_of_folder(f"{tmp_path}/videos"), choose([models["onnx"]])
+    for now in (1, 0):
+        assert predict_all(items, export, str(tmp_path / "p"), SETTINGS)["now"] == now
+    assert list(rows_of(tmp_path / "p")) == [name]
+    with pytest.raises(UserError, match=r"is not UTF-8, as Parquet wants names: rename it, or pass --format=jsonl"):
+        predict_all(items, export, str(tmp_path / "q"), dataclasses.replace(SETTINGS, format="parquet"))

@@ -11,8 +11,9 @@ import videos
 from ccsn_tf.config import DataConfig
 from ccsn_tf.errors import UserError
 from ccsn_tf.serving.backends import choose
-from ccsn_tf.serving.batch import BatchSettings, predict_all
+from ccsn_tf.serving.batch import predict_all
 from ccsn_tf.serving.batch_items import videos_of_folder
+from ccsn_tf.serving.batch_plan import BatchSettings
 
 pytest.importorskip("apache_beam", reason="the extra `beam` is not installed")
 
