@@ -25,7 +25,7 @@ SCRIPT = "export/batch_infer.py"
 
 @pytest.fixture(scope="module")
 def model(onnx_export):
-    return onnx_export("fp32").path
+    return str(onnx_export("fp32").path)
 
 
 def write_videos(folder, good, bad, originals, **size):

@@ -16,7 +16,7 @@ def models(exported, onnx_export, tmp_path_factory):
     """One of each kind; the engine is only a name."""
     plan = tmp_path_factory.mktemp("plan") / "model.plan"
     plan.write_bytes(b"no engine")
-    return {"saved_model": str(exported.folder), "onnx": onnx_export("fp32").path, "tensorrt": str(plan)}
+    return {"saved_model": str(exported.folder), "onnx": str(onnx_export("fp32").path), "tensorrt": str(plan)}
 
 
 def test_the_fastest_that_can_run_here_is_taken(models, monkeypatch):

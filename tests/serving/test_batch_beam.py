@@ -35,7 +35,7 @@ def items(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def export(onnx_export):
-    return choose([onnx_export("fp32").path])
+    return choose([str(onnx_export("fp32").path)])
 
 
 def rows_of(output):
