@@ -20,7 +20,7 @@ pytest.importorskip("apache_beam", reason="the extra `beam` is not installed")
 from ccsn_tf.serving.batch_beam import predict_by_beam
 
 SETTINGS = BatchSettings(all_scores=True, batch_size=2, workers=2, rows_a_part=3)
-IN_MEMORY = DataConfig(runner="DirectRunner", beam_args="--direct_running_mode=in_memory")
+IN_MEMORY = DataConfig(runner="DirectRunner", beam_args="--direct_running_mode=in_memory --direct_num_workers=1")
 
 
 @pytest.fixture(scope="module")
