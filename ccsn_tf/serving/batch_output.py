@@ -22,7 +22,7 @@ from ccsn_tf.serving.batch_rows import FORMATS, outcomes, to_bytes
 
 ABOUT = "about.json"
 LINES = "predictions.jsonl"
-VERSION = 1
+VERSION = 1  # of what is written
 
 
 class Output:
@@ -42,7 +42,7 @@ class Output:
 
     def __init__(self, folder: LocalFolder, about: dict, format: str):
         self._folder, self._format = folder, format
-        self._about = {"version": VERSION, **about, "bound": {**about["bound"], "format": format}}
+        self._about = {**about, "bound": {"version": VERSION, **about["bound"], "format": format}}
         names = folder.names()
         self._claim(names)
         if isinstance(folder, LocalFolder) and LINES in names:
