@@ -62,7 +62,8 @@ def main(arguments):
     print(f"{len(items.items)} clips, {export.path} by {export.backend}", flush=True)
     if data.runner == "local":
         summary = predict_all(items, export, given.output_dir, settings, show(Progress("infer", "clips")))
-        print("\n".join(stages(summary)))
+        for line in stages(summary):
+            print(line)
     else:
         optional("apache_beam", "beam")
         from ccsn_tf.serving.batch_beam import predict_by_beam
@@ -98,8 +99,10 @@ def stages(summary):
     seconds, wall, now = summary["seconds"], summary["wall_seconds"], summary["now"]
     if not now:
         return
-    yield f"{now} clips in {wall:.1f} s, {now / wall:.1f} clips/s: {summary['workers']} processes make input,"
-    yield f"the model takes {summary['batch_size']} clips at a time"
+    yield (
+        f"{now} clips in {wall:.1f} s, {now / wall:.1f} clips/s; {summary['batch_size']} clips a batch, processes that "
+        f"make input: {summary['workers']}"
+    )
     yield f"{'':12s}{'busy s':>9s}{'ms a clip':>11s}"
     for name in ("decode", "flow", "JPEG", "crop", "inference"):
         if name in seconds:

@@ -72,7 +72,8 @@ def predict_all(
                 seconds = time.perf_counter() - begun
             watch.add({"inference": model.seconds})
         summary = summary_of(output, items, plan, len(missing), seconds, watch.seconds)
-        output.finish(summary)
+        if missing:
+            output.finish(summary)
     return summary
 
 

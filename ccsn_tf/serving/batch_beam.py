@@ -82,5 +82,6 @@ def predict_by_beam(
             output = Output(folder, plan.about, settings.format)
         progress(*output.counts(items.items))
         summary = summary_of(output, items, plan, len(missing), time.perf_counter() - begun, {})
-        output.finish(summary)
+        if missing:
+            output.finish(summary)
     return summary

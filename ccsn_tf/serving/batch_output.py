@@ -1,6 +1,6 @@
 """The folder that predictions go to: it says what they were made with, and has every clip at most once.
 
-    about.json              the model, the settings, where the clips are; once a run has ended, its figures
+    about.json              the model, the settings, where the clips are; the figures of the last run that ended
     predictions.jsonl       JSON lines, appended batch by batch
     part-00000.parquet ...  Parquet, and what Apache Beam writes: files that are there whole or not at all
 

@@ -121,8 +121,8 @@ def test_sides_of_a_split(exported, tiny_data, tiny_manifest):
 def test_what_is_done_is_not_done_again(predicted):
     output, go_on = predicted
     path = output / "predictions.jsonl"
-    before = path.read_bytes()
-    assert go_on()["now"] == 0 and path.read_bytes() == before
+    before, about = path.read_bytes(), (output / "about.json").read_bytes()
+    assert go_on()["now"] == 0 and path.read_bytes() == before and (output / "about.json").read_bytes() == about
     end = before.index(b"\n", len(before) // 2) + 1
     for torn in (0, end, end + 1, len(before) - 1):  # of a killed run
         path.write_bytes(before[:torn])
