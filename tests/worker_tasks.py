@@ -1,5 +1,6 @@
 """What tests have worker processes do."""
 
+import dataclasses
 import os
 import signal
 import sys
@@ -62,3 +63,18 @@ def process(beat):
 
 def modules(beat):
     return sorted(sys.modules)
+
+
+@dataclasses.dataclass(frozen=True)
+class Deadly:
+    """A clip of `serving.batch` that ends its worker process, or makes it hang."""
+
+    name: str
+    how: str
+
+    def snippets(self, config, num_segments, watch):
+        if self.how == "hangs":
+            time.sleep(600)
+        if self.how == "raises":
+            raise KeyError("no such thing")
+        return die(signal.SIGSEGV, watch.beat)

@@ -16,10 +16,11 @@ from ccsn_tf.benchmark.data_prepare import one_thread
 from ccsn_tf.config import Config
 from ccsn_tf.data.encode import encode_jpeg
 from ccsn_tf.data.manifest import Manifest, StoredClip
-from ccsn_tf.data.pipeline import read_snippets, training_batches
+from ccsn_tf.data.pipeline import training_batches
 from ccsn_tf.data.plan import Plan, training_plan
 from ccsn_tf.data.records import read_jpegs
 from ccsn_tf.data.sampling import middle_frame
+from ccsn_tf.data.snippets import record_snippets
 from ccsn_tf.data.transform import decode_field, network_input
 from ccsn_tf.errors import UserError
 
@@ -189,7 +190,7 @@ def _stages(case, whole):
         times = [time.process_time()]
         read_jpegs(*where, *(np.unique(index).tolist() for index in indices))
         times.append(time.process_time())
-        frames, fields = read_snippets(*where, starts, model.flow_length)
+        frames, fields = record_snippets(*where, starts, model.flow_length)
         times.append(time.process_time())
         network_input(frames, fields, row["box"], row["mirrored"], model.image_size)
         times.append(time.process_time())

@@ -15,9 +15,11 @@ from ccsn_tf.config import Config
 from ccsn_tf.data.augment import view_boxes
 from ccsn_tf.data.flow import grey_of, make_estimator
 from ccsn_tf.data.frames import count_frames, iter_frames
+from ccsn_tf.data.snippets import video_snippets
+from ccsn_tf.data.stopwatch import Stopwatch
 from ccsn_tf.data.transform import network_input
 from ccsn_tf.errors import UserError
-from ccsn_tf.evaluation.predict import flow_of, predict_video, read_frames
+from ccsn_tf.evaluation.predict import predict_video
 from ccsn_tf.evaluation.protocol import make_forward
 from ccsn_tf.models.build import load_model
 
@@ -104,19 +106,15 @@ def table(report: dict) -> str:
 
 def answer_by_stage(path: str, forward, config: Config) -> dict:
     """What `predict_video` does with the centre crop: {stage: milliseconds, "pairs": of frames that have flow}."""
-    watch = _Stopwatch()
-    snippets, middles, frames = read_frames(path, config, config.eval.test_segments)
-    times = {"decode": watch.lap()}
-    fields = flow_of(path, snippets, frames, config.data)
-    times["flow"] = watch.lap()
-    shown = [frames[index] for index in middles.tolist()]
-    stacked = [[fields[index].transpose(2, 0, 1) for index in snippet] for snippet in snippets.tolist()]
-    ((box, mirrored),) = view_boxes(*shown[0].shape[:2], 1)
-    rgb, flow = network_input(shown, stacked, box, mirrored, config.model.image_size)
-    times["crop and scale"] = watch.lap()
-    forward({"rgb": rgb[None], "flow": flow[None]})["logits"].numpy()
-    times["network"] = watch.lap()
-    return {**times, "pairs": len(fields)}
+    watch = Stopwatch()
+    frames, fields = video_snippets(path, config, config.eval.test_segments, watch)
+    with watch.stage("crop and scale"):
+        ((box, mirrored),) = view_boxes(*frames[0].shape[:2], 1)
+        rgb, flow = network_input(frames, fields, box, mirrored, config.model.image_size)
+    with watch.stage("network"):
+        forward({"rgb": rgb[None], "flow": flow[None]})["logits"].numpy()
+    pairs = len({id(field) for snippet in fields for field in snippet})  # snippets that overlap share fields
+    return {**{stage: 1000 * seconds for stage, seconds in watch.seconds.items()}, "pairs": pairs}
 
 
 def cut(source: str, target: str, num_frames: int) -> None:
@@ -155,13 +153,3 @@ def _flow_in_words(config):
         return config.data.flow
     side = f" at {config.data.flow_side} px" if config.data.flow_side else ""
     return f"DIS {config.data.dis_preset}, finest scale {config.data.dis_finest_scale}{side}"
-
-
-class _Stopwatch:
-    def __init__(self):
-        self._begun = time.perf_counter()
-
-    def lap(self):
-        """Milliseconds since it was made or asked last."""
-        begun, self._begun = self._begun, time.perf_counter()
-        return 1000 * (self._begun - begun)

@@ -76,10 +76,7 @@ def encode_clip(
         for field in _fields(path, frames, estimator, config):
             keep(flow, encode_field(field, config.jpeg_quality))
     except cv2.error as error:
-        raise VideoError(
-            f"{path}: --flow={config.flow} fails on frames of {size['width']}x{size['height']} pixels "
-            f"({error.err or error}): leave the video out, or make it larger."
-        ) from None
+        raise flow_failure(path, config, size["height"], size["width"], error) from None
     refuse_few_frames(path, seen, min_fields, config.flow_stride)
     return EncodedClip(rgb, flow, **size)
 
@@ -114,6 +111,14 @@ def refuse_few_frames(path: str, num_frames: int, flow_length: int, stride: int)
         raise VideoError(
             f"{path} has {frames}: a snippet of --flow_length={flow_length} flow fields{apart} needs {needed}."
         )
+
+
+def flow_failure(path: str, config: DataConfig, height: int, width: int, error: cv2.error) -> VideoError:
+    """What to raise where OpenCV computes no flow of frames, as it does where they are too small for an algorithm."""
+    return VideoError(
+        f"{path}: --flow={config.flow} fails on frames of {width}x{height} pixels ({error.err or error}): leave the "
+        "video out, or make it larger."
+    )
 
 
 def encode_frame(frame: np.ndarray, quality: int) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -15,9 +15,9 @@ def iter_frames(path: str, short_side: int, wanted: Sequence[int] | None = None)
     return _reader(path).iter_frames(path, short_side, wanted)
 
 
-def count_frames(path: str) -> int:
-    """The number of frames that `iter_frames` yields; see `video.count_frames` and `frame_folders.count_frames`."""
-    return _reader(path).count_frames(path)
+def count_frames(path: str, beat: Callable[[], None] = lambda: None) -> int:
+    """The number of frames that `iter_frames` yields; see `video.decode_whole` and `frame_folders.count_frames`."""
+    return frame_folders.count_frames(path) if os.path.isdir(path) else video.decode_whole(path, beat).frames
 
 
 def changed_at(path: str) -> int:

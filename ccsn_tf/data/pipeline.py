@@ -14,9 +14,9 @@ from ccsn_tf.config import ModelConfig
 from ccsn_tf.data.augment import view_boxes
 from ccsn_tf.data.manifest import StoredClip
 from ccsn_tf.data.plan import Plan, labels_of, places, refuse_short
-from ccsn_tf.data.records import read_jpegs
-from ccsn_tf.data.sampling import centre_starts, middle_frame
-from ccsn_tf.data.transform import decode_field, decode_frame, empty_input, network_input
+from ccsn_tf.data.sampling import centre_starts
+from ccsn_tf.data.snippets import record_snippets
+from ccsn_tf.data.transform import empty_input, network_input
 
 _PLACE = ("file", "offset", "length", "fields")
 
@@ -49,7 +49,7 @@ def training_batches(plan: Plan, model: ModelConfig, replicas: int = 1, share: s
 
         def load(number):
             *where, box, mirrored = (column[number] for column in columns)
-            frames, fields = read_snippets(*where, model.flow_length)
+            frames, fields = record_snippets(*where, model.flow_length)
             network_input(frames, fields, box, mirrored, model.image_size, (rgb[number], flow[number]))
 
         def load_share(first):
@@ -100,7 +100,7 @@ def evaluation_views(
 
     def load_views(*columns):
         *where, boxes, mirrored = columns
-        frames, fields = read_snippets(*where, model.flow_length)
+        frames, fields = record_snippets(*where, model.flow_length)
         rgb, flow = empty_input((num_crops, num_segments), model.flow_length, model.image_size)
         for crop in range(num_crops):
             network_input(frames, fields, boxes[crop], mirrored[crop], model.image_size, (rgb[crop], flow[crop]))
@@ -117,27 +117,6 @@ def evaluation_views(
 
 # Test clips in memory at a time: 25 segments x 10 crops of 224 pixels are 160 MB a clip.
 _MOST_CLIPS = 8
-
-
-def read_snippets(
-    file: str | bytes, offset: int, length: int, num_fields: int, starts: np.ndarray, flow_length: int
-) -> tuple[list[np.ndarray], list[list[np.ndarray]]]:
-    """Reads and decodes the frames and flow fields of a clip's snippets; those that overlap share what they have.
-
-    Args:
-        file: TFRecord file; with `offset`, `length` and `num_fields` as in `read_jpegs`.
-        starts: int (K,), ascending: first flow field of each snippet.
-        flow_length: L.
-
-    Returns:
-        K frames, uint8 (H, W, 3), the middle one of each snippet, and K times L flow fields, uint8 (2, H, W).
-    """
-    middles, snippets = middle_frame(starts, flow_length), starts[:, None] + np.arange(flow_length)
-    frames, fields = np.unique(middles).tolist(), np.unique(snippets).tolist()
-    frame_jpegs, field_jpegs = read_jpegs(file, offset, length, num_fields, frames, fields)
-    frames = dict(zip(frames, map(decode_frame, frame_jpegs), strict=True))
-    fields = dict(zip(fields, map(decode_field, field_jpegs), strict=True))
-    return [frames[index] for index in middles.tolist()], [[fields[i] for i in row] for row in snippets.tolist()]
 
 
 def _named(rgb, flow, leading, model):

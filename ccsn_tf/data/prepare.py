@@ -7,7 +7,6 @@ makes it hang is skipped and listed with the reason.
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections.abc import Callable
 
@@ -16,10 +15,9 @@ from ccsn_tf.data import prepare_local
 from ccsn_tf.data.claim import claim, refuse_other_files
 from ccsn_tf.data.datasets import read_listing
 from ccsn_tf.data.manifest import FILE_NAME, Manifest
-from ccsn_tf.data.record_folder import LocalFolder
+from ccsn_tf.data.record_folder import LocalFolder, alone_in
 from ccsn_tf.data.shards import collect, is_missing, plan_shards
 from ccsn_tf.errors import UserError
-from ccsn_tf.files import only_process, remove_leftovers
 
 Progress = Callable[[int, int, int], None]
 
@@ -52,7 +50,7 @@ def prepare(
         say(note)
     folder, write_shards = _folder_and_writer(config)
     refuse_other_files(folder)
-    with _alone_in(folder):
+    with alone_in(folder):
         claim(folder, config, listing, min_fields)
         shards = plan_shards(listing.clips, config.clips_per_shard)
         missing = [shard for shard in shards if is_missing(folder, shard)]
@@ -81,24 +79,12 @@ def _folder_and_writer(config):
             raise UserError(f"--record_dir={config.record_dir} is no folder of this machine: pass another --runner.")
         return LocalFolder(config.record_dir), prepare_local.write_shards
     try:
-        from ccsn_tf.data import prepare_beam
+        from ccsn_tf.data import beam, prepare_beam
     except ModuleNotFoundError as error:
         if error.name.split(".")[0] != "apache_beam":
             raise
         raise UserError(f"--runner={config.runner} needs Apache Beam: pip install 'ccsn_tf[beam]'.") from None
-    return prepare_beam.open_folder(config), prepare_beam.write_shards
-
-
-@contextlib.contextmanager
-def _alone_in(folder):
-    """Where it is a folder of this machine, or one that it mounts, keeps other processes out, and clears up."""
-    if not isinstance(folder, LocalFolder):
-        yield
-        return
-    with only_process(folder.path) as alone:
-        if alone:
-            remove_leftovers(folder.path)
-        yield
+    return beam.open_folder(config.record_dir, config), prepare_beam.write_shards
 
 
 def _write_manifest(folder, manifest, say):

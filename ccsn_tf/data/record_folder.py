@@ -1,4 +1,4 @@
-"""The folder that records are written to, on this machine or a disk that it mounts."""
+"""A folder that is written to, on this machine or a disk that it mounts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from ccsn_tf.errors import UserError
-from ccsn_tf.files import whole_file
+from ccsn_tf.files import only_process, remove_leftovers, whole_file
 
 
 class LocalFolder:
@@ -49,6 +49,21 @@ class LocalFolder:
 
 
 @contextlib.contextmanager
+def alone_in(folder: LocalFolder) -> Iterator[None]:
+    """Keeps other processes out of a folder of this machine, or one that it mounts, and clears up; see `only_process`.
+
+    Nothing of the kind for a `BeamFolder`.
+    """
+    if not isinstance(folder, LocalFolder):
+        yield
+        return
+    with only_process(folder.path) as alone:
+        if alone:
+            remove_leftovers(folder.path)
+        yield
+
+
+@contextlib.contextmanager
 def _errors_as_sentences(path):
     """Leaves the block where the file does not exist."""
     try:
@@ -56,4 +71,4 @@ def _errors_as_sentences(path):
     except (FileNotFoundError, NotADirectoryError):
         return
     except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}): choose another --record_dir.") from None
+        raise UserError(f"{path} cannot be read ({error.strerror}): choose another folder.") from None

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import concurrent.futures
-import os
 from collections.abc import Callable
 
-import cv2
 import keras
 import numpy as np
 
-from ccsn_tf.config import Config, DataConfig
+from ccsn_tf.config import Config
 from ccsn_tf.data.augment import view_boxes
-from ccsn_tf.data.encode import refuse_few_frames
-from ccsn_tf.data.flow import grey_of, make_estimator, quantise
-from ccsn_tf.data.frame_folders import iter_flow
-from ccsn_tf.data.frames import count_frames, iter_frames
-from ccsn_tf.data.sampling import centre_starts, middle_frame
+from ccsn_tf.data.snippets import video_snippets
 from ccsn_tf.data.transform import network_input
 from ccsn_tf.evaluation.protocol import LOGITS, average_views, score_views
 
@@ -53,59 +46,8 @@ def read_snippets(path: str, config: Config, num_segments: int) -> tuple[np.ndar
     Raises:
         VideoError: see `predict_video`.
     """
-    snippets, middles, frames = read_frames(path, config, num_segments)
-    fields = flow_of(path, snippets, frames, config.data)
-    return (
-        np.stack([frames[index] for index in middles.tolist()]),
-        np.array([[fields[index].transpose(2, 0, 1) for index in snippet] for snippet in snippets.tolist()]),
-    )
-
-
-def read_frames(path: str, config: Config, num_segments: int) -> tuple[np.ndarray, np.ndarray, dict[int, np.ndarray]]:
-    """The frames of `read_snippets`, before there is any flow.
-
-    Returns:
-        int64 (K, L): the frames that the fields of each snippet leave; int64 (K,): its middle frame; {index: uint8 RGB
-        (H, W, 3)} of all frames that are looked at.
-
-    Raises:
-        VideoError: see `predict_video`.
-    """
-    length, stride, num_frames = config.model.flow_length, config.data.flow_stride, count_frames(path)
-    refuse_few_frames(path, num_frames, length, stride)
-    starts = centre_starts((num_frames - 1) // stride, num_segments, length)
-    snippets = stride * (starts[:, None] + np.arange(length))
-    wanted = np.unique([snippets, snippets + 1]).tolist()
-    frames = dict(zip(wanted, iter_frames(path, config.data.short_side, wanted), strict=True))
-    return snippets, stride * middle_frame(starts, length), frames
-
-
-def flow_of(path: str, snippets: np.ndarray, frames: dict[int, np.ndarray], data: DataConfig) -> dict[int, np.ndarray]:
-    """The quantised fields, uint8 (H, W, 2), that leave the frames `snippets`; those of several are made once."""
-    leaves = np.unique(snippets).tolist()
-    if data.flow == "stored" and os.path.isdir(path):
-        fields = iter_flow(path, data.short_side, leaves)
-    else:
-        fields = _computed(frames, leaves, data)
-    return dict(zip(leaves, fields, strict=True))
-
-
-def _computed(frames, leaves, data):
-    """As many threads as OpenCV may use, which is one in processes that share the cores among them.
-
-    OpenCV's own threads gain nothing on pictures of this size.
-    """
-    greys, threads = {index: grey_of(frame) for index, frame in frames.items()}, max(1, cv2.getNumThreads())
-
-    def share(first):
-        estimator = make_estimator(data)  # holds buffers: one a thread
-        return [quantise(estimator(greys[at], greys[at + 1]), data.flow_bound) for at in leaves[first::threads]]
-
-    fields = [None] * len(leaves)
-    with concurrent.futures.ThreadPoolExecutor(threads) as pool:
-        for first, part in enumerate(pool.map(share, range(threads))):
-            fields[first::threads] = part
-    return fields
+    frames, fields = video_snippets(path, config, num_segments)
+    return np.stack(frames), np.array(fields)
 
 
 def _softmax(logits):

@@ -11,13 +11,13 @@ from __future__ import annotations
 import json
 from typing import Protocol
 
-import cv2
 import numpy as np
 
 from ccsn_tf.config import Config
+from ccsn_tf.data.snippets import video_snippets
 from ccsn_tf.errors import UserError
-from ccsn_tf.evaluation.predict import read_snippets
-from ccsn_tf.serving.metadata import client_config
+from ccsn_tf.serving.client_config import client_config
+from ccsn_tf.serving.clip_input import snippet_jpegs
 from ccsn_tf.serving.retry import StatusError, persist
 
 
@@ -158,25 +158,18 @@ def jpeg_inputs(path: str, config: Config, segments: int) -> dict[str, np.ndarra
 
     Args:
         path: a video file.
-        config: from `metadata.client_config`.
+        config: from `client_config`.
         segments: K.
 
     Raises:
         VideoError: the video cannot be used.
     """
-    frames, fields = read_snippets(path, config, segments)
-    quality = config.data.jpeg_quality
-    stacked = fields.reshape(*fields.shape[:2], -1, fields.shape[-1])  # x above y
-    rgb, flow = np.empty(len(frames), object), np.empty(fields.shape[:2], object)
-    rgb[:] = [_jpeg(frame[..., ::-1], quality) for frame in frames]
-    for segment, snippet in enumerate(stacked):
-        flow[segment, :] = [_jpeg(field, quality) for field in snippet]
+    frames, fields = snippet_jpegs(*video_snippets(path, config, segments), config.data.jpeg_quality)
+    rgb, flow = np.empty(len(frames), object), np.empty((len(fields), len(fields[0])), object)
+    rgb[:] = frames
+    for segment, snippet in enumerate(fields):
+        flow[segment, :] = snippet
     return {"rgb": rgb, "flow": flow}
-
-
-def _jpeg(image, quality):
-    _, encoded = cv2.imencode(".jpg", np.ascontiguousarray(image), [cv2.IMWRITE_JPEG_QUALITY, quality])
-    return encoded.tobytes()
 
 
 def _connect(server, model) -> Transport:

@@ -10,8 +10,8 @@ import numpy as np
 
 from ccsn_tf.errors import UserError
 from ccsn_tf.serving.client import jpeg_inputs
+from ccsn_tf.serving.client_config import FILE_NAME, client_config
 from ccsn_tf.serving.exchange import Request
-from ccsn_tf.serving.metadata import FILE_NAME, client_config
 from ccsn_tf.serving.verify import ask
 
 

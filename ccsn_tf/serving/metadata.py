@@ -17,10 +17,8 @@ import numpy as np
 from ccsn_tf.config import UNBOUND, Config
 from ccsn_tf.data.manifest import stored_settings
 from ccsn_tf.errors import UserError
+from ccsn_tf.serving.client_config import FORMAT
 from ccsn_tf.serving.decoding import MAX_PIXELS
-
-FORMAT = 1
-FILE_NAME = "ccsn.json"
 
 # Of the versions that may matter to what the model computes, or to the input it was trained on.
 _PACKAGES = ("ccsn_tf", "tensorflow", "keras", "av", "opencv-contrib-python-headless")
@@ -65,32 +63,6 @@ def make_metadata(model: keras.Model, config: Config, max_segments: int | None) 
         "training": _training(config),
         "evaluation": _evaluation(pathlib.Path(config.train.workdir, "evaluation.json")),
     }
-
-
-def client_config(metadata: dict) -> Config:
-    """The settings with which a client makes its input, as `evaluation.predict.read_snippets` takes them.
-
-    Raises:
-        UserError: the model comes from a version of this package that made its input otherwise.
-    """
-    try:
-        if metadata["format"] != FORMAT:
-            raise UserError(f"format {metadata['format']}")
-        return Config.from_flat(
-            {
-                **metadata["preprocessing"],
-                "image_size": metadata["image_size"],
-                "flow_length": metadata["flow_length"],
-                "test_segments": metadata["segments"],
-                "top_k": metadata["top_k"],
-            }
-        )
-    except (UserError, KeyError, TypeError) as error:
-        versions = metadata.get("versions", {}) if isinstance(metadata, dict) else {}
-        raise UserError(
-            f"The model's metadata cannot be followed ({error}): use the version of ccsn_tf that exported it "
-            f"({versions.get('ccsn_tf', 'unknown')}), or export it again with this one."
-        ) from None
 
 
 def weights_hash(model: keras.Model) -> str:

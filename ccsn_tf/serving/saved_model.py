@@ -17,9 +17,10 @@ from ccsn_tf.config import Config
 from ccsn_tf.errors import UserError
 from ccsn_tf.files import only_process, write_text
 from ccsn_tf.models.build import load_model
+from ccsn_tf.serving.client_config import FILE_NAME
 from ccsn_tf.serving.clips import clips_to_try
 from ccsn_tf.serving.folding import Folding, fold_batch_norms
-from ccsn_tf.serving.metadata import FILE_NAME, make_metadata
+from ccsn_tf.serving.metadata import make_metadata
 from ccsn_tf.serving.signatures import ServedModel
 from ccsn_tf.serving.verify import BATCHES, verify
 from ccsn_tf.serving.warmup import FILE_NAME as WARMUP_FILE_NAME

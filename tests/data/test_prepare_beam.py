@@ -16,7 +16,8 @@ pytest.importorskip("apache_beam", reason="the extra `beam` is not installed")
 
 from apache_beam.io.localfilesystem import LocalFileSystem
 
-IN_MEMORY = "--direct_running_mode=in_memory"
+# With more than one worker a bundle may still be at work when another has failed.
+IN_MEMORY = "--direct_running_mode=in_memory --direct_num_workers=1"
 
 
 class MountedFileSystem(LocalFileSystem):

@@ -1,30 +1,13 @@
 """The commands of docs/SERVING.md as a user types them."""
 
 import json
-import os
 import pathlib
 import re
 import signal
 import subprocess
-import sys
 
 import pytest
-
-ROOT = pathlib.Path(__file__).parents[2]
-
-
-def command(script, *arguments):
-    return [sys.executable, str(ROOT / script), *map(str, arguments)]
-
-
-def run(script, *arguments, code=0, cwd=None):
-    environment = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
-    result = subprocess.run(
-        command(script, *arguments), capture_output=True, text=True, check=False, timeout=300, env=environment, cwd=cwd
-    )
-    assert result.returncode == code, result.stdout + result.stderr
-    assert "Traceback" not in result.stderr
-    return result
+from commands import command, run
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from ccsn_tf.errors import UserError
 from ccsn_tf.evaluation.predict import predict_video
 from ccsn_tf.evaluation.protocol import make_forward
 from ccsn_tf.serving.client import Client, ServingError, jpeg_inputs
-from ccsn_tf.serving.metadata import client_config
+from ccsn_tf.serving.client_config import client_config
 from ccsn_tf.serving.stand_in import StandIn
 
 # JSON has one kind of integers, and the server takes the inputs that it knows; and half a minute of digits.

@@ -14,9 +14,10 @@ from ccsn_tf.config import UNBOUND
 from ccsn_tf.errors import UserError
 from ccsn_tf.models.build import load_model
 from ccsn_tf.serving import onnx_export as export_module
+from ccsn_tf.serving.client_config import client_config
 from ccsn_tf.serving.clips import clips_to_try
 from ccsn_tf.serving.comparison import as_exported, compare_on_clips
-from ccsn_tf.serving.metadata import client_config, weights_hash
+from ccsn_tf.serving.metadata import weights_hash
 from ccsn_tf.serving.onnx_bf16 import runnable
 from ccsn_tf.serving.onnx_export import OnnxSettings, export_onnx
 from ccsn_tf.serving.onnx_products import precision_of, product_precisions

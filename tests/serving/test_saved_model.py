@@ -16,9 +16,9 @@ import tensorflow as tf
 from ccsn_tf.errors import UserError
 from ccsn_tf.files import only_process
 from ccsn_tf.serving import saved_model, verify
+from ccsn_tf.serving.client_config import client_config
 from ccsn_tf.serving.clips import clips_to_try
 from ccsn_tf.serving.exchange import Answer, Request
-from ccsn_tf.serving.metadata import client_config
 from ccsn_tf.serving.saved_model import export_saved_model
 from ccsn_tf.serving.signatures import ServedModel
 

@@ -1,0 +1,36 @@
+"""The settings of a client, out of the metadata of the model that it asks. No TensorFlow: clients may do without."""
+
+from __future__ import annotations
+
+from ccsn_tf.config import Config
+from ccsn_tf.errors import UserError
+
+# Of the metadata; and its file in `assets.extra` of a SavedModel.
+FORMAT = 1
+FILE_NAME = "ccsn.json"
+
+
+def client_config(metadata: dict) -> Config:
+    """The settings with which a client makes its input, as `data.snippets.video_snippets` takes them.
+
+    Raises:
+        UserError: the model comes from a version of this package that made its input otherwise.
+    """
+    try:
+        if metadata["format"] != FORMAT:
+            raise UserError(f"format {metadata['format']}")
+        return Config.from_flat(
+            {
+                **metadata["preprocessing"],
+                "image_size": metadata["image_size"],
+                "flow_length": metadata["flow_length"],
+                "test_segments": metadata["segments"],
+                "top_k": metadata["top_k"],
+            }
+        )
+    except (UserError, KeyError, TypeError) as error:
+        versions = metadata.get("versions", {}) if isinstance(metadata, dict) else {}
+        raise UserError(
+            f"The model's metadata cannot be followed ({error}): use the version of ccsn_tf that exported it "
+            f"({versions.get('ccsn_tf', 'unknown')}), or export it again with this one."
+        ) from None

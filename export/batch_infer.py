@@ -1,0 +1,115 @@
+"""Predicts many videos, or prepared records, with an exported model.
+
+    python export/batch_infer.py --model=MODEL --video_dir=VIDEOS --output_dir=P [--format=parquet]
+    python export/batch_infer.py --model=M.onnx --video_list=list.txt --output_dir=P
+    python export/batch_infer.py --model=M.onnx --record_dir=R --split=1 --side=test --output_dir=P
+
+P/predictions.jsonl receives a line a video: {"video", "top": [{"class", "score"}, ...]}, or {"video", "error"} for one
+that cannot be used. Safe to kill and to run again: what has a line is not done again. Of several exports of one model,
+--model=MODEL,M.onnx,M.plan, the fastest that can run here is taken. --runner makes it a pipeline of Apache Beam.
+"""
+
+import pathlib
+import sys
+
+# The scripts' common part; not this folder, whose onnx.py and tensorrt.py would hide the packages of that name.
+sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1] / "scripts")
+
+import command_line
+from absl import flags
+
+from ccsn_tf.errors import UserError
+from ccsn_tf.progress import Progress
+from ccsn_tf.serving.backends import BACKENDS, choose, read_metadata
+from ccsn_tf.serving.batch import predict_all
+from ccsn_tf.serving.batch_items import SIDES, clips_of_records, videos_of_folder, videos_of_list
+from ccsn_tf.serving.batch_plan import BatchSettings
+from ccsn_tf.serving.batch_rows import FORMATS
+from ccsn_tf.serving.client_config import client_config
+from ccsn_tf.serving.packages import optional
+
+flags.DEFINE_list("model", [], "infer: the exported model: a folder of export/saved_model.py, an .onnx, a .plan file.")
+flags.DEFINE_enum("backend", "auto", BACKENDS, "infer: what runs it; auto: the fastest for which --model names one.")
+flags.DEFINE_string("output_dir", "", "infer: folder of the predictions.")
+flags.DEFINE_enum("format", "jsonl", tuple(FORMATS), "infer: JSON lines, or Parquet.")
+flags.DEFINE_string("video_list", "", "infer: text file, a path a line, relative to --video_dir or else to the file.")
+flags.DEFINE_enum("side", "test", SIDES, "infer: with --record_dir, which clips of the split.")
+flags.DEFINE_integer("batch_size", 8, "infer: clips a batch.", lower_bound=1)
+flags.DEFINE_integer("segments", 0, "infer: snippets of a clip; 0: as many as the model says.", lower_bound=0)
+flags.DEFINE_bool("all_scores", False, "infer: write the scores of all classes, too.")
+flags.DEFINE_integer("rows_a_part", 256, "infer: rows of a Parquet file, or of one that Beam writes.", lower_bound=1)
+
+
+def main(arguments):
+    command_line.no_arguments(arguments)
+    given, data = flags.FLAGS, command_line.config_from_flags().data
+    if not given.output_dir:
+        raise UserError("--output_dir is not given: name the folder of the predictions.")
+    export = choose(given.model, given.backend)
+    if export.backend == "saved_model":
+        command_line.load_tensorflow()
+    settings = BatchSettings(
+        segments=given.segments,
+        top_k=given.top_k if given["top_k"].present else 0,
+        all_scores=given.all_scores,
+        batch_size=given.batch_size,
+        format=given.format,
+        rows_a_part=given.rows_a_part,
+        workers=data.workers,
+        stall_seconds=data.stall_seconds,
+    )
+    items = chosen_items(export, data)
+    print(f"{len(items.items)} clips, {export.path} by {export.backend}", flush=True)
+    if data.runner == "local":
+        summary = predict_all(items, export, given.output_dir, settings, show(Progress("infer", "clips")))
+        for line in stages(summary):
+            print(line)
+    else:
+        optional("apache_beam", "beam")
+        from ccsn_tf.serving.batch_beam import predict_by_beam
+
+        summary = predict_by_beam(items, export, given.output_dir, settings, data, show(Progress("infer", "clips")))
+    print(
+        f"{summary['predicted']} of {summary['clips']} clips predicted in {given.output_dir}; {summary['failed']} "
+        "could not be, and have a row with the error."
+    )
+
+
+def chosen_items(export, data):
+    """The clips that the flags name."""
+    given = flags.FLAGS
+    if data.record_dir:
+        if data.video_dir or given.video_list:
+            raise UserError("--record_dir is given, and videos too: leave one of them out.")
+        return clips_of_records(data.record_dir, data.split, given.side, client_config(read_metadata(export)).data)
+    if given.video_list:
+        return videos_of_list(given.video_list, data.video_dir)
+    if data.video_dir:
+        return videos_of_folder(data.video_dir)
+    raise UserError("no clips are given: pass --video_dir, --video_list or --record_dir.")
+
+
+def show(progress):
+    """A progress line that also tells how many clips have no prediction."""
+    return lambda done, total, failed: progress(done, total, f"{failed} without" if failed else "")
+
+
+def stages(summary):
+    """The lines that say where the time went."""
+    seconds, wall, now = summary["seconds"], summary["wall_seconds"], summary["now"]
+    if not now:
+        return
+    yield (
+        f"{now} clips in {wall:.1f} s, {now / wall:.1f} clips/s; {summary['batch_size']} clips a batch, processes that "
+        f"make input: {summary['workers']}"
+    )
+    yield f"{'':12s}{'busy s':>9s}{'ms a clip':>11s}"
+    for name in ("decode", "flow", "JPEG", "crop", "inference"):
+        if name in seconds:
+            yield f"{name:12s}{seconds[name]:9.1f}{1000 * seconds[name] / now:11.1f}"
+    yield f"{'waiting':12s}{wall - seconds.get('inference', 0.0):9.1f}  the model, for clips"
+    yield f"{'':12s}{seconds.get('full', 0.0):9.1f}  clips, for the model"
+
+
+if __name__ == "__main__":
+    command_line.run(main)
