@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from ccsn_tf.config import Config
-from ccsn_tf.data import pipeline
+from ccsn_tf.data import snippets
 from ccsn_tf.errors import UserError
 from ccsn_tf.evaluation.evaluate import evaluate
 from ccsn_tf.models.build import load_model
@@ -166,9 +166,9 @@ def test_a_run_that_cannot_start_claims_nothing(config):
 
 
 def test_records_are_read_from_the_cache(config, tmp_path, monkeypatch):
-    read, read_jpegs = set(), pipeline.read_jpegs
+    read, read_jpegs = set(), snippets.read_jpegs
     monkeypatch.setattr(
-        pipeline, "read_jpegs", lambda path, *rest: read.add(os.fsdecode(path)) or read_jpegs(path, *rest)
+        snippets, "read_jpegs", lambda path, *rest: read.add(os.fsdecode(path)) or read_jpegs(path, *rest)
     )
     train(config.replace(epochs=1, deterministic=False, cache=str(tmp_path / "fast")))
     (folder,) = (tmp_path / "fast").iterdir()
