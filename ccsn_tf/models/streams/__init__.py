@@ -9,6 +9,7 @@ from ccsn_tf.models.streams import applications
 from ccsn_tf.models.streams.backbone import Backbone, Normalization, cut_layers, split_into_stages
 from ccsn_tf.models.streams.bn_inception import bn_inception
 from ccsn_tf.models.streams.efficientnet_lite0 import efficientnet_lite0
+from ccsn_tf.models.streams.resnet50 import resnet50
 from ccsn_tf.models.streams.tiny import tiny
 
 __all__ = [
@@ -30,6 +31,7 @@ _BUILDERS: dict[str, Builder] = {
     "tiny": tiny,
     "efficientnet_lite0": efficientnet_lite0,
     "bn_inception": bn_inception,
+    "resnet50": resnet50,
 }
 
 

@@ -81,5 +81,5 @@ def test_pixels_are_blue_first():
 
 
 def test_a_size_at_which_branches_differ_is_refused():
-    with pytest.raises(UserError, match=r"--image_size does not suit --backbone=bn_inception.* choose a multiple of 32"):
+    with pytest.raises(UserError, match=r"--image_size does not suit --backbone=bn_inception.* a multiple of 32"):
         build_backbone("bn_inception", 40, 3)
