@@ -61,31 +61,34 @@ def torch(monkeypatch):
     return torch
 
 
-def storages_of(*states):
-    held = [value for state in states for value in getattr(state, "values", list)() if isinstance(value, Tensor)]
-    return list({tensor.arguments[0].key: tensor.arguments[0] for tensor in held}.values())
+def storages_of(thing):
+    """The storages of all tensors in nested dicts, each once."""
+    if isinstance(thing, Storage):
+        return [thing]
+    parts = thing.values() if isinstance(thing, dict) else getattr(thing, "arguments", ())[:1]
+    return list({storage.key: storage for part in parts for storage in storages_of(part)}.values())
 
 
-def write_zip(path, state, torch, storages=None, byteorder=b"little"):
+def write_zip(path, state, torch, byteorder=b"little"):
     pickled = io.BytesIO()
     TorchPickler(pickled, torch).dump(state)
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("net/data.pkl", pickled.getvalue())
         archive.writestr("net/byteorder", byteorder)
-        for storage in storages or storages_of(state):
+        for storage in storages_of(state):
             archive.writestr(f"net/data/{storage.key}", storage.data.tobytes())
         archive.writestr("net/version", b"3\n")
 
 
-def write_legacy(path, state, torch, storages=None, little_endian=True):
+def write_legacy(path, state, torch, little_endian=True):
     torch.view = (None,)  # the older format's references have one more entry
     with open(path, "wb") as file:
         pickle.dump(0x1950A86A20F9469CFC6C, file, protocol=2)
         pickle.dump(1001, file, protocol=2)
         pickle.dump({"protocol_version": 1001, "little_endian": little_endian, "type_sizes": {}}, file, protocol=2)
         TorchPickler(file, torch).dump(state)
-        pickle.dump([storage.key for storage in storages or storages_of(state)], file, protocol=2)
-        for storage in storages or storages_of(state):
+        pickle.dump([storage.key for storage in storages_of(state)], file, protocol=2)
+        for storage in storages_of(state):
             file.write(struct.pack("<q", storage.data.size) + storage.data.tobytes())
 
 

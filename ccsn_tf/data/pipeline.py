@@ -15,7 +15,7 @@ from ccsn_tf.data.augment import view_boxes
 from ccsn_tf.data.manifest import StoredClip
 from ccsn_tf.data.plan import Plan, labels_of, places, refuse_short
 from ccsn_tf.data.records import read_jpegs
-from ccsn_tf.data.sampling import centre_starts, middle_frame
+from ccsn_tf.data.sampling import centre_starts, snippet_frames
 from ccsn_tf.data.transform import decode_field, decode_frame, empty_input, network_input
 
 _PLACE = ("file", "offset", "length", "fields")
@@ -31,7 +31,7 @@ def training_batches(plan: Plan, model: ModelConfig, replicas: int = 1, share: s
         share: the replicas whose part this dataset yields (a worker's own); default all.
 
     Returns:
-        ({"rgb": uint8 (b, K, S, S, 3), "flow": uint8 (b, K, S, S, 2L)}, int32 (b,)), one element a replica and step,
+        ({"rgb": uint8 (b, K, S, S, 3F), "flow": uint8 (b, K, S, S, 2L)}, int32 (b,)), one element a replica and step,
         b = batch / replicas. The replicas' elements of a step follow one another.
     """
     steps, batch = plan["label"].shape
@@ -45,11 +45,11 @@ def training_batches(plan: Plan, model: ModelConfig, replicas: int = 1, share: s
     }
 
     def load_batch(*columns):
-        rgb, flow = empty_input((per_replica, model.num_segments), model.flow_length, model.image_size)
+        rgb, flow = _empty((per_replica, model.num_segments), model)
 
         def load(number):
             *where, box, mirrored = (column[number] for column in columns)
-            frames, fields = read_snippets(*where, model.flow_length)
+            frames, fields = read_snippets(*where, model.flow_length, model.frames_per_segment)
             network_input(frames, fields, box, mirrored, model.image_size, (rgb[number], flow[number]))
 
         for _ in _threads().map(load, range(per_replica)):
@@ -78,7 +78,7 @@ def evaluation_views(
     """The test views of clips, one clip an element, in the order of `clips`.
 
     Returns:
-        {"rgb": uint8 (crops, K', S, S, 3), "flow": uint8 (crops, K', S, S, 2L), "label": int32}: K' = `num_segments`.
+        {"rgb": uint8 (crops, K', S, S, 3F), "flow": uint8 (crops, K', S, S, 2L), "label": int32}: K' = `num_segments`.
 
     Raises:
         UserError: a clip is shorter than a snippet.
@@ -95,8 +95,8 @@ def evaluation_views(
 
     def load_views(*columns):
         *where, boxes, mirrored = columns
-        frames, fields = read_snippets(*where, model.flow_length)
-        rgb, flow = empty_input((num_crops, num_segments), model.flow_length, model.image_size)
+        frames, fields = read_snippets(*where, model.flow_length, model.frames_per_segment)
+        rgb, flow = _empty((num_crops, num_segments), model)
         for crop in range(num_crops):
             network_input(frames, fields, boxes[crop], mirrored[crop], model.image_size, (rgb[crop], flow[crop]))
         return rgb, flow
@@ -106,7 +106,7 @@ def evaluation_views(
         rgb, flow = tf.numpy_function(load_views, columns, (tf.uint8, tf.uint8), stateful=False)
         return {**_named(rgb, flow, (num_crops, num_segments), model), "label": item["label"]}
 
-    together = min(_cores(), _MOST_CLIPS)
+    together = max(1, min(_cores(), _MOST_CLIPS // model.frames_per_segment))
     return tf.data.Dataset.from_tensor_slices(plan).map(load, num_parallel_calls=together).prefetch(2)
 
 
@@ -115,7 +115,13 @@ _MOST_CLIPS = 8
 
 
 def read_snippets(
-    file: str | bytes, offset: int, length: int, num_fields: int, starts: np.ndarray, flow_length: int
+    file: str | bytes,
+    offset: int,
+    length: int,
+    num_fields: int,
+    starts: np.ndarray,
+    flow_length: int,
+    frames_per_segment: int = 1,
 ) -> tuple[list[np.ndarray], list[list[np.ndarray]]]:
     """Reads and decodes the frames and flow fields of a clip's snippets; those that overlap share what they have.
 
@@ -123,21 +129,26 @@ def read_snippets(
         file: TFRecord file; with `offset`, `length` and `num_fields` as in `read_jpegs`.
         starts: int (K,), ascending: first flow field of each snippet.
         flow_length: L.
+        frames_per_segment: F.
 
     Returns:
-        K frames, uint8 (H, W, 3), the middle one of each snippet, and K times L flow fields, uint8 (2, H, W).
+        K times F frames, uint8 (H, W, 3), see `snippet_frames`, and K times L flow fields, uint8 (2, H, W).
     """
-    middles, snippets = middle_frame(starts, flow_length), starts[:, None] + np.arange(flow_length)
-    frames, fields = np.unique(middles).tolist(), np.unique(snippets).tolist()
+    seen, snippets = snippet_frames(starts, flow_length, frames_per_segment), starts[:, None] + np.arange(flow_length)
+    frames, fields = np.unique(seen).tolist(), np.unique(snippets).tolist()
     frame_jpegs, field_jpegs = read_jpegs(file, offset, length, num_fields, frames, fields)
     frames = dict(zip(frames, map(decode_frame, frame_jpegs), strict=True))
     fields = dict(zip(fields, map(decode_field, field_jpegs), strict=True))
-    return [frames[index] for index in middles.tolist()], [[fields[i] for i in row] for row in snippets.tolist()]
+    return [frames[index] for index in seen.tolist()], [[fields[i] for i in row] for row in snippets.tolist()]
+
+
+def _empty(leading, model):
+    return empty_input(leading, model.flow_length, model.image_size, model.frames_per_segment)
 
 
 def _named(rgb, flow, leading, model):
     size = (model.image_size, model.image_size)
-    shapes = {"rgb": (*leading, *size, 3), "flow": (*leading, *size, 2 * model.flow_length)}
+    shapes = {"rgb": (*leading, *size, 3 * model.frames_per_segment), "flow": (*leading, *size, 2 * model.flow_length)}
     return {"rgb": tf.ensure_shape(rgb, shapes["rgb"]), "flow": tf.ensure_shape(flow, shapes["flow"])}
 
 

@@ -14,7 +14,7 @@ from ccsn_tf.data.encode import refuse_few_frames
 from ccsn_tf.data.flow import grey_of, make_estimator, quantise
 from ccsn_tf.data.frame_folders import iter_flow
 from ccsn_tf.data.frames import count_frames, iter_frames
-from ccsn_tf.data.sampling import centre_starts, middle_frame
+from ccsn_tf.data.sampling import centre_starts, snippet_frames
 from ccsn_tf.data.transform import network_input
 from ccsn_tf.evaluation.protocol import LOGITS, average_views, score_views
 
@@ -44,7 +44,7 @@ def predict_video(path: str, forward: Callable, config: Config) -> dict[str, np.
 
 
 def read_snippets(path: str, config: Config, num_segments: int) -> tuple[np.ndarray, np.ndarray]:
-    """Frames, uint8 (K, H, W, 3), and quantised flow, uint8 (K, L, 2, H, W), of evenly spaced snippets.
+    """Frames, uint8 (K * F, H, W, 3), and quantised flow, uint8 (K, L, 2, H, W), of evenly spaced snippets.
 
     They are those that the video's record would have; only the frames that are looked at are converted.
 
@@ -59,9 +59,9 @@ def read_snippets(path: str, config: Config, num_segments: int) -> tuple[np.ndar
     wanted = np.unique([leaves, leaves + 1]).tolist()
     frames = dict(zip(wanted, iter_frames(path, config.data.short_side, wanted), strict=True))
     fields = dict(zip(leaves.tolist(), _fields(path, frames, leaves.tolist(), config.data), strict=True))
-    middles = stride * middle_frame(starts, length)
+    seen = stride * snippet_frames(starts, length, config.model.frames_per_segment)
     return (
-        np.stack([frames[index] for index in middles.tolist()]),
+        np.stack([frames[index] for index in seen.tolist()]),
         np.array([[fields[index].transpose(2, 0, 1) for index in snippet] for snippet in snippets.tolist()]),
     )
 

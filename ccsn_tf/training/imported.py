@@ -13,9 +13,10 @@ from ccsn_tf.data.datasets.text_list import read_class_file
 from ccsn_tf.errors import UserError
 from ccsn_tf.files import whole_file
 from ccsn_tf.models.build import build_model
-from ccsn_tf.models.ccsn import CCSN, STREAMS, flow_normalization
+from ccsn_tf.models.ccsn import CCSN, STREAMS
 from ccsn_tf.models.published import LAYOUTS, adopt_scaling, load_published
-from ccsn_tf.models.streams import build_backbone
+from ccsn_tf.models.streams import build_backbone, is_volumetric
+from ccsn_tf.models.streams.backbone import Normalization
 from ccsn_tf.models.torch_checkpoint import read_torch_checkpoint
 from ccsn_tf.models.weights import initialise_temporal_from_spatial
 from ccsn_tf.training.workdir import check_workdir, claim_workdir
@@ -48,7 +49,13 @@ def import_weights(
     form = LAYOUTS[layout]
     if temporal and form.flow is None:
         raise UserError(f"--temporal: there are no weights for flow in the layout {layout}; leave it out.")
-    config = config.replace(backbone=form.backbone, pretrained="none", connection="none", fusion_features=False)
+    config = config.replace(
+        backbone=form.backbone,
+        frames_per_segment=config.model.flow_length if is_volumetric(form.backbone) else 1,
+        pretrained="none",
+        connection="none",
+        fusion_features=False,
+    )
     workdir = check_workdir(config)
     if (workdir / "model.keras").exists():
         raise UserError(f"{workdir / 'model.keras'} is there already: give another --workdir.")
@@ -57,7 +64,10 @@ def import_weights(
     for stream, (weights, *classifier) in loaded.items():
         run.network(stream).set_weights(weights)
         run.get_layer(f"{stream}_logits").set_weights(classifier)
-    if not temporal:
+    if temporal:
+        ours = run.get_layer("temporal_normalization")
+        adopt_scaling(run.network("temporal"), form.flow, Normalization(ours.mean, ours.scale))
+    else:
         initialise_temporal_from_spatial(run.network("spatial"), run.network("temporal"))
     claim_workdir(workdir, config, run.classes)
     with whole_file(workdir / "model.keras") as beside:
@@ -71,15 +81,13 @@ def import_weights(
 def _load(path, layout, config, stream):
     """The weights of a stream's network, and the kernel and bias of its classifier."""
     checkpoint = read_torch_checkpoint(path) if layout.framework == "torch" else read_tensorflow_checkpoint(path)
-    size, channels = config.model.image_size, 3 if stream == "spatial" else 2 * config.model.flow_length
-    backbone = build_backbone(layout.backbone, size, channels)
+    size, length = config.model.image_size, config.model.flow_length
+    flow_channels = 2 if is_volumetric(layout.backbone) else 2 * length
+    backbone = build_backbone(layout.backbone, size, 3 if stream == "spatial" else flow_channels, length)
     try:
         classifier = load_published(backbone.network, checkpoint, layout, path)
     except UserError as error:
         raise UserError(f"--{stream}: {error} Check --layout, and --flow_length for flow.") from None
-    if stream == "temporal":
-        images = build_backbone(layout.backbone, size, 3).normalization
-        adopt_scaling(backbone.network, layout.flow, flow_normalization(images))
     return backbone.network.get_weights(), *classifier
 
 

@@ -2,12 +2,18 @@
 
 import numpy as np
 import published_bn_inception
+import published_i3d
 import pytest
+import tensorflow as tf
 from torch_files import tensors, write_legacy, write_zip
+from torch_layers import RandomState
 
 from ccsn_tf.config import Config, ModelConfig, TrainConfig
 from ccsn_tf.errors import UserError
-from ccsn_tf.models.build import build_model, load_model
+from ccsn_tf.models.build import build_model
+from ccsn_tf.models.published import Layout
+from ccsn_tf.models.streams import build_backbone
+from ccsn_tf.training import imported
 from ccsn_tf.training.imported import import_weights
 from ccsn_tf.training.start import start_from_runs
 
@@ -36,11 +42,10 @@ def settings(folder, **changes):
 
 def test_both_streams_predict_as_published(folder):
     config, lines = settings(folder, class_file=str(folder / "classes.txt")), []
-    import_weights(config, "tsn", str(folder / "rgb.pth"), str(folder / "flow.pth"), lines.append)
+    model = import_weights(config, "tsn", str(folder / "rgb.pth"), str(folder / "flow.pth"), lines.append)
     assert [line.split(": ")[0] for line in lines] == ["spatial", "temporal"] and lines[0].endswith("3 classes")
     written = Config.from_json(folder / "run" / "config.json").model
     assert (written.backbone, written.connection, written.fusion_features) == ("bn_inception", "none", False)
-    model = load_model(str(folder / "run" / "model.keras"))
     assert tuple(model.classes) == CLASSES
     rng = np.random.default_rng(3)
     inputs = {
@@ -55,24 +60,72 @@ def test_both_streams_predict_as_published(folder):
     assert np.abs(outputs["temporal_logits"] - published[1]).max() < 0.02 * np.ptp(published[1])
     np.testing.assert_allclose(outputs["logits"], outputs["spatial_logits"] + outputs["temporal_logits"], rtol=1e-5)
 
-    target = build_model(ModelConfig(backbone="bn_inception", image_size=SIZE, flow_length=LENGTH), CLASSES)
-    start_from_runs(target, TrainConfig(init_spatial=str(folder / "run")))
-    np.testing.assert_allclose(np.asarray(target(inputs)["spatial_logits"])[0], published[0], rtol=1e-3, atol=1e-3)
-    with pytest.raises(UserError, match=r"model\.keras is there already: give another --workdir"):
-        import_weights(config, "tsn", str(folder / "rgb.pth"), str(folder / "flow.pth"))
-
 
 def logits(state, image):
     feature = published_bn_inception.forward(state, image).mean(axis=(0, 1))
     return state["new_fc.weight"] @ feature + state["new_fc.bias"]
 
 
-def test_without_weights_for_flow_the_temporal_stream_starts_from_the_other(folder):
-    model = import_weights(settings(folder), "tsn", str(folder / "rgb.pth"))
-    spatial, temporal = (model.network(stream).get_weights() for stream in ("spatial", "temporal"))
-    np.testing.assert_allclose(temporal[0][:, :, 3], spatial[0].mean(axis=2), rtol=1e-5)
-    np.testing.assert_array_equal(temporal[-1], spatial[-1])
+def test_others_start_from_the_run_of_an_rgb_checkpoint(tmp_path, torch, monkeypatch):
+    """With a layout of a small network: ours by its own names, in PyTorch's shapes."""
+    layout = Layout("tiny", lambda path: "classifier" if path == "fc" else path)
+    monkeypatch.setitem(imported.LAYOUTS, "small", layout)
+    state = RandomState()
+    for layer in build_backbone("tiny", SIZE, 3).network.layers:
+        if layer.name.endswith("_conv"):
+            state.convolution(layer.name, *(layer.kernel.shape[axis] for axis in (3, 2, 0, 1)))
+        elif layer.name.endswith("_bn"):
+            state.batch_norm(layer.name, layer.gamma.shape[0])
+    state.dense("fc", 3, 96)
+    write_zip(tmp_path / "rgb.pth", tensors(state), torch)
+    config, lines = settings(tmp_path), []
+    model = import_weights(config, "small", str(tmp_path / "rgb.pth"), say=lines.append)
+    assert [line.rpartition(", ")[2] for line in lines] == ["3 classes", "no classifier"]
     assert model.classes == ["0", "1", "2"]
+    spatial, temporal = (model.network(stream).get_weights() for stream in ("spatial", "temporal"))
+    np.testing.assert_array_equal(spatial[0][1, 2, 0], state["stem_conv.weight"][:, 0, 1, 2])
+    np.testing.assert_allclose(temporal[0][:, :, 3], spatial[0].mean(axis=2), rtol=1e-5)
+    for ours, theirs in zip(temporal[1:], spatial[1:], strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+    run = str(tmp_path / "run")
+    target = build_model(ModelConfig(image_size=SIZE, flow_length=LENGTH), ["0", "1", "2"])
+    start_from_runs(target, TrainConfig(init_spatial=run, init_temporal=run))
+    for stream, expected in (("spatial", spatial), ("temporal", temporal)):
+        for ours, theirs in zip(target.network(stream).get_weights(), expected, strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+    np.testing.assert_array_equal(target.get_layer("spatial_logits").get_weights()[0], state["fc.weight"].T)
+    with pytest.raises(UserError, match=r"model\.keras is there already: give another --workdir"):
+        import_weights(config, "small", str(tmp_path / "rgb.pth"))
+
+
+def test_i3d_predicts_as_published(tmp_path):
+    frames, files, variables = 9, {}, {}
+    for modality, channels, seed in (("RGB", 3, 0), ("Flow", 2, 1)):
+        variables[modality] = published_i3d.random_variables(f"{modality}/inception_i3d", channels, 3, seed)
+        names, arrays = zip(*variables[modality].items(), strict=True)
+        files[modality] = str(tmp_path / modality / "model.ckpt")
+        (tmp_path / modality).mkdir()
+        tf.raw_ops.SaveV2(
+            prefix=files[modality], tensor_names=names, shape_and_slices=[""] * len(names), tensors=arrays
+        )
+    model = import_weights(settings(tmp_path, flow_length=frames), "i3d", files["RGB"], f"{files['Flow']}.index")
+    assert Config.from_json(tmp_path / "run" / "config.json").model.frames_per_segment == frames
+    rng = np.random.default_rng(3)
+    clips = {
+        modality: rng.integers(0, 256, (frames, SIZE, SIZE, channels)).astype("uint8")
+        for modality, channels in (("RGB", 3), ("Flow", 2))
+    }
+    inputs = {
+        ours: clips[theirs].transpose(1, 2, 0, 3).reshape(1, 1, SIZE, SIZE, -1)
+        for ours, theirs in (("rgb", "RGB"), ("flow", "Flow"))
+    }
+    outputs = model(inputs)
+    for stream, modality in (("spatial", "RGB"), ("temporal", "Flow")):
+        scope = f"{modality}/inception_i3d"
+        features = published_i3d.forward(variables[modality], clips[modality] / 127.5 - 1, scope)
+        expected = published_i3d.logits(variables[modality], features, scope)
+        np.testing.assert_allclose(np.asarray(outputs[f"{stream}_logits"])[0], expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize(
