@@ -140,7 +140,10 @@ class DataConfig(_Checked):
 class ModelConfig(_Checked):
     """The two-stream network (METHOD: Streams, Connection block, Heads)."""
 
-    backbone: str = setting("tiny", "tiny, efficientnet_lite0 or applications:<keras.applications class>.")
+    backbone: str = setting(
+        "tiny",
+        "tiny, efficientnet_lite0, bn_inception, resnet50, inception_i3d or applications:<keras.applications class>.",
+    )
     pretrained: str = setting("none", "Weights both streams start from.", choices=("none", "imagenet"))
     connection: str = setting(
         "cross_attention",
@@ -153,6 +156,12 @@ class ModelConfig(_Checked):
     span: str = setting("segment", "Attention within a segment or over the clip.", choices=("segment", "clip"))
     num_segments: int = setting(3, "K: segments a training clip.", minimum=1)
     flow_length: int = setting(5, "L: flow fields a segment.", minimum=1, maximum=64)
+    frames_per_segment: int = setting(
+        1,
+        "RGB frames a segment: 1, the middle one, or as many as --flow_length (inception_i3d).",
+        minimum=1,
+        maximum=64,
+    )
     image_size: int = setting(112, "Height and width of the network's input, in pixels.", minimum=16)
     embedding_dim: int = setting(128, "E: width of the shared embedding space.", minimum=1)
     dropout: float = setting(0.5, "Dropout before the classifiers.", minimum=0.0, maximum=0.99)
@@ -164,6 +173,11 @@ class ModelConfig(_Checked):
 
     def __post_init__(self):
         super().__post_init__()
+        if self.frames_per_segment not in (1, self.flow_length):
+            raise UserError(
+                f"--frames_per_segment must be 1 or --flow_length, {self.flow_length}. Received: "
+                f"{self.frames_per_segment}."
+            )
         if len(self.fusion_weights) != 2:
             raise UserError(f"--fusion_weights needs two numbers, as in 1,1.5. Received: {self.fusion_weights}.")
         if not self.fusion_features and not any(self.fusion_weights):

@@ -11,7 +11,7 @@ tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
 )
 
-pytest_plugins = ["serving_fixtures", "onnx_fixtures"]
+pytest_plugins = ["serving_fixtures", "onnx_fixtures", "torch_files", "small3d"]
 
 CLASSES = ("MoveDown", "MoveLeft", "MoveRight")
 STEPS = ((0, 2), (-2, 0), (2, 0))
@@ -64,7 +64,8 @@ def two_replicas():
 def published():
     """The published EfficientNet-Lite0 weights, as a dict of arrays."""
     from ccsn_tf.errors import UserError
-    from ccsn_tf.models.weights import find_efficientnet_lite0_checkpoint, read_torch_checkpoint
+    from ccsn_tf.models.torch_checkpoint import read_torch_checkpoint
+    from ccsn_tf.models.weights import find_efficientnet_lite0_checkpoint
 
     try:
         return read_torch_checkpoint(find_efficientnet_lite0_checkpoint())

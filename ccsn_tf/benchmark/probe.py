@@ -35,7 +35,7 @@ def make_features(config: ModelConfig) -> Callable[[tf.Tensor], tf.Tensor]:
         maps, pooled = model.get_layer("temporal_normalization")(flow[:, None]), []
         for stage in kept:
             maps = model.get_layer(f"temporal_{stage}")(maps, training=False)
-            pooled.append(keras.ops.mean(maps, axis=(1, 2)))
+            pooled.append(keras.ops.mean(maps, axis=tuple(range(1, len(maps.shape) - 1))))
         return tf.concat(pooled, axis=-1)
 
     return features

@@ -31,7 +31,7 @@ def training_batches(plan: Plan, model: ModelConfig, replicas: int = 1, share: s
         share: the replicas whose part this dataset yields (a worker's own); default all.
 
     Returns:
-        ({"rgb": uint8 (b, K, S, S, 3), "flow": uint8 (b, K, S, S, 2L)}, int32 (b,)), one element a replica and step,
+        ({"rgb": uint8 (b, K, S, S, 3F), "flow": uint8 (b, K, S, S, 2L)}, int32 (b,)), one element a replica and step,
         b = batch / replicas. The replicas' elements of a step follow one another.
     """
     steps, batch = plan["label"].shape
@@ -45,11 +45,11 @@ def training_batches(plan: Plan, model: ModelConfig, replicas: int = 1, share: s
     }
 
     def load_batch(*columns):
-        rgb, flow = empty_input((per_replica, model.num_segments), model.flow_length, model.image_size)
+        rgb, flow = _empty((per_replica, model.num_segments), model)
 
         def load(number):
             *where, box, mirrored = (column[number] for column in columns)
-            frames, fields = record_snippets(*where, model.flow_length)
+            frames, fields = record_snippets(*where, model.flow_length, model.frames_per_segment)
             network_input(frames, fields, box, mirrored, model.image_size, (rgb[number], flow[number]))
 
         def load_share(first):
@@ -83,7 +83,7 @@ def evaluation_views(
     """The test views of clips, one clip an element, in the order of `clips`.
 
     Returns:
-        {"rgb": uint8 (crops, K', S, S, 3), "flow": uint8 (crops, K', S, S, 2L), "label": int32}: K' = `num_segments`.
+        {"rgb": uint8 (crops, K', S, S, 3F), "flow": uint8 (crops, K', S, S, 2L), "label": int32}: K' = `num_segments`.
 
     Raises:
         UserError: a clip is shorter than a snippet.
@@ -100,8 +100,8 @@ def evaluation_views(
 
     def load_views(*columns):
         *where, boxes, mirrored = columns
-        frames, fields = record_snippets(*where, model.flow_length)
-        rgb, flow = empty_input((num_crops, num_segments), model.flow_length, model.image_size)
+        frames, fields = record_snippets(*where, model.flow_length, model.frames_per_segment)
+        rgb, flow = _empty((num_crops, num_segments), model)
         for crop in range(num_crops):
             network_input(frames, fields, boxes[crop], mirrored[crop], model.image_size, (rgb[crop], flow[crop]))
         return rgb, flow
@@ -111,7 +111,7 @@ def evaluation_views(
         rgb, flow = tf.numpy_function(load_views, columns, (tf.uint8, tf.uint8), stateful=False)
         return {**_named(rgb, flow, (num_crops, num_segments), model), "label": item["label"]}
 
-    together = min(_cores(), _MOST_CLIPS)
+    together = max(1, min(_cores(), _MOST_CLIPS // model.frames_per_segment))
     return tf.data.Dataset.from_tensor_slices(plan).map(load, num_parallel_calls=together).prefetch(2)
 
 
@@ -119,9 +119,13 @@ def evaluation_views(
 _MOST_CLIPS = 8
 
 
+def _empty(leading, model):
+    return empty_input(leading, model.flow_length, model.image_size, model.frames_per_segment)
+
+
 def _named(rgb, flow, leading, model):
     size = (model.image_size, model.image_size)
-    shapes = {"rgb": (*leading, *size, 3), "flow": (*leading, *size, 2 * model.flow_length)}
+    shapes = {"rgb": (*leading, *size, 3 * model.frames_per_segment), "flow": (*leading, *size, 2 * model.flow_length)}
     return {"rgb": tf.ensure_shape(rgb, shapes["rgb"]), "flow": tf.ensure_shape(flow, shapes["flow"])}
 
 

@@ -43,7 +43,7 @@ def network_input(
     """Crops, mirrors and scales both modalities alike; bilinear, without antialiasing (docs/BENCHMARKS.md).
 
     Args:
-        frames: K frames, uint8 (H, W, 3).
+        frames: K times F frames, uint8 (H, W, 3), snippet by snippet.
         fields: K times L flow fields, uint8 (2, H, W).
         box: top, left, side of the square to keep.
         mirrored: a mirrored x-flow v becomes 255 - v (METHOD, Streams).
@@ -51,26 +51,31 @@ def network_input(
         out: arrays to write into; default: new ones.
 
     Returns:
-        `rgb` uint8 (K, S, S, 3) and `flow` uint8 (K, S, S, 2L), channels x1, y1, x2, y2, ...
+        `rgb` uint8 (K, S, S, 3F) and `flow` uint8 (K, S, S, 2L), channels x1, y1, x2, y2, ...
     """
     top, left, side = (int(number) for number in box)
     rows, columns, size = slice(top, top + side), slice(left, left + side), (image_size, image_size)
-    rgb, flow = out or empty_input((len(frames),), len(fields[0]), image_size)
-    for number, (frame, snippet) in enumerate(zip(frames, fields, strict=True)):
+    each = len(frames) // len(fields)
+    rgb, flow = out or empty_input((len(fields),), len(fields[0]), image_size, each)
+    for number, frame in enumerate(frames):
+        scaled = cv2.resize(frame[rows, columns], size)
+        place = number % each
+        rgb[number // each, :, :, 3 * place : 3 * place + 3] = cv2.flip(scaled, 1) if mirrored else scaled
+    for number, snippet in enumerate(fields):
         planes = [cv2.resize(plane[rows, columns], size) for field in snippet for plane in field]
         if mirrored:
             planes = [cv2.flip(plane, 1) for plane in planes]
             planes[0::2] = [cv2.bitwise_not(plane) for plane in planes[0::2]]
-            cv2.flip(cv2.resize(frame[rows, columns], size), 1, dst=rgb[number])
-        else:
-            cv2.resize(frame[rows, columns], size, dst=rgb[number])
         cv2.merge(planes, dst=flow[number])
     return rgb, flow
 
 
-def empty_input(leading: tuple[int, ...], flow_length: int, image_size: int) -> tuple[np.ndarray, np.ndarray]:
+def empty_input(
+    leading: tuple[int, ...], flow_length: int, image_size: int, frames_per_segment: int = 1
+) -> tuple[np.ndarray, np.ndarray]:
     """Arrays for `network_input` with these leading axes, aligned so that TensorFlow takes them without copying."""
-    return tuple(_aligned((*leading, image_size, image_size, channels)) for channels in (3, 2 * flow_length))
+    widths = (3 * frames_per_segment, 2 * flow_length)
+    return tuple(_aligned((*leading, image_size, image_size, channels)) for channels in widths)
 
 
 def _aligned(shape, alignment=64):

@@ -39,7 +39,7 @@ def predict_video(path: str, forward: Callable, config: Config) -> dict[str, np.
 
 
 def read_snippets(path: str, config: Config, num_segments: int) -> tuple[np.ndarray, np.ndarray]:
-    """Frames, uint8 (K, H, W, 3), and quantised flow, uint8 (K, L, 2, H, W), of evenly spaced snippets.
+    """Frames, uint8 (K * F, H, W, 3), and quantised flow, uint8 (K, L, 2, H, W), of evenly spaced snippets.
 
     They are those that the video's record would have; only the frames that are looked at are converted.
 

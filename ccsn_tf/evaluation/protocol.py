@@ -36,7 +36,8 @@ def make_forward(model: keras.Model) -> Callable:
 
 def score_views(forward: Callable, rgb: np.ndarray, flow: np.ndarray) -> dict[str, np.ndarray]:
     """Outputs of the network for views (V, K, S, S, channels), in passes of bounded size."""
-    count = max(1, _IMAGES_A_PASS // rgb.shape[1])
+    images = rgb.shape[1] * max(1, rgb.shape[-1] // 3)  # a segment may have several frames
+    count = max(1, _IMAGES_A_PASS // images)
     passes = [
         forward({"rgb": rgb[start : start + count], "flow": flow[start : start + count]})
         for start in range(0, len(rgb), count)
@@ -87,7 +88,7 @@ def score_clips(
         average: see `average_views`.
     """
     views = evaluation_views(clips, classes, record_dir, model, num_segments, num_crops)
-    together = max(1, _IMAGES_A_PASS // (num_segments * num_crops))
+    together = max(1, _IMAGES_A_PASS // (num_segments * num_crops * model.frames_per_segment))
     parts, labels = [], []
     for batch in views.batch(together):
         rgb, flow = (tf.reshape(batch[name], [-1, *batch[name].shape[2:]]) for name in ("rgb", "flow"))

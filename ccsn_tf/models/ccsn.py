@@ -11,7 +11,7 @@ from ccsn_tf.models.connection import CONNECTIONS, make_connection
 from ccsn_tf.models.connection.position import POSITION_BIASES
 from ccsn_tf.models.joint_training import JointTraining
 from ccsn_tf.models.segments import FoldSegments, InputNormalization, UnfoldSegments, WeightedSum
-from ccsn_tf.models.streams import build_backbone
+from ccsn_tf.models.streams import build_backbone, is_volumetric
 from ccsn_tf.models.streams.backbone import Normalization, split_into_stages
 
 STREAMS = ("spatial", "temporal")
@@ -30,6 +30,7 @@ class CCSN(JointTraining, keras.Model):
         attention_heads: heads of the attention kinds.
         span: "segment" (attention within a segment) or "clip" (over all its segments).
         flow_length: L, flow fields a segment.
+        frames_per_segment: F, RGB frames a segment: L for a volumetric backbone, else 1.
         image_size: S, side of the input in pixels.
         embedding_dim: E, width of the shared embedding space.
         dropout: rate before the classifiers.
@@ -40,15 +41,15 @@ class CCSN(JointTraining, keras.Model):
         trainable: of all layers at once.
 
     Call arguments:
-        {"rgb": uint8 (B, K, S, S, 3), "flow": uint8 (B, K, S, S, 2L)}: any K. Flow as stored (METHOD, Streams):
-        channels x1, y1, x2, y2, ..., 127.5 is no motion.
+        {"rgb": uint8 (B, K, S, S, 3F), "flow": uint8 (B, K, S, S, 2L)}: any K. Frames one after the other in the
+        channels; flow as stored (METHOD, Streams): channels x1, y1, x2, y2, ..., 127.5 is no motion.
 
     Returns:
         float32 {"logits", "spatial_logits", "temporal_logits"}: (B, classes), and {"spatial_embedding",
         "temporal_embedding"}: (B, E), of unit length.
 
     Raises:
-        UserError: an unknown backbone, connection, position, span or stage.
+        UserError: an unknown backbone, connection, position, span or stage, or frames that the backbone cannot take.
 
     Example:
         model = CCSN(classes=["archery", "basketball"], backbone="tiny", image_size=64)
@@ -65,6 +66,7 @@ class CCSN(JointTraining, keras.Model):
         attention_heads=4,
         span="segment",
         flow_length=5,
+        frames_per_segment=1,
         image_size=112,
         embedding_dim=128,
         dropout=0.5,
@@ -80,9 +82,10 @@ class CCSN(JointTraining, keras.Model):
             raise UserError(f"--position must be one of {', '.join(POSITION_BIASES)}. Received: {position!r}.")
         if span not in ("segment", "clip"):
             raise UserError(f"--span must be segment or clip. Received: {span!r}.")
+        frames = _checked_frames(backbone, frames_per_segment, flow_length, span)
         backbones = {
-            "spatial": build_backbone(backbone, image_size, 3),
-            "temporal": build_backbone(backbone, image_size, 2 * flow_length),
+            "spatial": build_backbone(backbone, image_size, 3, frames),
+            "temporal": build_backbone(backbone, image_size, 2 if frames else 2 * flow_length, frames),
         }
         stages = list(backbones["spatial"].stages)
         joined = tuple(connect_at) or backbones["spatial"].default_connect_at
@@ -94,11 +97,11 @@ class CCSN(JointTraining, keras.Model):
             )
 
         inputs = {
-            "rgb": keras.Input((None, image_size, image_size, 3), dtype="uint8", name="rgb"),
+            "rgb": keras.Input((None, image_size, image_size, 3 * frames_per_segment), dtype="uint8", name="rgb"),
             "flow": keras.Input((None, image_size, image_size, 2 * flow_length), dtype="uint8", name="flow"),
         }
         spatial, temporal = (
-            InputNormalization(*_arguments(scaling), name=f"{stream}_normalization")(inputs[modality])
+            InputNormalization(*_arguments(scaling), frames, name=f"{stream}_normalization")(inputs[modality])
             for stream, modality, scaling in (
                 ("spatial", "rgb", backbones["spatial"].normalization),
                 ("temporal", "flow", flow_normalization(backbones["spatial"].normalization)),
@@ -131,6 +134,7 @@ class CCSN(JointTraining, keras.Model):
             "attention_heads": attention_heads,
             "span": span,
             "flow_length": flow_length,
+            "frames_per_segment": frames_per_segment,
             "image_size": image_size,
             "embedding_dim": embedding_dim,
             "dropout": dropout,
@@ -161,6 +165,22 @@ def flow_normalization(images: Normalization) -> Normalization:
     return Normalization(127.5, sum(scales) / len(scales))
 
 
+def _checked_frames(backbone, frames_per_segment, flow_length, span):
+    """Frames of the backbone's input; 0 where it has no axis of time."""
+    if not is_volumetric(backbone):
+        if frames_per_segment != 1:
+            raise UserError(f"--backbone={backbone} sees one frame a segment: pass --frames_per_segment=1.")
+        return 0
+    if frames_per_segment != flow_length:
+        raise UserError(
+            f"--backbone={backbone} sees as many frames as flow fields: pass --frames_per_segment={flow_length}, as "
+            "--flow_length."
+        )
+    if span != "segment":
+        raise UserError(f"--span={span} is not for --backbone={backbone}, whose segments have a time of their own.")
+    return flow_length
+
+
 def _arguments(scaling: Normalization):
     return scaling.mean, scaling.scale, scaling.reverse_channels
 
@@ -176,7 +196,8 @@ def _connect(block, spatial, temporal, span, reference, stage):
 
 def _consensus(maps, reference, stream):
     """Global average over positions, then the mean over segments (TSN's consensus): float32 (B, C)."""
-    pooled = keras.layers.GlobalAveragePooling2D(name=f"{stream}_pool", dtype="float32")(maps)
+    average = keras.layers.GlobalAveragePooling3D if len(maps.shape) == 5 else keras.layers.GlobalAveragePooling2D
+    pooled = average(name=f"{stream}_pool", dtype="float32")(maps)
     segments = UnfoldSegments(name=f"{stream}_segments", dtype="float32")([pooled, reference])
     return keras.layers.GlobalAveragePooling1D(name=f"{stream}_consensus", dtype="float32")(segments)
 

@@ -42,8 +42,13 @@ def make_metadata(model: keras.Model, config: Config, max_segments: int | None) 
         max_segments: clips times segments that a request may have; None: any number.
 
     Raises:
-        UserError: the work directory's evaluation.json is damaged.
+        UserError: the work directory's evaluation.json is damaged, or the model sees several frames a segment.
     """
+    if config.model.frames_per_segment > 1:
+        raise UserError(
+            f"--workdir={config.train.workdir}: models of --backbone={config.model.backbone}, which see several frames "
+            "a segment, cannot be exported; evaluate.py and predict.py take them."
+        )
     settings = {name: value for name, value in stored_settings(config.data).items() if name != "dataset"}
     return {
         "format": FORMAT,

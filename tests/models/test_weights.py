@@ -1,13 +1,4 @@
-"""Checkpoints read without PyTorch, and weights put where they belong."""
-
-import collections
-import io
-import pathlib
-import pickle
-import struct
-import sys
-import types
-import zipfile
+"""ImageNet weights, and one stream's for the other."""
 
 import keras
 import numpy as np
@@ -16,186 +7,14 @@ from keras import layers
 
 from ccsn_tf.errors import UserError
 from ccsn_tf.models import weights
+from ccsn_tf.models.published import LAYOUTS, load_published
 from ccsn_tf.models.streams import build_backbone
 from ccsn_tf.models.weights import (
     find_efficientnet_lite0_checkpoint,
     inflate_stem,
     initialise_temporal_from_spatial,
-    load_efficientnet_lite0,
     load_imagenet,
-    read_torch_checkpoint,
 )
-
-STORAGES = {"float32": "FloatStorage", "float64": "DoubleStorage", "float16": "HalfStorage", "int64": "LongStorage"}
-
-
-class Storage:
-    def __init__(self, key, data):
-        self.key, self.data = key, np.asarray(data)
-
-
-class Tensor:
-    """A view of a storage; offset and strides in elements, as PyTorch counts them."""
-
-    def __init__(self, storage, offset, shape, strides):
-        self.arguments = (storage, offset, shape, strides, False, collections.OrderedDict())
-
-
-class TorchPickler(pickle.Pickler):
-    """Writes what `torch.save` writes, with stand-ins for the globals that it refers to."""
-
-    def __init__(self, file, torch):
-        super().__init__(file, protocol=2)
-        self.torch = torch
-
-    def persistent_id(self, thing):
-        if not isinstance(thing, Storage):
-            return None
-        kind = getattr(self.torch, STORAGES.get(str(thing.data.dtype), "CharStorage"))
-        return ("storage", kind, thing.key, "cpu", thing.data.size, *self.torch.view)
-
-    def reducer_override(self, thing):
-        return (self.torch._utils._rebuild_tensor_v2, thing.arguments) if isinstance(thing, Tensor) else NotImplemented
-
-
-@pytest.fixture
-def torch(monkeypatch):
-    torch, utils = types.ModuleType("torch"), types.ModuleType("torch._utils")
-    for name in (*STORAGES.values(), "CharStorage"):
-        setattr(torch, name, type(name, (), {"__module__": "torch"}))
-    exec("def _rebuild_tensor_v2(*arguments): raise AssertionError('ran')", utils.__dict__)
-    utils._rebuild_tensor_v2.__module__ = "torch._utils"
-    torch._utils, torch.view = utils, ()
-    monkeypatch.setitem(sys.modules, "torch", torch)
-    monkeypatch.setitem(sys.modules, "torch._utils", utils)
-    return torch
-
-
-def storages_of(state):
-    tensors = [value for value in getattr(state, "values", list)() if isinstance(value, Tensor)]
-    return list({tensor.arguments[0].key: tensor.arguments[0] for tensor in tensors}.values())
-
-
-def write_zip(path, state, torch, byteorder=b"little"):
-    pickled = io.BytesIO()
-    TorchPickler(pickled, torch).dump(state)
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("net/data.pkl", pickled.getvalue())
-        archive.writestr("net/byteorder", byteorder)
-        for storage in storages_of(state):
-            archive.writestr(f"net/data/{storage.key}", storage.data.tobytes())
-        archive.writestr("net/version", b"3\n")
-
-
-def write_legacy(path, state, torch, little_endian=True):
-    torch.view = (None,)  # the older format's references have one more entry
-    with open(path, "wb") as file:
-        pickle.dump(0x1950A86A20F9469CFC6C, file, protocol=2)
-        pickle.dump(1001, file, protocol=2)
-        pickle.dump({"protocol_version": 1001, "little_endian": little_endian, "type_sizes": {}}, file, protocol=2)
-        TorchPickler(file, torch).dump(state)
-        pickle.dump([storage.key for storage in storages_of(state)], file, protocol=2)
-        for storage in storages_of(state):
-            file.write(struct.pack("<q", storage.data.size) + storage.data.tobytes())
-
-
-WRITERS = pytest.mark.parametrize("write", [write_zip, write_legacy])
-
-
-def small_state():
-    shared = Storage("0", np.arange(12, dtype="float32"))
-    state = collections.OrderedDict(
-        plain=Tensor(shared, 0, (3, 4), (4, 1)),
-        transposed=Tensor(shared, 0, (4, 3), (1, 4)),
-        tail=Tensor(shared, 6, (2, 3), (3, 1)),
-        expanded=Tensor(shared, 5, (2, 2), (0, 1)),
-        empty=Tensor(shared, 12, (0, 4), (4, 1)),
-        scalar=Tensor(Storage("1", np.array([2**40], "int64")), 0, (), ()),
-        half=Tensor(Storage("2", np.array([0.5, -2.0], "float16")), 0, (2,), (1,)),
-        double=Tensor(Storage("3", np.array([1 / 3], "float64")), 0, (1,), (1,)),
-    )
-    state._metadata = {"": {"version": 1}}  # as in Module.state_dict()
-    return state
-
-
-@WRITERS
-def test_reads_both_formats(tmp_path, torch, write):
-    write(tmp_path / "net.pth", small_state(), torch)
-    read = read_torch_checkpoint(tmp_path / "net.pth")
-    assert list(read) == list(small_state())
-    np.testing.assert_array_equal(read["plain"], np.arange(12).reshape(3, 4))
-    np.testing.assert_array_equal(read["transposed"], np.arange(12).reshape(3, 4).T)
-    np.testing.assert_array_equal(read["tail"], np.arange(6, 12).reshape(2, 3))
-    np.testing.assert_array_equal(read["expanded"], [[5, 6], [5, 6]])
-    assert read["empty"].shape == (0, 4)
-    assert read["scalar"].shape == () and read["scalar"] == 2**40
-    assert [read[name].dtype for name in ("plain", "half", "double")] == [np.float32, np.float16, np.float64]
-    assert read["double"][0] == 1 / 3
-    read["plain"][:] = 0  # memory of its own, in C order
-    assert read["tail"][0, 0] == 6 and read["transposed"].flags.c_contiguous
-
-
-class Touch:
-    """Unpickled by the ordinary `pickle`, it would make a file."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return pathlib.Path.touch, (self.path,)
-
-
-@WRITERS
-def test_runs_no_foreign_code(tmp_path, torch, write):
-    victim = tmp_path / "victim"
-    write(tmp_path / "net.pth", {"a": Touch(victim)}, torch)
-    with pytest.raises(UserError, match=r"net\.pth is no readable .*asks for "):
-        read_torch_checkpoint(tmp_path / "net.pth")
-    assert not victim.exists()
-
-
-@WRITERS
-@pytest.mark.parametrize(
-    "tensor",
-    [
-        Tensor(Storage("0", np.zeros(12, "float32")), 6, (3, 3), (3, 1)),
-        Tensor(Storage("0", np.zeros(12, "float32")), 11, (2, 2), (-4, 1)),
-        Tensor(Storage("0", np.zeros(12, "float32")), -1, (2,), (1,)),
-    ],
-)
-def test_a_tensor_stays_inside_its_storage(tmp_path, torch, write, tensor):
-    write(tmp_path / "net.pth", {"a": tensor}, torch)
-    with pytest.raises(UserError, match="outside its storage"):
-        read_torch_checkpoint(tmp_path / "net.pth")
-
-
-@WRITERS
-@pytest.mark.parametrize(
-    ("state", "message"),
-    [
-        ([1, 2], "other than named tensors"),
-        ({"epoch": 3}, "other than named tensors"),
-        ({"a": Tensor(Storage("0", np.zeros(2, "int8")), 0, (2,), (1,))}, r"torch\.CharStorage"),
-    ],
-)
-def test_anything_but_a_state_dict_is_refused(tmp_path, torch, write, state, message):
-    write(tmp_path / "net.pth", state, torch)
-    with pytest.raises(UserError, match=message):
-        read_torch_checkpoint(tmp_path / "net.pth")
-
-
-def test_damaged_missing_and_big_endian_files_are_named(tmp_path, torch):
-    write_legacy(tmp_path / "cut.pth", small_state(), torch)
-    data = (tmp_path / "cut.pth").read_bytes()
-    (tmp_path / "cut.pth").write_bytes(data[:-4])
-    (tmp_path / "text.pth").write_text("hello")
-    (tmp_path / "number.pth").write_bytes(pickle.dumps(7))
-    write_legacy(tmp_path / "big.pth", small_state(), torch, little_endian=False)
-    torch.view = ()
-    write_zip(tmp_path / "big_zip.pth", small_state(), torch, byteorder=b"big")
-    for name in ("cut", "text", "number", "big", "big_zip", "missing"):
-        with pytest.raises(UserError, match=rf"{name}\.pth"):
-            read_torch_checkpoint(tmp_path / f"{name}.pth")
 
 
 def test_the_published_checkpoint(published):
@@ -224,10 +43,10 @@ def test_loading_lists_all_that_does_not_fit_and_writes_nothing(published):
     state["_bn0.extra"] = np.zeros(4, "float32")
     state["_conv_head.weight"] = np.zeros((1280, 319, 1, 1), "float32")
     with pytest.raises(UserError) as caught:
-        load_efficientnet_lite0(network, state)
+        load_published(network, state, LAYOUTS["efficientnet_lite0"], "net.pth")
     for part in (
         "blocks_3_expand_conv/kernel is not in",
-        "_fc.bias is not in",
+        "classifier/bias is not in",
         "_blocks.16._bn0.weight has no place",
         "_bn0.extra has no place",
         "_conv_head.weight is (1, 1, 319, 1280)",

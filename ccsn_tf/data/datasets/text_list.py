@@ -137,7 +137,7 @@ def _understand(labels: set[str], class_file: str) -> tuple[tuple[str, ...], dic
     if not class_file:
         names = tuple(sorted(labels, key=(lambda label: (int(label), label)) if are_numbers else None))
         return names, dict(zip(names, names, strict=True)), ()
-    names = _read_class_file(pathlib.Path(class_file))
+    names = read_class_file(pathlib.Path(class_file))
     if not are_numbers or labels <= set(names):
         return names, dict(zip(names, names, strict=True)), ()
     numbers = {int(label) for label in labels}
@@ -146,7 +146,8 @@ def _understand(labels: set[str], class_file: str) -> tuple[tuple[str, ...], dic
     return names, {label: names[int(label) - first] for label in labels if 0 <= int(label) - first < len(names)}, notes
 
 
-def _read_class_file(path: pathlib.Path) -> tuple[str, ...]:
+def read_class_file(path: pathlib.Path) -> tuple[str, ...]:
+    """The classes that a file names, one a line. UserError: it cannot be read, is empty or names one twice."""
     names = tuple(line for _, line in read_lines(path, "--class_file names the classes, one a line"))
     if not names:
         raise UserError(f"{path} is empty: it must name the classes, one a line.")

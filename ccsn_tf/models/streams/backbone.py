@@ -58,7 +58,7 @@ class Backbone:
 
     Args:
         network: functional `keras.Model` from a normalised float image (B, H, W, C_in) to its last feature map
-            (B, h, w, C).
+            (B, h, w, C); of a volumetric backbone, from (B, T, H, W, C_in) to (B, t, h, w, C).
         stages: stage name -> name of the layer (or operation, such as a bare `+`) of `network` with whose output the
             stage ends, in the order of computation. Each such layer is a cut of the graph (see `cut_layers`); the last
             one is the network's output.

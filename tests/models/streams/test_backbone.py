@@ -189,5 +189,5 @@ def test_registry(monkeypatch):
 
 
 def test_an_unknown_backbone_names_the_flag_and_the_known_ones():
-    with pytest.raises(UserError, match=r"^--backbone=resnet50 .*efficientnet_lite0, tiny.*ResNet50"):
-        build_backbone("resnet50", 64, 3)
+    with pytest.raises(UserError, match=r"^--backbone=resnet_50 .*efficientnet_lite0.*resnet50, tiny.*ResNet50"):
+        build_backbone("resnet_50", 64, 3)

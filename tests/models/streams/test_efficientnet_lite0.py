@@ -6,8 +6,8 @@ import keras
 import numpy as np
 import pytest
 
+from ccsn_tf.models.published import LAYOUTS, load_published
 from ccsn_tf.models.streams import build_backbone, split_into_stages
-from ccsn_tf.models.weights import load_efficientnet_lite0
 
 # One row a unit: kernel, stride, expansion, channels in, channels out. Written out on purpose, not derived.
 UNITS = [
@@ -125,7 +125,7 @@ def test_agrees_with_the_layer_table(size):
         network = build_backbone("efficientnet_lite0", size, 3).network
     finally:
         keras.config.set_dtype_policy("float32")
-    load_efficientnet_lite0(network, state)
+    load_published(network, state, LAYOUTS["efficientnet_lite0"], "net.pth")
     image = np.random.default_rng(1).uniform(-1, 1, (*size, 3)).astype("float32")
     expected = Oracle(state)(image)
     assert expected.std() > 0.5 and np.mean((expected > 0) & (expected < 6)) > 0.05  # it can tell networks apart
@@ -134,7 +134,7 @@ def test_agrees_with_the_layer_table(size):
 
 def test_published_weights_agree_with_the_layer_table(published):
     backbone = build_backbone("efficientnet_lite0", 64, 3)
-    kernel, bias = load_efficientnet_lite0(backbone.network, published)
+    kernel, bias = load_published(backbone.network, published, LAYOUTS["efficientnet_lite0"], "net.pth")
     image = np.asarray(backbone.normalization.apply(np.random.default_rng(2).integers(0, 256, (64, 64, 3), "uint8")))
     features, expected = predict(backbone.network, image), Oracle(published)(image)
     np.testing.assert_allclose(features, expected, atol=1e-4)
