@@ -75,7 +75,7 @@ def divergence(x, y, kernel: Sequence | None = None):
     before_y = ops.pad(y[..., :-1, :], ((0, 0), (0, 0), (1, 0), (0, 0)))
     if kernel is None:
         return (x - before_x) + (y - before_y)
-    return kernel[1] * (x + y) + kernel[0] * (before_x + before_y)
+    return -kernel[0] * (x + y) - kernel[1] * (before_x + before_y)
 
 
 class Warper:
