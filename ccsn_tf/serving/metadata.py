@@ -44,8 +44,13 @@ def make_metadata(model: keras.Model, config: Config, max_segments: int | None) 
         max_segments: clips times segments that a request may have; None: any number.
 
     Raises:
-        UserError: the work directory's evaluation.json is damaged.
+        UserError: the work directory's evaluation.json is damaged, or the model takes frames.
     """
+    if config.model.flow_source == "graph":
+        raise UserError(
+            f"{config.train.workdir} was trained with --flow_source=graph, whose frames no export takes yet: use "
+            "evaluate.py and predict.py, or train on records of --flow=tvl1_graph."
+        )
     settings = {name: value for name, value in stored_settings(config.data).items() if name != "dataset"}
     return {
         "format": FORMAT,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import keras
 from keras import ops
 
 # The fourth-order central difference, from two pixels before to two after.
@@ -17,7 +18,7 @@ def grey(frames):
     if len(frames.shape) == 4:
         return values
     mixed = sum(weight * values[..., channel] for channel, weight in enumerate(_GREY))
-    return ops.round(mixed) if str(frames.dtype).endswith("uint8") else mixed
+    return ops.round(mixed) if keras.backend.standardize_dtype(frames.dtype) == "uint8" else mixed
 
 
 def halve(images):
