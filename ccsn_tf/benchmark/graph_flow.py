@@ -23,7 +23,7 @@ from ccsn_tf.models.flow import LucasKanadeFlow, TVL1Flow
 LAYERS = {
     "TVL1Flow, defaults": {},
     "TVL1Flow, 4 levels x 2 warps x 8": {"warps": 2, "iterations": 8, "tightness": 0.3},
-    "TVL1Flow, 4 levels x 5 warps x 30": {"warps": 5, "iterations": 30, "tightness": 0.3},
+    "TVL1Flow, 4 levels x 5 warps x 20": {"warps": 5, "iterations": 20, "tightness": 0.3},
 }
 PLAIN = "TV-L1 in plain code, 4 levels x 2 warps x 8"
 OPENCV = {

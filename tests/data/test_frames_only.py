@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from ccsn_tf.config import Config
+from ccsn_tf.config import Config, ModelConfig
 from ccsn_tf.data.augment import view_boxes
 from ccsn_tf.data.checks.records import damaged, read_records
 from ccsn_tf.data.flow import make_estimator
@@ -24,7 +24,7 @@ def config(tiny_data, tmp_path_factory):
     folder = str(tmp_path_factory.mktemp("frames") / "records")
     data = dataclasses.replace(tiny_data, flow="none", record_dir=folder)
     prepare(data, min_fields=5)
-    return Config(data=data).replace(flow_source="graph", image_size=36, num_segments=2)
+    return Config(data=data, model=ModelConfig(flow_source="graph", image_size=36, num_segments=2))
 
 
 @pytest.fixture(scope="module")

@@ -61,19 +61,18 @@ def _part(images, axis, begin, end):
 
 def forward_differences(fields, kernel: Sequence | None = None):
     """x- and y-differences to the next pixel of fields (2, P, H, W), 0 at the last one; `kernel`: not (-1, 1)."""
-    this, right, below = fields[..., :-1], fields[..., 1:], fields[..., 1:, :]
-    above = fields[..., :-1, :]
-    if kernel is None:
-        x, y = right - this, below - above
-    else:
-        x, y = kernel[0] * this + kernel[1] * right, kernel[0] * above + kernel[1] * below
+    if kernel is None:  # the last pixel's next is itself: one copy, where cutting and padding takes three
+        right = ops.concatenate([fields[..., 1:], fields[..., -1:]], axis=3)
+        below = ops.concatenate([fields[..., 1:, :], fields[..., -1:, :]], axis=2)
+        return right - fields, below - fields
+    x = kernel[0] * fields[..., :-1] + kernel[1] * fields[..., 1:]
+    y = kernel[0] * fields[..., :-1, :] + kernel[1] * fields[..., 1:, :]
     return ops.pad(x, ((0, 0), (0, 0), (0, 0), (0, 1))), ops.pad(y, ((0, 0), (0, 0), (0, 1), (0, 0)))
 
 
 def divergence(x, y, kernel: Sequence | None = None):
     """Minus the adjoint of `forward_differences`, of fields that are 0 where those are; `kernel`: not (-1, 1)."""
-    before_x = ops.pad(x[..., :-1], ((0, 0), (0, 0), (0, 0), (1, 0)))
-    before_y = ops.pad(y[..., :-1, :], ((0, 0), (0, 0), (1, 0), (0, 0)))
+    before_x, before_y = ops.roll(x, 1, axis=3), ops.roll(y, 1, axis=2)  # the zeros of the last line come first
     if kernel is None:
         return (x - before_x) + (y - before_y)
     return -kernel[0] * (x + y) - kernel[1] * (before_x + before_y)

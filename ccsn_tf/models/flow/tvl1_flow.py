@@ -92,24 +92,28 @@ class TVL1Flow(PyramidalFlow):
         attachment, tightness, step = (self._value(name, level.number) for name in ("attachment", "tightness", "step"))
         difference, adjoint = (self._pair(name) for name in ("difference", "divergence"))
         first, look = level.first(level.images), Warper([level.images, level.x, level.y], level.length)
-        bound, scale = attachment * tightness, step / tightness
-        dual_x = dual_y = ops.zeros_like(field)
+        # In units of theta / tau pixels, the rate of the dual step is one.
+        bound, unit = attachment * tightness, tightness / step
+        field, dual_x, dual_y = field / unit, None, None
         for _ in range(_at(self.warps, level.number)):
-            warped = look(field)
+            warped = look(unit * field)
             slope = warped[1:]
             squared = ops.sum(ops.square(slope), axis=0) + _FLAT
-            pull = slope / squared
+            pull, push = unit * slope / squared, slope / unit
             # rho(u) / |g|^2 = rest + pull . u
             rest = (warped[0] - first) / squared - ops.sum(pull * field, axis=0)
             for _ in range(_at(self.iterations, level.number)):
                 moved = rest + (pull[0] * field[0] + pull[1] * field[1])
-                field = field - ops.minimum(ops.maximum(moved, -bound), bound) * slope
-                field = field + tightness * divergence(dual_x, dual_y, adjoint)
+                field = field - ops.minimum(ops.maximum(moved, -bound), bound) * push
+                if dual_x is not None:
+                    field = field + step * divergence(dual_x, dual_y, adjoint)
                 x, y = forward_differences(field, difference)
-                x, y = scale * x, scale * y
                 steepness = 1.0 + ops.sqrt(x * x + y * y + 1e-12)
-                dual_x, dual_y = (dual_x + x) / steepness, (dual_y + y) / steepness
-        return field
+                if dual_x is None:
+                    dual_x, dual_y = x / steepness, y / steepness
+                else:
+                    dual_x, dual_y = (dual_x + x) / steepness, (dual_y + y) / steepness
+        return unit * field
 
     def _value(self, name, number):
         value = _at(getattr(self, name), number)
