@@ -21,13 +21,17 @@ from ccsn_tf.files import whole_file
 from ccsn_tf.models.flow import LucasKanadeFlow, TVL1Flow
 
 LAYERS = {
-    "TVL1Flow, defaults": {},
-    "TVL1Flow, 4 levels x 2 warps x 8": {"warps": 2, "iterations": 8, "tightness": 0.3},
-    "TVL1Flow, 4 levels x 5 warps x 20": {"warps": 5, "iterations": 20, "tightness": 0.3},
+    "TVL1Flow": {},
+    "TVL1Flow, more on coarse levels": {
+        "warps": (1, 2, 3, 4),
+        "iterations": (8, 10, 12, 16),
+        "tightness": (0.3, 0.6, 1.0, 1.0),
+    },
+    "TVL1Flow, 5 warps x 20": {"warps": 5, "iterations": 20},
 }
-PLAIN = "TV-L1 in plain code, 4 levels x 2 warps x 8"
+PLAIN = "the same method in plain code"
 OPENCV = {
-    "OpenCV TV-L1, defaults": {"flow": "tvl1"},
+    "OpenCV's TV-L1": {"flow": "tvl1"},
     "DIS medium, finest scale 0": {"dis_preset": "medium"},
     "DIS fast, finest scale 0": {"dis_preset": "fast"},
     "Farneback": {"flow": "farneback"},
@@ -91,7 +95,7 @@ def table(report: dict) -> str:
 def _estimators(config):
     """{name: function of grey snippets, uint8 (N, T, S, S), to fields (N, S, S, 2 (T - 1))}."""
     layers = {name: TVL1Flow(**settings) for name, settings in LAYERS.items()}
-    layers["LucasKanadeFlow, defaults"] = LucasKanadeFlow()
+    layers["LucasKanadeFlow"] = LucasKanadeFlow()
     found = {name: tf.function(layer) for name, layer in layers.items()}
     found[PLAIN] = tf.function(_plain)
     for name, changes in OPENCV.items():

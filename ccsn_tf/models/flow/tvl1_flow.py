@@ -31,9 +31,6 @@ class TVL1Flow(PyramidalFlow):
 
     Dual fields p start at zero at each level and are kept from warp to warp. There is no median filter.
 
-    The defaults spend most iterations where they are cheap, on the coarse levels, with a looser tie there: on known
-    motion they err less than the same number everywhere (docs/BENCHMARKS.md).
-
     Where the image is flat the data have no say, and u is smooth. Frames that are equal give exactly zero.
 
     Args:
@@ -57,10 +54,10 @@ class TVL1Flow(PyramidalFlow):
     def __init__(
         self,
         levels=4,
-        warps=(1, 2, 3, 4),
-        iterations=(8, 10, 12, 16),
+        warps=2,
+        iterations=8,
         attachment=0.15,
-        tightness=(0.3, 0.6, 1.0, 1.0),
+        tightness=0.3,
         step=0.25,
         learnable=False,
         **kwargs,
