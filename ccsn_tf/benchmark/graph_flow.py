@@ -28,6 +28,8 @@ LAYERS = {
         "tightness": (0.3, 0.6, 1.0, 1.0),
     },
     "TVL1Flow, 5 warps x 20": {"warps": 5, "iterations": 20},
+    "TVL1Flow, median": {"median": True},
+    "TVL1Flow, median, 5 warps x 10": {"median": True, "warps": 5, "iterations": 10},
 }
 PLAIN = "the same method in plain code"
 OPENCV = {
@@ -156,6 +158,10 @@ def _draw(snippets, config, path):
         fields = [dis(*frames[:2]), TVL1Flow()(frames[None, :2])[0].numpy()]
         strongest = float(np.percentile(np.hypot(*np.moveaxis(np.stack(fields), -1, 0)), 99))
         tiles = [np.repeat(frames[0][..., None], 3, axis=-1), *[flow_to_colour(f, strongest) for f in fields]]
-        rows.append(np.concatenate([cv2.resize(tile, None, fx=2, fy=2) for tile in tiles], axis=1))
+        rows.append(
+            np.concatenate(
+                [cv2.resize(tile, None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST) for tile in tiles], axis=1
+            )
+        )
     with whole_file(path) as beside, beside.open("wb") as file:
         file.write(cv2.imencode(".png", np.concatenate(rows)[..., ::-1])[1].tobytes())

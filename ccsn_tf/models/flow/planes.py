@@ -78,6 +78,35 @@ def divergence(x, y, kernel: Sequence | None = None):
     return -kernel[0] * (x + y) - kernel[1] * (before_x + before_y)
 
 
+def median(fields):
+    """The median of each pixel and its eight neighbours, of fields (2, P, H, W); beyond the border is the border.
+
+    Columns of three are sorted, once for the three places that they serve: of the nine values, the median is that of
+    the greatest of the lows, the median of the middles, and the least of the highs.
+    """
+    above = ops.concatenate([fields[..., :1, :], fields[..., :-1, :]], axis=2)
+    below = ops.concatenate([fields[..., 1:, :], fields[..., -1:, :]], axis=2)
+    less, more = ops.minimum(above, below), ops.maximum(above, below)
+    low, high = ops.minimum(less, fields), ops.maximum(more, fields)
+    middle = ops.maximum(less, ops.minimum(more, fields))
+    lows, middles, highs = (_beside(part) for part in (low, middle, high))
+    return _middle_of(
+        ops.maximum(ops.maximum(*lows[:2]), lows[2]),
+        _middle_of(*middles),
+        ops.minimum(ops.minimum(*highs[:2]), highs[2]),
+    )
+
+
+def _beside(fields):
+    """The left neighbours, the fields, the right neighbours."""
+    left = ops.concatenate([fields[..., :1], fields[..., :-1]], axis=3)
+    return left, fields, ops.concatenate([fields[..., 1:], fields[..., -1:]], axis=3)
+
+
+def _middle_of(a, b, c):
+    return ops.maximum(ops.minimum(a, b), ops.minimum(ops.maximum(a, b), c))
+
+
 class Warper:
     """Looks into images where a field points, bilinearly; beyond the border is the border.
 

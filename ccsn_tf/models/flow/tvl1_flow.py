@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 from keras import ops
 
-from ccsn_tf.models.flow.planes import CENTRAL, Warper, divergence, forward_differences
+from ccsn_tf.models.flow.planes import CENTRAL, Warper, divergence, forward_differences, median
 from ccsn_tf.models.flow.pyramidal_flow import Level, PyramidalFlow
 
 _FLAT = 1e-4  # squared grey values a pixel: no division by zero where an image is flat
@@ -29,7 +29,8 @@ class TVL1Flow(PyramidalFlow):
         ui = vi + theta div pi                                             i = 1, 2
         pi = (pi + tau / theta grad ui) / (1 + tau / theta |grad ui|)      grad forward, div its adjoint
 
-    Dual fields p start at zero at each level and are kept from warp to warp. There is no median filter.
+    Dual fields p start at zero at each level and are kept from warp to warp. With `median`, u is
+    then filtered after each warp, as OpenCV does with 5x5: the mistake of a pixel does not stay.
 
     Where the image is flat the data have no say, and u is smooth. Frames that are equal give exactly zero.
 
@@ -40,6 +41,7 @@ class TVL1Flow(PyramidalFlow):
         attachment: lambda, weight of the data, for grey values 0-255; likewise.
         tightness: theta, in pixels squared; likewise.
         step: tau, step of the dual fields; at most 0.25 is stable; likewise.
+        median: filter the field by 3x3 medians after each warp.
         learnable: train lambda, theta, tau of each level, the kernel of the image's derivatives and those of the
             field's differences, in the manner of TVNet (Fan et al., CVPR 2018) and representation flow (Piergiovanni
             and Ryoo, CVPR 2019). Weights are departures from the values above, logarithmic for the first three, and
@@ -59,13 +61,14 @@ class TVL1Flow(PyramidalFlow):
         attachment=0.15,
         tightness=0.3,
         step=0.25,
+        median=False,
         learnable=False,
         **kwargs,
     ):
         super().__init__(levels, **kwargs)
         self.warps, self.iterations = _by_level(warps), _by_level(iterations)
         self.attachment, self.tightness, self.step = _by_level(attachment), _by_level(tightness), _by_level(step)
-        self.learnable = learnable
+        self.median, self.learnable = median, learnable
 
     def build(self, _=None):
         if not self.learnable:
@@ -110,6 +113,8 @@ class TVL1Flow(PyramidalFlow):
                     dual_x, dual_y = x / steepness, y / steepness
                 else:
                     dual_x, dual_y = (dual_x + x) / steepness, (dual_y + y) / steepness
+            if self.median:
+                field = median(field)
         return unit * field
 
     def _value(self, name, number):
@@ -121,7 +126,7 @@ class TVL1Flow(PyramidalFlow):
         return [-1.0 + self.departures[name][0], 1.0 + self.departures[name][1]] if self.learnable else None
 
     def get_config(self):
-        names = ("warps", "iterations", "attachment", "tightness", "step", "learnable")
+        names = ("warps", "iterations", "attachment", "tightness", "step", "median", "learnable")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
 

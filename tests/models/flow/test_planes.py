@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from ccsn_tf.models.flow.planes import derivatives, divergence, double, forward_differences, grey, halve
+from ccsn_tf.models.flow.planes import derivatives, divergence, double, forward_differences, grey, halve, median
 
 
 def random(*shape):
@@ -52,3 +52,11 @@ def test_divergence_is_minus_the_adjoint(kernel):
     assert not np.asarray(x)[..., -1].any() and not np.asarray(y)[..., -1, :].any()
     left = np.sum(np.asarray(x) * v[0] + np.asarray(y) * v[1])
     np.testing.assert_allclose(left, -np.sum(u * np.asarray(divergence(*v, kernel))), rtol=1e-4)
+
+
+@pytest.mark.parametrize("size", [(6, 7), (1, 4), (3, 1)])
+def test_median(size):
+    fields = random(2, 2, *size)
+    wide = np.pad(fields, [(0, 0), (0, 0), (1, 1), (1, 1)], mode="edge")
+    windows = np.lib.stride_tricks.sliding_window_view(wide, (3, 3), axis=(2, 3))
+    np.testing.assert_array_equal(median(fields), np.median(windows, axis=(-2, -1)))

@@ -178,9 +178,17 @@ def test_learnable_starts_as_the_classical_method_and_learns():
     assert losses[-1] < 0.9 * losses[0]
 
 
+def test_the_median_filter_takes_the_mistakes_of_single_pixels():
+    frames = moving((1.0, 0.5))
+    frames[1, 8::8, 8::8] += 60.0
+    wrong = [np.abs(flow_of(frames, median=median) - [1.0, 0.5])[6:-6, 6:-6] for median in (False, True)]
+    assert wrong[1].mean() < 0.9 * wrong[0].mean() and wrong[1].max() < wrong[0].max()
+    np.testing.assert_array_equal(flow_of(frames[[0, 0]], median=True), 0.0)
+
+
 @pytest.mark.parametrize("learnable", [False, True])
 def test_as_a_layer(learnable, tmp_path):
-    arguments = {**SMALL, "warps": (1, 2), "learnable": learnable}
+    arguments = {**SMALL, "warps": (1, 2), "median": True, "learnable": learnable}
     frames = moving((1.0, 0.5), 16, 20, count=3)[None]
     run_layer_test(TVL1Flow, arguments, frames, tmp_path, output_dtype="float32")
 
