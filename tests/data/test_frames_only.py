@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from moving_frames import moving
 
 from ccsn_tf.config import Config, ModelConfig
 from ccsn_tf.data.augment import view_boxes
@@ -66,11 +67,11 @@ def test_training_batches_are_mirrored_snippets(config, manifest):
 
 
 def test_flow_of_a_mirrored_snippet_is_mirrored():
-    frames = np.random.default_rng(0).integers(0, 256, (1, 2, 20, 24, 3)).astype("uint8")
-    fields, turned = (np.asarray(TVL1Flow(levels=1)(each)) for each in (frames, frames[:, :, :, ::-1]))
+    frames = moving((1.5, 0.5), 32, 40)[None]
+    fields, turned = (np.asarray(TVL1Flow()(each)) for each in (frames, frames[..., ::-1]))
     # Not to the last pixel: forward differences of the field look one way.
-    agreement = np.corrcoef(turned[..., 0].ravel(), -fields[:, :, ::-1, 0].ravel())[0, 1]
-    assert agreement > 0.9
+    np.testing.assert_allclose(np.median(turned, axis=(0, 1, 2)), [-1.5, 0.5], atol=0.1)
+    assert np.abs(turned - fields[:, :, ::-1] * np.float32([-1, 1])).mean() < 0.1
 
 
 def test_views_of_a_video_are_those_of_its_record(config, manifest, tiny_set):
@@ -82,7 +83,7 @@ def test_views_of_a_video_are_those_of_its_record(config, manifest, tiny_set):
         "frames"
     ]
     assert view["frames"].shape == of_video.shape == (3, 3, 6, 36, 36, 3)
-    assert np.abs(view["frames"].astype(int) - of_video).mean() < 4  # JPEG
+    assert np.corrcoef(view["frames"].ravel(), of_video.ravel())[0, 1] > 0.95  # JPEG between
     assert len(view_boxes(36, 48, 3)) == 3
 
 
@@ -101,9 +102,9 @@ def test_other_flow_is_refused(config, manifest):
 
 def test_estimator_is_the_layer():
     config = Config().replace(flow="tvl1_graph").data
-    frames = np.random.default_rng(0).integers(0, 256, (2, 24, 30)).astype("uint8")
+    frames = np.rint(moving((1.0, 0.5), 24, 30)).astype("uint8")
     field = make_estimator(config)(*frames)
     assert field.dtype == np.float32
-    np.testing.assert_allclose(field, TVL1Flow()(frames[None])[0], atol=1e-4)
+    np.testing.assert_allclose(field, TVL1Flow()(frames[None])[0], atol=1e-2)
     with pytest.raises(UserError, match="computes no flow"):
         make_estimator(Config().replace(flow="none", flow_source="graph").data)(*frames)
