@@ -94,7 +94,11 @@ class DataConfig(_Checked):
         0.2, "folder without train/ and test/, list without --test_list: share held out.", minimum=0.05, maximum=0.95
     )
     short_side: int = setting(256, "Frames with a longer short side are scaled down to it, in pixels.", minimum=16)
-    flow: str = setting("dis", "Optical flow algorithm.", choices=("dis", "farneback", "tvl1", "stored"))
+    flow: str = setting(
+        "dis",
+        "Optical flow that records hold: an algorithm, the flow images of frame folders (stored), or none.",
+        choices=("dis", "farneback", "tvl1", "tvl1_graph", "stored", "none"),
+    )
     dis_preset: str = setting("fast", "DIS preset (docs/BENCHMARKS.md).", choices=("ultrafast", "fast", "medium"))
     dis_finest_scale: int = setting(1, "DIS: finest pyramid level, 0 is full resolution.", minimum=0, maximum=4)
     flow_side: int = setting(
@@ -163,6 +167,12 @@ class ModelConfig(_Checked):
         maximum=64,
     )
     image_size: int = setting(112, "Height and width of the network's input, in pixels.", minimum=16)
+    flow_source: str = setting(
+        "stored",
+        "Where the temporal stream's flow comes from: the records, or frames, by TV-L1 inside the model.",
+        choices=("stored", "graph"),
+    )
+    learnable_flow: bool = setting(False, "flow_source=graph: train TV-L1's weights and kernels with the rest.")
     embedding_dim: int = setting(128, "E: width of the shared embedding space.", minimum=1)
     dropout: float = setting(0.5, "Dropout before the classifiers.", minimum=0.0, maximum=0.99)
     temporal_dropout: float = setting(-1.0, "Dropout of the temporal stream; -1: --dropout.", minimum=-1, maximum=0.99)
@@ -182,6 +192,8 @@ class ModelConfig(_Checked):
             raise UserError(f"--fusion_weights needs two numbers, as in 1,1.5. Received: {self.fusion_weights}.")
         if not self.fusion_features and not any(self.fusion_weights):
             raise UserError("--fusion_weights=0,0 with --nofusion_features leaves nothing to fuse: switch one part on.")
+        if self.learnable_flow and self.flow_source != "graph":
+            raise UserError("--learnable_flow trains flow that the model computes: pass --flow_source=graph as well.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -278,6 +290,13 @@ class Config:
             raise UserError(
                 "--clips_per_class=1 leaves no positive pair to rank: raise it, or set --lambda_intra=0 and "
                 "--lambda_inter=0."
+            )
+        if self.data.flow == "none" and self.model.flow_source != "graph":
+            raise UserError("--flow=none leaves the temporal stream without flow: pass --flow_source=graph as well.")
+        if self.data.flow_stride > 1 and self.model.flow_source == "graph":
+            raise UserError(
+                f"--flow_source=graph needs frames that follow one another, and --flow_stride={self.data.flow_stride} "
+                "leaves some out: prepare with --flow_stride=1."
             )
         if self.train.validate_on == "holdout" and not self.data.holdout_groups:
             raise UserError("--validate_on=holdout needs --holdout_groups of at least 1.")

@@ -17,7 +17,7 @@ command_line.load_tensorflow()
 from ccsn_tf.errors import UserError
 from ccsn_tf.files import write_text
 
-BENCHMARKS = ("data", "flow", "inference", "model", "serving")
+BENCHMARKS = ("data", "flow", "graph_flow", "inference", "model", "serving")
 
 flags.DEFINE_string("output", "", "benchmark: JSON file for the figures; empty: the table is only printed.")
 

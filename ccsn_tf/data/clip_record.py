@@ -23,7 +23,7 @@ _estimator = functools.lru_cache(maxsize=1)(make_estimator)
 
 @dataclasses.dataclass(frozen=True)
 class Record:
-    """A clip's record as it stands in a TFRecord file, and its size: `fields` flow fields of (height, width)."""
+    """A clip's record as it stands in a TFRecord file, and its size: `fields` + 1 frames of (height, width)."""
 
     content: bytes
     fields: int
@@ -54,7 +54,7 @@ def make_record(clip: Clip, beat: Callable[[], None], config: DataConfig, min_fi
         encoded = encode_clip(clip.path, _estimator(config), config, min_fields, beat)
     except VideoError as error:
         return Skipped(str(error), change)
-    return Record(framed(serialise(clip.name, encoded)), len(encoded.flow), encoded.height, encoded.width)
+    return Record(framed(serialise(clip.name, encoded)), len(encoded.rgb) - 1, encoded.height, encoded.width)
 
 
 def result_of(outcome: Outcome, clip: Clip) -> Record | Skipped:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import os
 from collections.abc import Callable
@@ -21,7 +22,8 @@ MAX_BYTES = 2**31 - 2**24  # a protocol buffer ends at 2 GiB; the rest is for it
 class EncodedClip:
     """JPEGs of a clip: `rgb` colour (H, W), `flow` grey (2H, W), x above y, quantised; field i leaves frame i.
 
-    There is one field fewer than frames. With `flow_stride` s, frame i is the video's frame i * s.
+    There is one field fewer than frames, or, with `flow=none`, none. With `flow_stride` s, frame i is the video's frame
+    i * s.
     """
 
     rgb: list[bytes]
@@ -91,6 +93,9 @@ def _frames(path, short_side):
 def _fields(path, frames, estimator, config):
     """Quantised fields, uint8 (H, W, 2), of frames that are used up."""
     stride = config.flow_stride
+    if config.flow == "none":
+        collections.deque(frames, maxlen=0)  # which keeps their JPEGs
+        return ()
     if config.flow != "stored":
         return (quantise(field, config.flow_bound) for field in flow_fields(frames, estimator, stride))
     if not os.path.isdir(path):

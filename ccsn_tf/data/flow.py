@@ -28,11 +28,13 @@ def make_estimator(config: DataConfig) -> Estimator:
 
     DIS: Kroeger et al., ECCV 2016. The presets of OpenCV stop at half or quarter resolution, which loses small motions
     on small frames; `dis_finest_scale` sets where to stop, at the latest where DIS begins. Farneback: SCIA 2003.
-    TV-L1: Zach et al., DAGM 2007.
+    TV-L1: Zach et al., DAGM 2007; as OpenCV has it, or as the network computes it itself (`tvl1_graph`).
     """
-    if config.flow == "stored":
+    if config.flow in ("stored", "none"):
         return _no_estimate
-    make = {"dis": _make_dis, "farneback": _make_farneback, "tvl1": _make_tvl1}[config.flow]
+    make = {"dis": _make_dis, "farneback": _make_farneback, "tvl1": _make_tvl1, "tvl1_graph": _make_tvl1_graph}[
+        config.flow
+    ]
     return _at_most(config.flow_side, make(config)) if config.flow_side else make(config)
 
 
@@ -65,6 +67,18 @@ def _make_farneback(config):
 def _make_tvl1(config):
     tvl1 = cv2.optflow.DualTVL1OpticalFlow_create()
     return lambda previous, following: tvl1.calc(previous, following, None)
+
+
+def _make_tvl1_graph(config):
+    # The one import from the right, so that stored flow and the network's own have one definition. It is late because
+    # it brings TensorFlow, which other workers do without.
+    import tensorflow as tf
+
+    from ccsn_tf.models.flow import TVL1Flow
+
+    layer = TVL1Flow()
+    compiled = tf.function(layer)  # once a size of frames
+    return lambda previous, following: compiled(tf.stack([previous, following])[None])[0].numpy()
 
 
 def _no_estimate(previous, following):

@@ -28,7 +28,11 @@ STORED = (
     "jpeg_quality",
 )
 # Settings that not every algorithm looks at.
-_OF_FLOW = {"dis_preset": ("dis",), "dis_finest_scale": ("dis",), "flow_side": ("dis", "farneback", "tvl1")}
+_OF_FLOW = {
+    "dis_preset": ("dis",),
+    "dis_finest_scale": ("dis",),
+    "flow_side": ("dis", "farneback", "tvl1", "tvl1_graph"),
+}
 
 
 def stored_settings(config: DataConfig) -> dict:

@@ -15,8 +15,8 @@ from ccsn_tf.data.augment import view_boxes
 from ccsn_tf.data.manifest import StoredClip
 from ccsn_tf.data.plan import Plan, labels_of, places, refuse_short
 from ccsn_tf.data.sampling import centre_starts
-from ccsn_tf.data.snippets import record_snippets
-from ccsn_tf.data.transform import empty_input, network_input
+from ccsn_tf.data.snippets import record_frames, record_snippets
+from ccsn_tf.data.transform import empty_frames, empty_input, network_frames, network_input
 
 _PLACE = ("file", "offset", "length", "fields")
 
@@ -32,7 +32,8 @@ def training_batches(plan: Plan, model: ModelConfig, replicas: int = 1, share: s
 
     Returns:
         ({"rgb": uint8 (b, K, S, S, 3F), "flow": uint8 (b, K, S, S, 2L)}, int32 (b,)), one element a replica and step,
-        b = batch / replicas. The replicas' elements of a step follow one another.
+        b = batch / replicas; with `flow_source="graph"` the inputs are {"frames": uint8 (b, K, L+1, S, S, 3)}.
+        The replicas' elements of a step follow one another.
     """
     steps, batch = plan["label"].shape
     per_replica = batch // replicas
@@ -45,12 +46,11 @@ def training_batches(plan: Plan, model: ModelConfig, replicas: int = 1, share: s
     }
 
     def load_batch(*columns):
-        rgb, flow = _empty((per_replica, model.num_segments), model)
+        inputs = _empty((per_replica, model.num_segments), model)
 
         def load(number):
             *where, box, mirrored = (column[number] for column in columns)
-            frames, fields = record_snippets(*where, model.flow_length, model.frames_per_segment)
-            network_input(frames, fields, box, mirrored, model.image_size, (rgb[number], flow[number]))
+            _fill([part[number : number + 1] for part in inputs], where, [box], [mirrored], model)
 
         def load_share(first):
             for number in range(first, per_replica, _cores()):
@@ -59,12 +59,10 @@ def training_batches(plan: Plan, model: ModelConfig, replicas: int = 1, share: s
         # A task a thread, not a clip: whoever waits for them is woken less often, and takes less of Python's lock.
         for _ in _threads().map(load_share, range(_cores())):
             pass
-        return rgb, flow
+        return inputs
 
     def load(item):
-        columns = [item[name] for name in (*_PLACE, "starts", "box", "mirrored")]
-        rgb, flow = tf.numpy_function(load_batch, columns, (tf.uint8, tf.uint8), stateful=False)
-        return _named(rgb, flow, (per_replica, model.num_segments), model), item["label"]
+        return _load(load_batch, item, (per_replica, model.num_segments), model), item["label"]
 
     # Enough batches at a time for every core to have a clip, also where one batch ends and the next begins.
     together = 1 + -(-_cores() // per_replica)
@@ -83,7 +81,8 @@ def evaluation_views(
     """The test views of clips, one clip an element, in the order of `clips`.
 
     Returns:
-        {"rgb": uint8 (crops, K', S, S, 3F), "flow": uint8 (crops, K', S, S, 2L), "label": int32}: K' = `num_segments`.
+        {"rgb": uint8 (crops, K', S, S, 3F), "flow": uint8 (crops, K', S, S, 2L), "label": int32}: K' = `num_segments`;
+        with `flow_source="graph"` {"frames": uint8 (crops, K', L+1, S, S, 3)} in place of the first two.
 
     Raises:
         UserError: a clip is shorter than a snippet.
@@ -100,16 +99,12 @@ def evaluation_views(
 
     def load_views(*columns):
         *where, boxes, mirrored = columns
-        frames, fields = record_snippets(*where, model.flow_length, model.frames_per_segment)
-        rgb, flow = _empty((num_crops, num_segments), model)
-        for crop in range(num_crops):
-            network_input(frames, fields, boxes[crop], mirrored[crop], model.image_size, (rgb[crop], flow[crop]))
-        return rgb, flow
+        inputs = _empty((num_crops, num_segments), model)
+        _fill(inputs, where, boxes, mirrored, model)
+        return inputs
 
     def load(item):
-        columns = [item[name] for name in (*_PLACE, "starts", "box", "mirrored")]
-        rgb, flow = tf.numpy_function(load_views, columns, (tf.uint8, tf.uint8), stateful=False)
-        return {**_named(rgb, flow, (num_crops, num_segments), model), "label": item["label"]}
+        return {**_load(load_views, item, (num_crops, num_segments), model), "label": item["label"]}
 
     together = max(1, min(_cores(), _MOST_CLIPS // model.frames_per_segment))
     return tf.data.Dataset.from_tensor_slices(plan).map(load, num_parallel_calls=together).prefetch(2)
@@ -119,14 +114,34 @@ def evaluation_views(
 _MOST_CLIPS = 8
 
 
-def _empty(leading, model):
+def _empty(leading, model) -> tuple[np.ndarray, ...]:
+    """Arrays for the network's inputs: rgb and flow, or frames alone."""
+    if model.flow_source == "graph":
+        return (empty_frames(leading, model.flow_length, model.image_size),)
     return empty_input(leading, model.flow_length, model.image_size, model.frames_per_segment)
 
 
-def _named(rgb, flow, leading, model):
+def _fill(inputs, where, boxes, mirrored, model):
+    """Reads a clip's snippets and writes each view of them into its place of the arrays."""
+    if model.flow_source == "graph":
+        snippets = record_frames(*where, model.flow_length)
+        for out, box, turned in zip(*inputs, boxes, mirrored, strict=True):
+            network_frames(snippets, box, turned, out)
+        return
+    frames, fields = record_snippets(*where, model.flow_length, model.frames_per_segment)
+    for rgb, flow, box, turned in zip(*inputs, boxes, mirrored, strict=True):
+        network_input(frames, fields, box, turned, model.image_size, (rgb, flow))
+
+
+def _load(function, item, leading, model):
+    """What `function` makes of a plan's item, by name of input."""
     size = (model.image_size, model.image_size)
     shapes = {"rgb": (*leading, *size, 3 * model.frames_per_segment), "flow": (*leading, *size, 2 * model.flow_length)}
-    return {"rgb": tf.ensure_shape(rgb, shapes["rgb"]), "flow": tf.ensure_shape(flow, shapes["flow"])}
+    if model.flow_source == "graph":
+        shapes = {"frames": (*leading, model.flow_length + 1, *size, 3)}
+    columns = [item[name] for name in (*_PLACE, "starts", "box", "mirrored")]
+    inputs = tf.numpy_function(function, columns, (tf.uint8,) * len(shapes), stateful=False)
+    return {name: tf.ensure_shape(part, shapes[name]) for name, part in zip(shapes, inputs, strict=True)}
 
 
 def _cores() -> int:

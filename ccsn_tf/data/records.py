@@ -2,9 +2,10 @@
 
     name    bytes        the clip's name
     rgb     bytes (N+1,) JPEG, colour, (H, W)
-    flow    bytes (N,)   JPEG, grey, (2H, W): x above y, quantised; field i goes from frame i to the video's next
-    table   bytes        int32 (2N+1, 2), little-endian: where in the record the N fields and the N+1 frames begin, and
-                         their sizes in bytes
+    flow    bytes (N,)   JPEG, grey, (2H, W): x above y, quantised; field i goes from frame i to the video's next;
+                         none at all with --flow=none
+    table   bytes        int32 (2N+1, 2), little-endian: where in the record the N fields (if any) and the N+1 frames
+                         begin, and their sizes in bytes
 
 The features stand in the order of their names, so the record ends with the table. With file, offset and length, which
 the manifest holds, a reader finds the table, and with it reads the JPEGs that it needs and no others: a few snippets of
@@ -63,9 +64,11 @@ def read_jpegs(
         UserError: the file is shorter than its manifest says.
         OSError: the file cannot be read.
     """
-    rows = [*fields, *(num_fields + index for index in frames)]
+    # The frames' rows are the last of the table, whether there are fields or not.
+    before = num_fields if len(fields) else 0
+    rows = [*fields, *(before + index for index in frames)]
     begin = offset + HEADER_BYTES
-    table_bytes = (2 * num_fields + 1) * _PLACE.itemsize
+    table_bytes = (before + num_fields + 1) * _PLACE.itemsize
     file = os.open(path, os.O_RDONLY)
     try:
         table = _read(file, path, begin + length - table_bytes, table_bytes).view(_PLACE.base).reshape(-1, 2)

@@ -60,6 +60,20 @@ def video_snippets(path: str, config: Config, num_segments: int, watch: Stopwatc
     return [frames[index] for index in seen.tolist()], [[fields[i] for i in row] for row in snippets.tolist()]
 
 
+def video_frames(path: str, config: Config, num_segments: int) -> list[list[np.ndarray]]:
+    """As `video_snippets`, all L + 1 frames of each snippet and no flow: K times L + 1, uint8 (H, W, 3).
+
+    Raises:
+        VideoError: the video cannot be used, or is shorter than a snippet.
+    """
+    length, num_frames = config.model.flow_length, count_frames(path)
+    refuse_few_frames(path, num_frames, length, 1)
+    snippets = centre_starts(num_frames - 1, num_segments, length)[:, None] + np.arange(length + 1)
+    wanted = np.unique(snippets).tolist()
+    frames = dict(zip(wanted, iter_frames(path, config.data.short_side, wanted), strict=True))
+    return [[frames[index] for index in snippet] for snippet in snippets.tolist()]
+
+
 def record_snippets(
     file: str | bytes,
     offset: int,
@@ -83,6 +97,17 @@ def record_snippets(
     frames = dict(zip(frames, map(decode_frame, frame_jpegs), strict=True))
     fields = dict(zip(fields, map(decode_field, field_jpegs), strict=True))
     return [frames[index] for index in seen.tolist()], [[fields[i] for i in row] for row in snippets.tolist()]
+
+
+def record_frames(
+    file: str | bytes, offset: int, length: int, num_fields: int, starts: np.ndarray, flow_length: int
+) -> list[list[np.ndarray]]:
+    """As `record_snippets`, all L + 1 frames of each snippet and no flow: K times L + 1, uint8 (H, W, 3)."""
+    snippets = starts[:, None] + np.arange(flow_length + 1)
+    wanted = np.unique(snippets).tolist()
+    jpegs, _ = read_jpegs(file, offset, length, num_fields, wanted, [])
+    frames = dict(zip(wanted, map(decode_frame, jpegs), strict=True))
+    return [[frames[index] for index in row] for row in snippets.tolist()]
 
 
 def _fields(path, frames, leaves, data):

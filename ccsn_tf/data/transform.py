@@ -70,6 +70,32 @@ def network_input(
     return rgb, flow
 
 
+def network_frames(
+    snippets: Sequence[Sequence[np.ndarray]], box: Sequence[int], mirrored: bool, out: np.ndarray
+) -> np.ndarray:
+    """Crops, mirrors and scales the frames of snippets, as `network_input` does; flow computed from them is mirrored.
+
+    Args:
+        snippets: K times L + 1 frames, uint8 (H, W, 3).
+        box, mirrored: see `network_input`.
+        out: uint8 (K, L + 1, S, S, 3), written to and returned.
+    """
+    top, left, side = (int(number) for number in box)
+    rows, columns, size = slice(top, top + side), slice(left, left + side), out.shape[2:4]
+    for number, snippet in enumerate(snippets):
+        for place, frame in enumerate(snippet):
+            if mirrored:
+                cv2.flip(cv2.resize(frame[rows, columns], size), 1, dst=out[number, place])
+            else:
+                cv2.resize(frame[rows, columns], size, dst=out[number, place])
+    return out
+
+
+def empty_frames(leading: tuple[int, ...], flow_length: int, image_size: int) -> np.ndarray:
+    """An array for `network_frames` with these leading axes, aligned likewise."""
+    return _aligned((*leading, flow_length + 1, image_size, image_size, 3))
+
+
 def empty_input(
     leading: tuple[int, ...], flow_length: int, image_size: int, frames_per_segment: int = 1
 ) -> tuple[np.ndarray, np.ndarray]:

@@ -34,13 +34,14 @@ def make_forward(model: keras.Model) -> Callable:
     return tf.function(lambda inputs: model(inputs, training=False), reduce_retracing=True)
 
 
-def score_views(forward: Callable, rgb: np.ndarray, flow: np.ndarray) -> dict[str, np.ndarray]:
-    """Outputs of the network for views (V, K, S, S, channels), in passes of bounded size."""
-    images = rgb.shape[1] * max(1, rgb.shape[-1] // 3)  # a segment may have several frames
-    count = max(1, _IMAGES_A_PASS // images)
+def score_views(forward: Callable, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Outputs of the network for inputs (V, K, ...), in passes of bounded size."""
+    first = inputs.get("rgb", inputs.get("frames"))
+    frames = max(1, first.shape[-1] // 3) if "rgb" in inputs else 1  # a segment may have several
+    views, count = len(first), max(1, _IMAGES_A_PASS // (first.shape[1] * frames))
     passes = [
-        forward({"rgb": rgb[start : start + count], "flow": flow[start : start + count]})
-        for start in range(0, len(rgb), count)
+        forward({name: values[start : start + count] for name, values in inputs.items()})
+        for start in range(0, views, count)
     ]
     return {name: np.concatenate([np.asarray(outputs[name]) for outputs in passes]) for name in passes[0]}
 
@@ -91,9 +92,9 @@ def score_clips(
     together = max(1, _IMAGES_A_PASS // (num_segments * num_crops * model.frames_per_segment))
     parts, labels = [], []
     for batch in views.batch(together):
-        rgb, flow = (tf.reshape(batch[name], [-1, *batch[name].shape[2:]]) for name in ("rgb", "flow"))
-        parts.append(average_views(score_views(forward, rgb, flow), num_crops, average))
-        labels.extend(batch["label"].numpy())
+        labels.extend(batch.pop("label").numpy())
+        inputs = {name: tf.reshape(values, [-1, *values.shape[2:]]) for name, values in batch.items()}
+        parts.append(average_views(score_views(forward, inputs), num_crops, average))
         progress(len(labels), len(clips))
     joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     return Scores(

@@ -15,7 +15,13 @@ from ccsn_tf.models.ccsn import CCSN, STREAMS
 from ccsn_tf.models.weights import initialise_temporal_from_spatial, load_imagenet
 
 
-def build_model(config: ModelConfig, classes: Sequence[str], partial_bn: str = "none") -> CCSN:
+def build_model(
+    config: ModelConfig,
+    classes: Sequence[str],
+    partial_bn: str = "none",
+    flow_bound: float = 20.0,
+    short_side: int = 256,
+) -> CCSN:
     """Makes the network that `config` describes.
 
     With `pretrained="imagenet"` the spatial stream gets ImageNet weights and the temporal stream the same ones, its
@@ -26,12 +32,18 @@ def build_model(config: ModelConfig, classes: Sequence[str], partial_bn: str = "
         classes: class names in label order.
         partial_bn: "none", "spatial", "temporal" or "both": freeze the BatchNormalization layers of these streams, but
             the first of each (TSN).
+        flow_bound: of the 8-bit form that flow computed in the graph is given.
+        short_side: of the frames that this flow is measured in: one pixel of the input counts as `short_side /
+            image_size` (docs/METHOD.md).
 
     Raises:
         UserError: an unknown name in `config`, or weights that cannot be had.
     """
     arguments = set(inspect.signature(CCSN.__init__).parameters) & set(vars(config))
-    model = CCSN(classes, **{name: getattr(config, name) for name in arguments})
+    settings = {name: getattr(config, name) for name in arguments}
+    if config.flow_source == "graph":
+        settings |= {"flow_bound": flow_bound, "flow_scale": short_side / config.image_size}
+    model = CCSN(classes, **settings)
     if config.pretrained == "imagenet":
         load_imagenet(config.backbone, model.network("spatial"))
         initialise_temporal_from_spatial(model.network("spatial"), model.network("temporal"))

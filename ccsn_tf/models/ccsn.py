@@ -9,8 +9,9 @@ import keras
 from ccsn_tf.errors import UserError
 from ccsn_tf.models.connection import CONNECTIONS, make_connection
 from ccsn_tf.models.connection.position import POSITION_BIASES
+from ccsn_tf.models.flow import StoredForm, TVL1Flow
 from ccsn_tf.models.joint_training import JointTraining
-from ccsn_tf.models.segments import FoldSegments, InputNormalization, UnfoldSegments, WeightedSum
+from ccsn_tf.models.segments import FoldSegments, InputNormalization, MiddleFrame, UnfoldSegments, WeightedSum
 from ccsn_tf.models.streams import build_backbone, is_volumetric
 from ccsn_tf.models.streams.backbone import Normalization, split_into_stages
 
@@ -31,6 +32,10 @@ class CCSN(JointTraining, keras.Model):
         span: "segment" (attention within a segment) or "clip" (over all its segments).
         flow_length: L, flow fields a segment.
         frames_per_segment: F, RGB frames a segment: L for a volumetric backbone, else 1.
+        flow_source: "stored" (flow is an input) or "graph" (frames are, and flow is computed from them by `TVL1Flow`).
+        learnable_flow: train that layer.
+        flow_bound: b of `StoredForm`, in pixels of the stored size: "graph" only.
+        flow_scale: s of `StoredForm`: "graph" only.
         image_size: S, side of the input in pixels.
         embedding_dim: E, width of the shared embedding space.
         dropout: rate before the classifiers.
@@ -42,7 +47,8 @@ class CCSN(JointTraining, keras.Model):
 
     Call arguments:
         {"rgb": uint8 (B, K, S, S, 3F), "flow": uint8 (B, K, S, S, 2L)}: any K. Frames one after the other in the
-        channels; flow as stored (METHOD, Streams): channels x1, y1, x2, y2, ..., 127.5 is no motion.
+        channels; flow as stored (METHOD, Streams): channels x1, y1, x2, y2, ..., 127.5 is no motion. With
+        `flow_source="graph"`: {"frames": uint8 (B, K, L + 1, S, S, 3)}.
 
     Returns:
         float32 {"logits", "spatial_logits", "temporal_logits"}: (B, classes), and {"spatial_embedding",
@@ -67,6 +73,10 @@ class CCSN(JointTraining, keras.Model):
         span="segment",
         flow_length=5,
         frames_per_segment=1,
+        flow_source="stored",
+        learnable_flow=False,
+        flow_bound=20.0,
+        flow_scale=1.0,
         image_size=112,
         embedding_dim=128,
         dropout=0.5,
@@ -82,7 +92,11 @@ class CCSN(JointTraining, keras.Model):
             raise UserError(f"--position must be one of {', '.join(POSITION_BIASES)}. Received: {position!r}.")
         if span not in ("segment", "clip"):
             raise UserError(f"--span must be segment or clip. Received: {span!r}.")
+        if flow_source not in ("stored", "graph"):
+            raise UserError(f"--flow_source must be stored or graph. Received: {flow_source!r}.")
         frames = _checked_frames(backbone, frames_per_segment, flow_length, span)
+        if frames and flow_source == "graph":
+            raise UserError(f"--flow_source=graph does not go with --backbone={backbone}: store its flow in records.")
         backbones = {
             "spatial": build_backbone(backbone, image_size, 3, frames),
             "temporal": build_backbone(backbone, image_size, 2 if frames else 2 * flow_length, frames),
@@ -96,12 +110,17 @@ class CCSN(JointTraining, keras.Model):
                 f"{', '.join(stages)}."
             )
 
-        inputs = {
-            "rgb": keras.Input((None, image_size, image_size, 3 * frames_per_segment), dtype="uint8", name="rgb"),
-            "flow": keras.Input((None, image_size, image_size, 2 * flow_length), dtype="uint8", name="flow"),
-        }
+        if flow_source == "graph":
+            shape = (None, flow_length + 1, image_size, image_size, 3)
+            inputs = {"frames": keras.Input(shape, dtype="uint8", name="frames")}
+            seen = _streams_of_frames(inputs["frames"], learnable_flow, flow_bound, flow_scale)
+        else:
+            inputs = seen = {
+                "rgb": keras.Input((None, image_size, image_size, 3 * frames_per_segment), dtype="uint8", name="rgb"),
+                "flow": keras.Input((None, image_size, image_size, 2 * flow_length), dtype="uint8", name="flow"),
+            }
         spatial, temporal = (
-            InputNormalization(*_arguments(scaling), frames, name=f"{stream}_normalization")(inputs[modality])
+            InputNormalization(*_arguments(scaling), frames, name=f"{stream}_normalization")(seen[modality])
             for stream, modality, scaling in (
                 ("spatial", "rgb", backbones["spatial"].normalization),
                 ("temporal", "flow", flow_normalization(backbones["spatial"].normalization)),
@@ -112,10 +131,10 @@ class CCSN(JointTraining, keras.Model):
             spatial, temporal = parts["spatial"][stage](spatial), parts["temporal"][stage](temporal)
             if connection != "none" and stage in joined:
                 block = make_connection(connection, attention_heads, position, name=f"connection_{stage}")
-                spatial, temporal = _connect(block, spatial, temporal, span, inputs["rgb"], stage)
+                spatial, temporal = _connect(block, spatial, temporal, span, seen["rgb"], stage)
 
         features = {
-            stream: _consensus(maps, inputs[modality], stream)
+            stream: _consensus(maps, seen[modality], stream)
             for stream, modality, maps in (("spatial", "rgb", spatial), ("temporal", "flow", temporal))
         }
         rates = {"spatial": dropout, "temporal": dropout if temporal_dropout < 0 else temporal_dropout}
@@ -135,6 +154,10 @@ class CCSN(JointTraining, keras.Model):
             "span": span,
             "flow_length": flow_length,
             "frames_per_segment": frames_per_segment,
+            "flow_source": flow_source,
+            "learnable_flow": learnable_flow,
+            "flow_bound": flow_bound,
+            "flow_scale": flow_scale,
             "image_size": image_size,
             "embedding_dim": embedding_dim,
             "dropout": dropout,
@@ -153,6 +176,14 @@ class CCSN(JointTraining, keras.Model):
     @classmethod
     def from_config(cls, config, custom_objects=None):
         return cls(**config)
+
+
+def _streams_of_frames(frames, learnable, bound, scale):
+    """What the streams see of snippets (B, K, L + 1, S, S, 3): the middle frame, and flow in the form of records."""
+    fields = TVL1Flow(learnable=learnable, name="temporal_flow")(FoldSegments(name="fold_frames")(frames))
+    stored = StoredForm(bound, scale, name="stored_form")(fields)
+    unfold = UnfoldSegments(dtype="float32", name="unfold_flow")
+    return {"rgb": MiddleFrame(name="middle_frame")(frames), "flow": unfold([stored, frames])}
 
 
 def flow_normalization(images: Normalization) -> Normalization:

@@ -74,6 +74,26 @@ class FoldSegments(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("ccsn_tf")
+class MiddleFrame(keras.layers.Layer):
+    """Of snippets (B, K, L + 1, H, W, 3), the frame that the spatial stream sees, L // 2: (B, K, H, W, 3)."""
+
+    def __init__(self, **kwargs):
+        super().__init__(autocast=False, **kwargs)
+
+    def call(self, snippets):
+        return snippets[:, :, (snippets.shape[2] - 1) // 2]
+
+    def compute_output_spec(self, snippets):
+        shape = snippets.shape
+        return keras.KerasTensor((*shape[:2], *shape[3:]), dtype=snippets.dtype)
+
+    def get_config(self):
+        config = super().get_config()
+        config.pop("autocast", None)
+        return config
+
+
+@keras.saving.register_keras_serializable("ccsn_tf")
 class WeightedSum(keras.layers.Layer):
     """Sum of its inputs, each times its weight.
 

@@ -100,7 +100,10 @@ class _Run:
         keras.mixed_precision.set_global_policy(config.train.precision)
         self.steps = self._plan(0)["label"].shape[0]
         with strategy.scope():
-            self.model = build_model(config.model, self.classes, config.train.partial_bn)
+            data = config.data
+            self.model = build_model(
+                config.model, self.classes, config.train.partial_bn, data.flow_bound, data.short_side
+            )
             if not self._state_path.is_file():
                 start_from_runs(self.model, config.train)
             self.optimizer = make_optimizer(config.train, self.steps, rate_factors(self.model, config.train))

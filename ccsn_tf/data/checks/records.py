@@ -46,7 +46,8 @@ def read_records(
     """
     clips, seen = manifest.clips, {}
     progress(0, len(clips))
-    function = functools.partial(_read, record_dir=config.record_dir, thorough=thorough)
+    with_flow = manifest.settings["flow"] != "none"
+    function = functools.partial(_read, record_dir=config.record_dir, thorough=thorough, with_flow=with_flow)
     with WorkerPool(function, config.workers, config.stall_seconds) as pool:
         for done, outcome in enumerate(pool.run([(clip,) for clip in clips]), start=1):
             lost = Read((f"it cannot be read: {outcome.error}",))
@@ -55,7 +56,7 @@ def read_records(
     return seen
 
 
-def _read(clip: StoredClip, beat: Callable[[], None], record_dir: str, thorough: bool) -> Read:
+def _read(clip: StoredClip, beat: Callable[[], None], record_dir: str, thorough: bool, with_flow: bool) -> Read:
     try:
         with pathlib.Path(record_dir, clip.shard).open("rb") as file:
             file.seek(clip.offset)
@@ -74,9 +75,10 @@ def _read(clip: StoredClip, beat: Callable[[], None], record_dir: str, thorough:
     except (ValueError, LookupError):
         return Read(("it is not a record of name, rgb, flow and table",))
     faults = [] if name == clip.name else [f"it holds {name}"]
-    if (len(rgb), len(flow)) != (clip.fields + 1, clip.fields):
+    fields = clip.fields if with_flow else 0
+    if (len(rgb), len(flow)) != (clip.fields + 1, fields):
         faults.append(
-            f"it has {len(rgb)} frames and {len(flow)} fields, the manifest says {clip.fields + 1} and {clip.fields}"
+            f"it has {len(rgb)} frames and {len(flow)} fields, the manifest says {clip.fields + 1} and {fields}"
         )
     elif [record[start : start + size] for start, size in table] != flow + rgb:
         faults.append("its table does not point at its JPEGs")

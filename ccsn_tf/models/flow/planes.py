@@ -1,0 +1,142 @@
+"""Image operations of the flow layers, on batches of planes (..., H, W); sizes are static, the batch need not be."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import keras
+from keras import ops
+
+# The fourth-order central difference, from two pixels before to two after.
+CENTRAL = (1 / 12, -8 / 12, 0.0, 8 / 12, -1 / 12)
+_GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601, as OpenCV has it
+
+
+def grey(frames):
+    """Frames (N, T, H, W), or RGB (N, T, H, W, 3), as float32 (N, T, H, W), 0-255; uint8 RGB gives whole numbers."""
+    values = ops.cast(frames, "float32")
+    if len(frames.shape) == 4:
+        return values
+    mixed = sum(weight * values[..., channel] for channel, weight in enumerate(_GREY))
+    return ops.round(mixed) if keras.backend.standardize_dtype(frames.dtype) == "uint8" else mixed
+
+
+def halve(images):
+    """Means of 2x2 pixels, (M, H, W) to (M, ceil(H / 2), ceil(W / 2)); an odd side repeats its last line."""
+    if images.shape[1] % 2:
+        images = ops.concatenate([images, images[:, -1:]], axis=1)
+    if images.shape[2] % 2:
+        images = ops.concatenate([images, images[:, :, -1:]], axis=2)
+    rows = images[:, 0::2] + images[:, 1::2]
+    return 0.25 * (rows[:, :, 0::2] + rows[:, :, 1::2])
+
+
+def double(fields, height, width):
+    """Fields (2, P, h, w) of the next coarser level, bilinear, as pixels of this one: (2, P, height, width)."""
+    h, w = fields.shape[2:]
+    larger = ops.image.resize(
+        ops.reshape(fields, (-1, h, w, 1)), (2 * h, 2 * w), interpolation="bilinear", data_format="channels_last"
+    )
+    return ops.reshape(2.0 * larger[:, :height, :width, 0], (2, -1, height, width))
+
+
+def derivatives(images, kernel: Sequence = CENTRAL):
+    """The x- and the y-derivative of images (M, H, W) by a kernel of five taps; beyond the border is the border."""
+    found = []
+    for axis in (2, 1):
+        size = images.shape[axis]
+        first, last = _part(images, axis, 0, 1), _part(images, axis, size - 1, size)
+        wide = ops.concatenate([first, first, images, last, last], axis=axis)
+        taps = [_part(wide, axis, place, place + size) for place in range(5)]
+        if kernel is CENTRAL:
+            found.append(kernel[3] * (taps[3] - taps[1]) + kernel[4] * (taps[4] - taps[0]))
+        else:
+            found.append(sum(kernel[place] * tap for place, tap in enumerate(taps)))
+    return found
+
+
+def _part(images, axis, begin, end):
+    return images[:, :, begin:end] if axis == 2 else images[:, begin:end]
+
+
+def forward_differences(fields, kernel: Sequence | None = None):
+    """x- and y-differences to the next pixel of fields (2, P, H, W), 0 at the last one; `kernel`: not (-1, 1)."""
+    if kernel is None:  # the last pixel's next is itself: one copy, where cutting and padding takes three
+        right = ops.concatenate([fields[..., 1:], fields[..., -1:]], axis=3)
+        below = ops.concatenate([fields[..., 1:, :], fields[..., -1:, :]], axis=2)
+        return right - fields, below - fields
+    x = kernel[0] * fields[..., :-1] + kernel[1] * fields[..., 1:]
+    y = kernel[0] * fields[..., :-1, :] + kernel[1] * fields[..., 1:, :]
+    return ops.pad(x, ((0, 0), (0, 0), (0, 0), (0, 1))), ops.pad(y, ((0, 0), (0, 0), (0, 1), (0, 0)))
+
+
+def divergence(x, y, kernel: Sequence | None = None):
+    """Minus the adjoint of `forward_differences`, of fields that are 0 where those are; `kernel`: not (-1, 1)."""
+    before_x, before_y = ops.roll(x, 1, axis=3), ops.roll(y, 1, axis=2)  # the zeros of the last line come first
+    if kernel is None:
+        return (x - before_x) + (y - before_y)
+    return -kernel[0] * (x + y) - kernel[1] * (before_x + before_y)
+
+
+def median(fields):
+    """The median of each pixel and its eight neighbours, of fields (2, P, H, W); beyond the border is the border.
+
+    Columns of three are sorted, once for the three places that they serve: of the nine values, the median is that of
+    the greatest of the lows, the median of the middles, and the least of the highs.
+    """
+    above = ops.concatenate([fields[..., :1, :], fields[..., :-1, :]], axis=2)
+    below = ops.concatenate([fields[..., 1:, :], fields[..., -1:, :]], axis=2)
+    less, more = ops.minimum(above, below), ops.maximum(above, below)
+    low, high = ops.minimum(less, fields), ops.maximum(more, fields)
+    middle = ops.maximum(less, ops.minimum(more, fields))
+    lows, middles, highs = (_beside(part) for part in (low, middle, high))
+    return _middle_of(
+        ops.maximum(ops.maximum(*lows[:2]), lows[2]),
+        _middle_of(*middles),
+        ops.minimum(ops.minimum(*highs[:2]), highs[2]),
+    )
+
+
+def _beside(fields):
+    """The left neighbours, the fields, the right neighbours."""
+    left = ops.concatenate([fields[..., :1], fields[..., :-1]], axis=3)
+    return left, fields, ops.concatenate([fields[..., 1:], fields[..., -1:]], axis=3)
+
+
+def _middle_of(a, b, c):
+    return ops.maximum(ops.minimum(a, b), ops.minimum(ops.maximum(a, b), c))
+
+
+class Warper:
+    """Looks into images where a field points, bilinearly; beyond the border is the border.
+
+    Args:
+        planes: what to look up, each (N * T, H, W), image t of snippet n at n * T + t.
+        length: L = T - 1; pair (n, l) of a field looks into image l + 1 of snippet n.
+    """
+
+    def __init__(self, planes, length):
+        self.height, self.width = planes[0].shape[1:]
+        self.count, self.length = len(planes), length
+        rows = ops.reshape(ops.stack(planes, axis=-1), (-1, self.count))
+        # Neighbours of the last pixels, which have no weight: an image is exactly itself under no motion.
+        self.table = ops.pad(rows, ((0, self.width + 1), (0, 0)))
+
+    def __call__(self, field):
+        """Of a field (2, P, H, W), P = N L: (planes, P, H, W)."""
+        height, width, length = self.height, self.width, self.length
+        x = ops.clip(ops.arange(width, dtype="float32") + field[0], 0.0, width - 1.0)
+        y = ops.clip(ops.arange(height, dtype="float32")[:, None] + field[1], 0.0, height - 1.0)
+        left, top = ops.floor(x), ops.floor(y)
+        part_x, part_y = x - left, y - top
+        pair = ops.arange(ops.shape(field)[1], dtype="int32")
+        image = pair + pair // length + 1  # a snippet has one image more than pairs
+        place = ops.cast(top * float(width) + left, "int32") + (image * (height * width))[:, None, None]
+        corners = [self._rows(place + offset) for offset in (0, 1, width, width + 1)]
+        above = corners[0] + part_x * (corners[1] - corners[0])
+        below = corners[2] + part_x * (corners[3] - corners[2])
+        return above + part_y * (below - above)
+
+    def _rows(self, place):
+        # Rows of all planes at once, then planes again: the arithmetic after it is on whole planes.
+        return ops.transpose(ops.take(self.table, place, axis=0), (3, 0, 1, 2))

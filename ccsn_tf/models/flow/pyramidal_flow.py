@@ -1,0 +1,101 @@
+"""What the flow layers share: frames to pyramids, from the coarsest level to the finest, fields to channels."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import keras
+from keras import ops
+
+from ccsn_tf.errors import UserError
+from ccsn_tf.models.flow.planes import derivatives, double, grey, halve
+
+_SMALLEST = 8  # sides of the coarsest level are at least this long, where frames allow it
+
+
+@dataclasses.dataclass
+class Level:
+    """One level of the pyramid of N snippets of L pairs: `number` from 0, the finest; images (N * (L + 1), H, W)."""
+
+    number: int
+    length: int
+    images: object
+    x: object
+    y: object
+
+    def first(self, planes):
+        """Of planes (N * (L + 1), H, W), those of the frames that pairs start from: (N * L, H, W)."""
+        height, width = planes.shape[1:]
+        snippets = ops.reshape(planes, (-1, self.length + 1, height, width))
+        return ops.reshape(snippets[:, :-1], (-1, height, width))
+
+
+class PyramidalFlow(keras.layers.Layer):
+    """Optical flow from coarse to fine between consecutive frames; a subclass refines the field of a level.
+
+    Pyramid and derivatives are made once a frame and serve both pairs that it belongs to. A component is bounded by
+    the longer side of the frame. Computed in float32 whatever the policy.
+
+    Args:
+        levels: most levels of the pyramid, each half as large; fewer where a side would be shorter than 8 pixels.
+
+    Call arguments:
+        frames: uint8 or float, 0-255, (N, L + 1, H, W), or RGB (N, L + 1, H, W, 3); L >= 1.
+
+    Returns:
+        float32 (N, H, W, 2L), channels x1, y1, x2, y2, ...: field l leads from frame l to frame l + 1, in pixels.
+
+    Raises:
+        UserError: frames of another shape.
+    """
+
+    def __init__(self, levels, **kwargs):
+        super().__init__(autocast=False, **kwargs)
+        self.levels = levels
+
+    def refine(self, level: Level, field):
+        """The field (2, P, H, W), P = N L pairs, x and y, of a level, from the one that it starts with."""
+        raise NotImplementedError
+
+    def kernel(self):
+        """The derivatives' kernel, of five taps."""
+        raise NotImplementedError
+
+    def call(self, frames):
+        _check(frames.shape)
+        images = grey(frames)
+        frames_each, height, width = images.shape[1:]
+        pyramid = [ops.reshape(images, (-1, height, width))]
+        while len(pyramid) < self.levels and min(pyramid[-1].shape[1:]) >= 2 * _SMALLEST:
+            pyramid.append(halve(pyramid[-1]))
+        length, field = frames_each - 1, None
+        for number, images in reversed(list(enumerate(pyramid))):
+            level = Level(number, length, images, *derivatives(images, self.kernel()))
+            h, w = images.shape[1:]
+            if field is None:
+                still = ops.zeros_like(level.first(images))
+                field = ops.stack([still, still])
+            else:
+                field = double(field, h, w)
+            field = ops.clip(self.refine(level, field), -max(h, w), max(h, w))
+        fields = ops.reshape(field, (2, -1, length, height, width))
+        return ops.reshape(ops.transpose(fields, (1, 3, 4, 2, 0)), (-1, height, width, 2 * length))
+
+    def compute_output_shape(self, shape):
+        _check(shape)
+        return (shape[0], shape[2], shape[3], 2 * (shape[1] - 1))
+
+    def compute_output_spec(self, frames):
+        return keras.KerasTensor(self.compute_output_shape(frames.shape), dtype="float32")
+
+    def get_config(self):
+        config = {**super().get_config(), "levels": self.levels}
+        config.pop("autocast", None)
+        return config
+
+
+def _check(shape):
+    if len(shape) not in (4, 5) or (len(shape) == 5 and shape[4] != 3):
+        raise UserError(f"Frames must be (N, L + 1, H, W) or RGB (N, L + 1, H, W, 3). Received: {tuple(shape)}.")
+    if shape[1] is None or shape[1] < 2:
+        raise UserError(f"Flow needs snippets of at least two frames. Received: {tuple(shape)}.")

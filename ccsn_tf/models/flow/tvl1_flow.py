@@ -1,0 +1,138 @@
+"""TV-L1 optical flow as a layer."""
+
+from __future__ import annotations
+
+import keras
+from keras import ops
+
+from ccsn_tf.models.flow.planes import CENTRAL, Warper, divergence, forward_differences, median
+from ccsn_tf.models.flow.pyramidal_flow import Level, PyramidalFlow
+
+_FLAT = 1e-4  # squared grey values a pixel: no division by zero where an image is flat
+
+
+@keras.saving.register_keras_serializable("ccsn_tf")
+class TVL1Flow(PyramidalFlow):
+    """Optical flow of least total variation and least absolute difference of grey values.
+
+    Zach, Pock, Bischof, "A duality based approach for realtime TV-L1 optical flow", DAGM 2007; the numerical scheme
+    is that of Sánchez Pérez, Meinhardt-Llopis, Facciolo, "TV-L1 optical flow estimation", IPOL 2013. The field
+    u = (u1, u2) from image I0 to image I1 is to minimise
+
+        sum over pixels of  |grad u1| + |grad u2| + lambda |rho(u)|
+        rho(u) = I1(x + u0) + grad I1(x + u0) . (u - u0) - I0(x)
+
+    with the difference of grey values linearised around the field u0 of the last warp. An auxiliary field v, tied to u
+    by |u - v|^2 / (2 theta), splits it in two. One inner iteration is, with g = grad I1(x + u0),
+
+        v  = u - clip(rho(u) / |g|^2, -lambda theta, lambda theta) g       (the thresholding step of the papers)
+        ui = vi + theta div pi                                             i = 1, 2
+        pi = (pi + tau / theta grad ui) / (1 + tau / theta |grad ui|)      grad forward, div its adjoint
+
+    Dual fields p start at zero at each level and are kept from warp to warp. With `median`, u is
+    then filtered after each warp, as OpenCV does with 5x5: the mistake of a pixel does not stay.
+
+    Where the image is flat the data have no say, and u is smooth. Frames that are equal give exactly zero.
+
+    Args:
+        levels: of the pyramid; see `PyramidalFlow`.
+        warps: at each level: one number for all, or one a level, the finest first; the last one serves those beyond.
+        iterations: inner iterations a warp; likewise.
+        attachment: lambda, weight of the data, for grey values 0-255; likewise.
+        tightness: theta, in pixels squared; likewise.
+        step: tau, step of the dual fields; at most 0.25 is stable; likewise.
+        median: filter the field by 3x3 medians after each warp.
+        learnable: train lambda, theta, tau of each level, the kernel of the image's derivatives and those of the
+            field's differences, in the manner of TVNet (Fan et al., CVPR 2018) and representation flow (Piergiovanni
+            and Ryoo, CVPR 2019). Weights are departures from the values above, logarithmic for the first three, and
+            start at zero: weight decay draws towards the classical method.
+
+    Call arguments, returns, raises: see `PyramidalFlow`.
+
+    Example:
+        flow = TVL1Flow()(np.zeros((1, 6, 112, 112, 3), "uint8"))  # (1, 112, 112, 10)
+    """
+
+    def __init__(
+        self,
+        levels=4,
+        warps=2,
+        iterations=8,
+        attachment=0.15,
+        tightness=0.3,
+        step=0.25,
+        median=False,
+        learnable=False,
+        **kwargs,
+    ):
+        super().__init__(levels, **kwargs)
+        self.warps, self.iterations = _by_level(warps), _by_level(iterations)
+        self.attachment, self.tightness, self.step = _by_level(attachment), _by_level(tightness), _by_level(step)
+        self.median, self.learnable = median, learnable
+
+    def build(self, _=None):
+        if not self.learnable:
+            return
+        sizes = {"attachment": self.levels, "tightness": self.levels, "step": self.levels}
+        sizes |= {"derivative": 5, "difference": 2, "divergence": 2}
+        # Not autocast: mixed precision would round them before they are used in float32.
+        self.departures = {
+            name: self.add_weight(
+                shape=(size,), initializer="zeros", dtype="float32", autocast=False, name=f"{name}_departure"
+            )
+            for name, size in sizes.items()
+        }
+
+    def kernel(self):
+        if not self.learnable:
+            return CENTRAL
+        return [tap + self.departures["derivative"][place] for place, tap in enumerate(CENTRAL)]
+
+    def refine(self, level: Level, field):
+        attachment, tightness, step = (self._value(name, level.number) for name in ("attachment", "tightness", "step"))
+        difference, adjoint = (self._pair(name) for name in ("difference", "divergence"))
+        first, look = level.first(level.images), Warper([level.images, level.x, level.y], level.length)
+        # In units of theta / tau pixels, the rate of the dual step is one.
+        bound, unit = attachment * tightness, tightness / step
+        field, dual_x, dual_y = field / unit, None, None
+        for _ in range(_at(self.warps, level.number)):
+            warped = look(unit * field)
+            slope = warped[1:]
+            squared = ops.sum(ops.square(slope), axis=0) + _FLAT
+            pull, push = unit * slope / squared, slope / unit
+            # rho(u) / |g|^2 = rest + pull . u
+            rest = (warped[0] - first) / squared - ops.sum(pull * field, axis=0)
+            for _ in range(_at(self.iterations, level.number)):
+                moved = rest + (pull[0] * field[0] + pull[1] * field[1])
+                field = field - ops.minimum(ops.maximum(moved, -bound), bound) * push
+                if dual_x is not None:
+                    field = field + step * divergence(dual_x, dual_y, adjoint)
+                x, y = forward_differences(field, difference)
+                steepness = 1.0 + ops.sqrt(x * x + y * y + 1e-12)
+                if dual_x is None:
+                    dual_x, dual_y = x / steepness, y / steepness
+                else:
+                    dual_x, dual_y = (dual_x + x) / steepness, (dual_y + y) / steepness
+            if self.median:
+                field = median(field)
+        return unit * field
+
+    def _value(self, name, number):
+        value = _at(getattr(self, name), number)
+        return value * ops.exp(self.departures[name][number]) if self.learnable else value
+
+    def _pair(self, name):
+        """The two taps of a difference; None: (-1, 1)."""
+        return [-1.0 + self.departures[name][0], 1.0 + self.departures[name][1]] if self.learnable else None
+
+    def get_config(self):
+        names = ("warps", "iterations", "attachment", "tightness", "step", "median", "learnable")
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
+
+
+def _by_level(value):
+    return tuple(value) if isinstance(value, (list, tuple)) else (value,)
+
+
+def _at(values, number):
+    return values[min(number, len(values) - 1)]

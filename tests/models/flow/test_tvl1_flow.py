@@ -1,0 +1,204 @@
+"""TV-L1 in the graph: against loops over pixels, on known motion, and where there is none."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from layers import run_layer_test
+from moving_frames import moving, texture
+
+from ccsn_tf.errors import UserError
+from ccsn_tf.models.flow import TVL1Flow
+from ccsn_tf.models.flow.planes import CENTRAL
+
+SMALL = {"levels": 2, "warps": 1, "iterations": 3}
+
+
+def flow_of(frames, **arguments):
+    return np.asarray(TVL1Flow(**arguments)(np.asarray(frames)[None]))[0]
+
+
+def at(image, y, x):
+    """The pixel, or that of the border next to it."""
+    return image[min(max(y, 0), image.shape[0] - 1)][min(max(x, 0), image.shape[1] - 1)]
+
+
+def slopes(image):
+    height, width = image.shape
+    x, y = np.zeros((2, height, width))
+    for row in range(height):
+        for column in range(width):
+            for tap, weight in zip(range(-2, 3), CENTRAL, strict=True):
+                x[row, column] += weight * at(image, row, column + tap)
+                y[row, column] += weight * at(image, row + tap, column)
+    return x, y
+
+
+def look(image, y, x):
+    y, x = min(max(y, 0.0), image.shape[0] - 1.0), min(max(x, 0.0), image.shape[1] - 1.0)
+    top, left = int(y), int(x)
+    part_y, part_x = y - top, x - left
+    above = (1 - part_x) * at(image, top, left) + part_x * at(image, top, left + 1)
+    below = (1 - part_x) * at(image, top + 1, left) + part_x * at(image, top + 1, left + 1)
+    return (1 - part_y) * above + part_y * below
+
+
+def reference(first, second, warps, iterations, attachment, tightness, step):
+    """One level, pixel by pixel, as the class's equations have it."""
+    height, width = first.shape
+    pixels = [(y, x) for y in range(height) for x in range(width)]
+    u, p = np.zeros((2, height, width)), np.zeros((2, 2, height, width))
+    slope_x, slope_y = slopes(second)
+    for _ in range(warps):
+        start = u.copy()
+        places = {(y, x): (y + start[1, y, x], x + start[0, y, x]) for y, x in pixels}
+        g = {place: np.array([look(slope_x, *to), look(slope_y, *to)]) for place, to in places.items()}
+        seen = {place: look(second, *to) for place, to in places.items()}
+        for _ in range(iterations):
+            v = np.zeros_like(u)
+            for y, x in pixels:
+                here = g[y, x]
+                rho = seen[y, x] + here @ (u[:, y, x] - start[:, y, x]) - first[y, x]
+                ratio, bound = rho / (here @ here + 1e-4), attachment * tightness
+                v[:, y, x] = u[:, y, x] - min(max(ratio, -bound), bound) * here
+            for i in range(2):
+                for y, x in pixels:
+                    outflow = p[i, 0, y, x] + p[i, 1, y, x]
+                    outflow -= (p[i, 0, y, x - 1] if x else 0) + (p[i, 1, y - 1, x] if y else 0)
+                    u[i, y, x] = v[i, y, x] + tightness * outflow
+                for y, x in pixels:
+                    steps = np.zeros(2)
+                    if x + 1 < width:
+                        steps[0] = u[i, y, x + 1] - u[i, y, x]
+                    if y + 1 < height:
+                        steps[1] = u[i, y + 1, x] - u[i, y, x]
+                    p[i, :, y, x] += step / tightness * steps
+                    p[i, :, y, x] /= 1 + step / tightness * np.hypot(*steps)
+    return u.transpose(1, 2, 0)
+
+
+@pytest.mark.parametrize(("warps", "iterations"), [(1, 1), (1, 3), (2, 2)])
+def test_against_loops_over_pixels(warps, iterations):
+    frames = moving((0.7, -0.4), 9, 11)
+    settings = {"warps": warps, "iterations": iterations, "attachment": 0.2, "tightness": 0.4, "step": 0.2}
+    expected = reference(*frames.astype("float64"), **settings)
+    assert np.abs(expected).max() > 0.1
+    np.testing.assert_allclose(flow_of(frames, levels=1, **settings), expected, atol=2e-4)
+
+
+@pytest.mark.parametrize("shift", [(1.0, 0.0), (-0.5, 1.5), (4.0, -3.0)])
+def test_known_translations(shift):
+    fields = flow_of(moving(shift, count=3), warps=3, iterations=10).reshape(40, 48, 2, 2)
+    inner = fields[6:-6, 6:-6]
+    np.testing.assert_allclose(np.median(inner, axis=(0, 1)), [shift, shift], atol=0.1)
+    assert np.abs(inner - np.array(shift)).mean() < 0.15
+
+
+def test_frames_and_pairs_do_not_mix():
+    snippets = np.stack([moving((1.0, 0.0), count=3), moving((0.0, -2.0), count=3, seed=3)])
+    both = np.asarray(TVL1Flow(**SMALL)(snippets))
+    for snippet, fields in zip(snippets, both, strict=True):
+        for pair in range(2):
+            alone = flow_of(snippet[pair : pair + 2], **SMALL)
+            np.testing.assert_allclose(fields[..., 2 * pair : 2 * pair + 2], alone, atol=1e-5)
+
+
+@pytest.mark.parametrize("learnable", [False, True])
+@pytest.mark.parametrize("size", [(33, 35), (7, 50), (16, 1)])
+def test_equal_frames_give_exactly_zero(size, learnable):
+    frame = np.random.default_rng(0).uniform(0, 255, (1, *size)).astype("float32")
+    np.testing.assert_array_equal(flow_of(np.repeat(frame, 3, axis=0), learnable=learnable), 0.0)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 9), (17, 31)])
+def test_small_and_odd_sizes(size):
+    frames = moving((0.5, 0.5), *size)
+    fields = flow_of(frames)
+    assert fields.shape == (*size, 2) and np.isfinite(fields).all()
+
+
+def test_a_flat_region_takes_the_flow_of_its_surroundings():
+    frames = moving((1.0, 0.5), 32, 32)
+    frames[:, 12:20, 12:20] = 100.0
+    fields = flow_of(frames, warps=3, iterations=40)
+    assert np.abs(fields[13:19, 13:19] - [1.0, 0.5]).mean() < 0.4
+    np.testing.assert_array_equal(flow_of(np.full((2, 20, 20), 7.0)), 0.0)
+
+
+@pytest.mark.parametrize("learnable", [False, True])
+def test_a_cut_is_bounded(learnable):
+    cut = np.stack([texture(40, 48, 1, 0), 255.0 * (texture(40, 48, 2, 0) > 128)])
+    assert 0.1 < np.abs(flow_of(cut, attachment=5.0, learnable=learnable)).max() <= 48
+
+
+def test_rgb_is_seen_as_grey():
+    grey = np.rint(moving((1.0, 0.0))).astype("uint8")
+    rgb = np.repeat(grey[..., None], 3, axis=-1)
+    np.testing.assert_array_equal(flow_of(rgb, **SMALL), flow_of(grey, **SMALL))
+
+
+def test_deterministic_in_a_graph():
+    layer, frames = TVL1Flow(**SMALL), moving((1.0, 0.0), count=3)[None]
+    graph = tf.function(layer)
+    np.testing.assert_array_equal(graph(frames), graph(frames))
+    np.testing.assert_allclose(graph(frames), layer(frames), atol=1e-5)
+
+
+def test_settings_by_level():
+    frames = moving((2.0, 0.0))
+    by_level = {"levels": 2, "warps": (1, 2), "iterations": (2, 3), "tightness": (0.3, 0.6)}
+    fields = flow_of(frames, **by_level)
+    for name, other in {"warps": (1, 1), "iterations": (2, 2), "tightness": (0.3, 0.3)}.items():
+        assert np.abs(fields - flow_of(frames, **{**by_level, name: other})).max() > 1e-3
+    np.testing.assert_array_equal(flow_of(frames, levels=2, warps=(2,)), flow_of(frames, levels=2, warps=2))
+
+
+def test_gradients_with_respect_to_frames_are_finite():
+    for frames in (moving((1.0, 0.0)), np.full((2, 12, 12), 50.0, "float32")):
+        frames = tf.constant(frames[None])
+        with tf.GradientTape() as tape:
+            tape.watch(frames)
+            total = tf.reduce_sum(TVL1Flow(**SMALL)(frames) ** 2)
+        assert np.isfinite(tape.gradient(total, frames)).all()
+    assert not TVL1Flow().trainable_weights
+
+
+def test_learnable_starts_as_the_classical_method_and_learns():
+    frames, shift = moving((1.5, -1.0))[None], np.float32([1.5, -1.0])
+    layer = TVL1Flow(**SMALL, learnable=True)
+    np.testing.assert_allclose(layer(frames), TVL1Flow(**SMALL)(frames), atol=1e-4)
+    optimizer, losses = keras.optimizers.Adam(0.05), []
+    for _ in range(6):
+        with tf.GradientTape() as tape:
+            losses.append(tf.reduce_mean(tf.abs(layer(frames) - shift)))
+        weights = layer.trainable_variables
+        gradients = tape.gradient(losses[-1], [weight.value for weight in weights])
+        assert all(np.isfinite(gradient).all() for gradient in gradients)
+        optimizer.apply(gradients, weights)
+    assert losses[-1] < 0.9 * losses[0]
+
+
+def test_the_median_filter_takes_the_mistakes_of_single_pixels():
+    frames = moving((1.0, 0.5))
+    frames[1, 8::8, 8::8] += 60.0
+    wrong = [np.abs(flow_of(frames, median=median) - [1.0, 0.5])[6:-6, 6:-6] for median in (False, True)]
+    assert wrong[1].mean() < 0.9 * wrong[0].mean() and wrong[1].max() < wrong[0].max()
+    np.testing.assert_array_equal(flow_of(frames[[0, 0]], median=True), 0.0)
+
+
+@pytest.mark.parametrize("learnable", [False, True])
+def test_as_a_layer(learnable, tmp_path):
+    arguments = {**SMALL, "warps": (1, 2), "median": True, "learnable": learnable}
+    frames = moving((1.0, 0.5), 16, 20, count=3)[None]
+    run_layer_test(TVL1Flow, arguments, frames, tmp_path, output_dtype="float32")
+
+
+@pytest.mark.parametrize("shape", [(2, 20, 20), (1, 2, 20, 20, 4), (1, 2, 20, 20, 1)])
+def test_other_shapes_are_refused(shape):
+    with pytest.raises(UserError, match=r"Frames must be \(N, L \+ 1, H, W\) or RGB"):
+        TVL1Flow()(np.zeros(shape, "uint8"))
+
+
+def test_one_frame_is_refused():
+    with pytest.raises(UserError, match="at least two frames"):
+        TVL1Flow()(np.zeros((1, 1, 20, 20), "uint8"))
