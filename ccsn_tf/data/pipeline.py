@@ -122,8 +122,8 @@ _MOST_CLIPS = 8
 def _untuned(dataset):
     """The dataset without `tf.data`'s tuner, which has nothing to tune here.
 
-    The tuner sleeps 10 ms, then twice as long each time, up to a minute, and a pass often ends only when it wakes: a
-    pass of 0.9 s took 1.27 s (docs/BENCHMARKS.md).
+    The tuner sleeps 10 ms, then twice as long each time, up to a minute, and a pass often ends only when it wakes: one
+    of 1.34 s took 2.57 s (docs/BENCHMARKS.md).
     """
     options = tf.data.Options()
     options.autotune.enabled = False
