@@ -36,7 +36,7 @@ def training_batches(plan: Plan, model: ModelConfig, replicas: int = 1, share: s
         The replicas' elements of a step follow one another.
     """
     steps, batch = plan["label"].shape
-    per_replica = batch // replicas
+    per_replica, cores = batch // replicas, _cores()
     own = share or slice(0, replicas)
     chosen = {
         name: values.reshape(steps, replicas, per_replica, *values.shape[2:])[:, own].reshape(
@@ -53,11 +53,11 @@ def training_batches(plan: Plan, model: ModelConfig, replicas: int = 1, share: s
             _fill([part[number : number + 1] for part in inputs], where, [box], [mirrored], model)
 
         def load_share(first):
-            for number in range(first, per_replica, _cores()):
+            for number in range(first, per_replica, cores):
                 load(number)
 
         # A task a thread, not a clip: whoever waits for them is woken less often, and takes less of Python's lock.
-        for _ in _threads().map(load_share, range(_cores())):
+        for _ in _threads().map(load_share, range(cores)):
             pass
         return inputs
 
@@ -65,9 +65,9 @@ def training_batches(plan: Plan, model: ModelConfig, replicas: int = 1, share: s
         return _load(load_batch, item, (per_replica, model.num_segments), model), item["label"]
 
     # Enough batches at a time for every core to have a clip, also where one batch ends and the next begins.
-    together = 1 + -(-_cores() // per_replica)
+    together = 1 + -(-cores // per_replica)
     dataset = tf.data.Dataset.from_tensor_slices(chosen).map(load, num_parallel_calls=together)
-    return dataset.prefetch(max(2, replicas))
+    return _untuned(dataset.prefetch(max(2, replicas)))
 
 
 def evaluation_views(
@@ -107,11 +107,22 @@ def evaluation_views(
         return {**_load(load_views, item, (num_crops, num_segments), model), "label": item["label"]}
 
     together = max(1, min(_cores(), _MOST_CLIPS // model.frames_per_segment))
-    return tf.data.Dataset.from_tensor_slices(plan).map(load, num_parallel_calls=together).prefetch(2)
+    return _untuned(tf.data.Dataset.from_tensor_slices(plan).map(load, num_parallel_calls=together).prefetch(2))
 
 
 # Test clips in memory at a time: 25 segments x 10 crops of 224 pixels are 160 MB a clip.
 _MOST_CLIPS = 8
+
+
+def _untuned(dataset):
+    """The dataset without `tf.data`'s tuner, which has nothing to tune here.
+
+    The tuner sleeps 10 ms, then twice as long each time, up to a minute, and a pass often ends only when it wakes: one
+    of 1.34 s took 2.57 s (docs/BENCHMARKS.md).
+    """
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return dataset.with_options(options)
 
 
 def _empty(leading, model) -> tuple[np.ndarray, ...]:

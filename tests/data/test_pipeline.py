@@ -173,6 +173,13 @@ def test_a_worker_gets_its_share(plan):
         assert_same(elements(plan, 4, share), expected)
 
 
+def test_nothing_sleeps_at_the_end_of_a_pass(plan, tiny_manifest, tiny_data):
+    _, clips = tiny_manifest.select(tiny_data, "test")
+    views = evaluation_views(clips, [clip.label for clip in clips], tiny_data.record_dir, MODEL, 2, 1)
+    for dataset in (training_batches(plan, MODEL, 2), views):
+        assert dataset.options().autotune.enabled is False  # the tuner may hold a pass for as long as it has taken
+
+
 def test_an_epoch_can_be_taken_up_in_its_middle(plan):
     rest = {name: values[1:] for name, values in plan.items()}
     assert_same(elements(rest), elements(plan)[1:])
