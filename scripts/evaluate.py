@@ -1,21 +1,49 @@
 """Measures a trained model on the test clips of its split.
 
-    python scripts/evaluate.py --workdir=W [--test_segments=25 --test_crops=10]
+    python scripts/evaluate.py --workdir=W [--test_segments=25 --test_crops=10] [--report | --report=PAGE]
 
 Writes evaluation.json, scores.npz and confusion.png into the work directory and prints the figures with their protocol.
+With --report also REPORT.html, or PAGE: one file for a browser, with charts, clips, and where the streams looked.
 """
 
+import pathlib
+
 import command_line
+from absl import flags
 
 command_line.load_tensorflow()
 
 from ccsn_tf.evaluation.evaluate import evaluate
 from ccsn_tf.progress import Progress
 
+REPORT = "REPORT.html"
+
+
+class _PathParser(flags.ArgumentParser):
+    """--report alone: the usual place, --report=PATH: there, --noreport: nowhere."""
+
+    def parse(self, argument):
+        return {"true": REPORT, "false": ""}.get(argument, argument)
+
+
+flags.DEFINE_flag(
+    flags.Flag(
+        _PathParser(),
+        None,
+        "report",
+        "",
+        f"evaluate: write a page, {REPORT} of the work directory or PATH.",
+        boolean=True,
+    )
+)
+
 
 def main(arguments):
     command_line.no_arguments(arguments)
-    report = evaluate(command_line.config_of_run(), Progress("evaluate", "clips"))
+    config, page = command_line.config_of_run(), flags.FLAGS.report
+    if page == REPORT:
+        page = pathlib.Path(config.train.workdir, REPORT)
+    report = evaluate(config, Progress("evaluate", "clips"), page)
     print(
         f"{report['dataset']} split {report['split']}, {report['num_clips']} test clips of {report['num_classes']} "
         f"classes, connection {report['connection']}; {report['protocol']}"
@@ -26,6 +54,8 @@ def main(arguments):
     worst = [row for row in report["most_confused"][:3] if row["clips"] > 1]
     if worst:
         print("most confused: " + "; ".join(f"{row['clips']} {row['class']} as {row['taken_for']}" for row in worst))
+    if page:
+        print(f"report: {page}")
 
 
 if __name__ == "__main__":
