@@ -26,16 +26,8 @@ class _PathParser(flags.ArgumentParser):
         return {"true": REPORT, "false": ""}.get(argument, argument)
 
 
-flags.DEFINE_flag(
-    flags.Flag(
-        _PathParser(),
-        None,
-        "report",
-        "",
-        f"evaluate: write a page, {REPORT} of the work directory or PATH.",
-        boolean=True,
-    )
-)
+_HELP = f"evaluate: write a page for a browser, {REPORT} of the work directory or --report=PATH."
+flags.DEFINE_flag(flags.Flag(_PathParser(), None, "report", "", _HELP, boolean=True))
 
 
 def main(arguments):

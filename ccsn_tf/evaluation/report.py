@@ -69,14 +69,23 @@ def _strips(seen: SeenClip) -> list[Strip]:
         Strip(pictures.frame_strip(seen.frames), "frames", "Frames of the clip"),
         Strip(flow, f"flow; full colour: {fastest:.1f} pixels a frame", "Optical flow in colour"),
     ]
-    if seen.attention is None:
-        return strips
-    for weights, looks in (
-        (seen.attention.to_temporal, "flow looked here"),
-        (seen.attention.to_spatial, "RGB looked here in the flow"),
-    ):
-        image, peak = pictures.heat_strip(seen.frames, weights.mean(axis=1))
-        strips.append(Strip(image, f"{looks}, on average; at most {peak:.1f} times an even spread", looks))
+    return strips + (_attention_strips(seen) if seen.attention else [])
+
+
+def _attention_strips(seen):
+    to_spatial, to_temporal = seen.attention.to_spatial, seen.attention.to_temporal
+    ringed = pictures.strongest_motion(seen.flow, to_temporal.shape[-2:])
+    from_ring = to_temporal[np.arange(len(ringed)), [row * to_temporal.shape[-1] + column for row, column in ringed]]
+    of_spatial, of_temporal = (f"{100 * change:.1f} % of its features" for change in seen.attention.changes)
+    rows = [
+        ("where flow looked in the frames", to_temporal.mean(axis=1), None, f", and brings {of_temporal}"),
+        ("where the strongest motion (ring) looked in the frames", from_ring, ringed, ""),
+        ("where RGB looked in the flow", to_spatial.mean(axis=1), None, f", and brings {of_spatial}"),
+    ]
+    strips = []
+    for what, weights, marks, more in rows:
+        image, peak = pictures.heat_strip(seen.frames, weights, marks)
+        strips.append(Strip(image, f"{what}: at most {peak:.1f} times an even spread{more}", what.capitalize()))
     return strips
 
 
@@ -85,8 +94,10 @@ def _about_attention(model, connection):
     if block is None:
         return f"The streams of this run are joined by connection {connection!r}, which has no attention to show."
     return (
-        f"Below each clip: the attention of {block.name}, averaged over its {block.heads} heads, as heat over the "
-        "frames. No colour is an even spread or less."
+        f"Below each clip: the attention of {block.name}, the mean of its {block.heads} heads, as heat over the frames: "
+        "averaged over all places of the stream that looks, or from the ringed place alone. No colour is an even spread "
+        "or less; the brightest is the peak, which is given, in all three snippets. Attention is not effect: beside it "
+        "stands the size of what the block adds to the stream, relative to the stream's own features there."
     )
 
 

@@ -1,4 +1,4 @@
-"""Charts of a report as HTML and SVG that take their colours from the page's style sheet: sharp, small, light or dark."""
+"""Charts of a report as HTML and SVG: sharp, small, and in the colours of the page's style sheet, light or dark."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ _MAX_CLASSES_WITH_COUNTS = 20
 
 
 def percent(fraction: float | None) -> str:
-    """In percent with one decimal; "–" for None."""
-    return "–" if fraction is None else f"{100 * fraction:.1f}"
+    """In percent with one decimal; "-" for None."""
+    return "-" if fraction is None else f"{100 * fraction:.1f}"
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], caption: str = "") -> str:

@@ -91,16 +91,20 @@ def _figures(report):
     protocol = f"{report['num_clips']} clips, {report['protocol']}"
     cards = [
         (stream, f"top-1, {label}", report[stream]["top1"], protocol)
-        for stream, label in reversed(list(STREAMS.items()))
+        for stream, label in sorted(STREAMS.items(), key=lambda item: item[0] != "fused")
     ]
     found = report["embeddings"]["retrieval"]["flow_to_rgb"]
-    cards.append(("", "recall@1, flow finds RGB", found["recall_at_1"], f"{found['queries']} queries; see Embeddings"))
+    queries = f"{found['queries']} queries, {report['protocol']}"
+    cards.append(("", "recall@1, flow finds RGB", found["recall_at_1"], queries))
     shown = "".join(
         f'<div class="card {kind}">{escape(label)}<b>{percent(value)} %</b><small>{escape(how)}</small></div>'
         for kind, label, value, how in cards
     )
     rows = [[label, *(percent(report[stream][key]) for key in _FIGURES)] for stream, label in STREAMS.items()]
-    text = f"One clip is {100 / max(1, report['num_clips']):.2g} points of top-1. One run: its spread over seeds is not in it."
+    text = (
+        f"One clip is {100 / max(1, report['num_clips']):.2g} points of top-1. This is one run: how much another seed "
+        "would change is not in these figures."
+    )
     if report["connection"] != "none":
         text += (
             " The streams are connected: each has seen the other, so that its own figures say nothing about RGB alone "
@@ -162,7 +166,8 @@ def _embeddings(report):
 def _clips(cards, wheel, choice):
     if not cards:
         return "<p>There is none.</p>"
-    key = f'<img class="wheel" src="{wheel}" alt="Key to the colours of flow: right is red, down yellow, left blue-green">'
+    alt = "Key to the colours of flow: right is red, down yellow, left blue-green, up violet"
+    key = f'<img class="wheel" src="{wheel}" alt="{alt}">'
     text = (
         f"By the fused probability of the predicted class. {choice} Three snippets of each, evenly spaced; the centre "
         "square, in which flow is coloured by its direction (key at the right) and the deeper the faster."
@@ -188,4 +193,4 @@ def _settings(settings):
 
 
 def _number(value):
-    return "–" if value is None else f"{value:.2f}"
+    return "-" if value is None else f"{value:.2f}"

@@ -21,10 +21,13 @@ class Attention:
             one, in the same segment. The weights of a query add up to one, or to less where the block attends over the
             whole clip (`span="clip"`).
         to_temporal: likewise, from the temporal stream's positions into the spatial one.
+        changes: size of the message to the spatial and to the temporal stream, relative to that stream's maps: how much
+            comes of the attention.
     """
 
     to_spatial: np.ndarray
     to_temporal: np.ndarray
+    changes: tuple[float, float]
 
 
 def last_attention_block(model: CCSN) -> AttentionBlock | None:
@@ -48,7 +51,14 @@ def clip_attention(model: CCSN, rgb: np.ndarray, flow: np.ndarray) -> Attention 
         return None
     maps = keras.Model(model.inputs, block.input)({"rgb": rgb[None], "flow": flow[None]}, training=False)
     height, width = maps[0].shape[-3:-1]
-    return Attention(*(_of_segments(weights, len(rgb), height, width) for weights in block.attention_maps(maps)))
+    weights = (_of_segments(each, len(rgb), height, width) for each in block.attention_maps(maps))
+    joined = block(maps, training=False)
+    return Attention(*weights, tuple(_change(before, after) for before, after in zip(maps, joined, strict=True)))
+
+
+def _change(before, after):
+    before, after = ops.cast(before, "float32"), ops.cast(after, "float32")
+    return float(ops.norm(after - before) / ops.norm(before))
 
 
 def _of_segments(weights, segments, height, width):
