@@ -13,10 +13,17 @@ import numpy as np
 import pytest
 
 _VOID = {"meta", "img", "br", "link", "input", "hr"}
-_FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --hide-scrollbars"
-).split()
+_FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--hide-scrollbars",
+]
 
 
 class Page(html.parser.HTMLParser):
@@ -86,7 +93,7 @@ def screenshot(page: pathlib.Path, folder: pathlib.Path, width: int, height: int
 
 
 def inner_width(text: str, folder: pathlib.Path, width: int) -> int:
-    """The width in pixels that a page takes in a frame of `width`, such as a phone's: more where it has to be scrolled."""
+    """The pixels that a page takes in a frame of `width`, such as a phone's: more where it has to be scrolled."""
     frame = folder / "frame.html"
     measure = "document.title = this.contentDocument.documentElement.scrollWidth"
     frame.write_text(

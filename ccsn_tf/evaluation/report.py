@@ -94,10 +94,10 @@ def _about_attention(model, connection):
     if block is None:
         return f"The streams of this run are joined by connection {connection!r}, which has no attention to show."
     return (
-        f"Below each clip: the attention of {block.name}, the mean of its {block.heads} heads, as heat over the frames: "
-        "averaged over all places of the stream that looks, or from the ringed place alone. No colour is an even spread "
-        "or less; the brightest is the peak, which is given, in all three snippets. Attention is not effect: beside it "
-        "stands the size of what the block adds to the stream, relative to the stream's own features there."
+        f"Below each clip: the attention of {block.name}, mean of its {block.heads} heads, as heat over the frames, "
+        "averaged over all places of the stream that looks, or from the ringed place alone. No colour is an even "
+        "spread or less; the brightest is the peak of the three snippets, which is given. Attention is not effect: "
+        "beside it stands the size of what the block adds to a stream, relative to the stream's own features there."
     )
 
 

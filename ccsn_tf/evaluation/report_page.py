@@ -184,7 +184,8 @@ def _card(card):
         "</figure>"
         for strip in card.strips
     )
-    return f'<article class="clip"><h3>{escape(card.predicted)}</h3><dl>{listed}</dl>{strips}</article>'
+    head = card.predicted if card.predicted == card.true_class else f"Taken for {card.predicted}"
+    return f'<article class="clip"><h3>{escape(head)}</h3><dl>{listed}</dl>{strips}</article>'
 
 
 def _settings(settings):

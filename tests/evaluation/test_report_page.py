@@ -103,7 +103,7 @@ def test_confusion_draws_what_is_not_zero(count):
     matrix = confusion(count)
     drawn = Page(report_charts.confusion_svg(matrix, [f"class {i}" for i in range(count)]))
     assert len(drawn.all("rect")) == 1 + np.count_nonzero(matrix)
-    if 1 < count:
+    if count > 1:
         assert "3 of 7 clips of class 0 taken for class 1" in drawn.text
     counts = [text for text in drawn.all("text") if "count" in (text.get("class") or "")]
     assert len(counts) == (np.count_nonzero(matrix) if count <= 20 else 0)
