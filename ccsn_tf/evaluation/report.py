@@ -76,16 +76,17 @@ def _attention_strips(seen):
     to_spatial, to_temporal = seen.attention.to_spatial, seen.attention.to_temporal
     ringed = pictures.strongest_motion(seen.flow, to_temporal.shape[-2:])
     from_ring = to_temporal[np.arange(len(ringed)), [row * to_temporal.shape[-1] + column for row, column in ringed]]
-    of_spatial, of_temporal = (f"{100 * change:.1f} % of its features" for change in seen.attention.changes)
+    added = zip(("RGB", "flow"), seen.attention.changes, strict=True)
+    more = [f"; the block adds {100 * change:.1f} % to {stream}" for stream, change in added]
     rows = [
-        ("where flow looked in the frames", to_temporal.mean(axis=1), None, f", and brings {of_temporal}"),
+        ("where flow looked in the frames", to_temporal.mean(axis=1), None, more[1]),
         ("where the strongest motion (ring) looked in the frames", from_ring, ringed, ""),
-        ("where RGB looked in the flow", to_spatial.mean(axis=1), None, f", and brings {of_spatial}"),
+        ("where RGB looked in the flow", to_spatial.mean(axis=1), None, more[0]),
     ]
     strips = []
-    for what, weights, marks, more in rows:
+    for what, weights, marks, addition in rows:
         image, peak = pictures.heat_strip(seen.frames, weights, marks)
-        strips.append(Strip(image, f"{what}: at most {peak:.1f} times an even spread{more}", what.capitalize()))
+        strips.append(Strip(image, f"{what}: at most {peak:.1f} times an even spread{addition}", what.capitalize()))
     return strips
 
 

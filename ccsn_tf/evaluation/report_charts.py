@@ -82,7 +82,7 @@ def confusion_svg(confusion: np.ndarray, classes: Sequence[str]) -> str:
             f'<rect class="{kind}" {place} fill-opacity="{share**0.5:.2f}"><title>{escape(title)}</title></rect>'
         )
         if with_counts:
-            ink = "deep" if share > 0.3 else "pale"
+            ink = "deep" if share > 0.45 else "pale"
             at = f'x="{x + cell / 2:.1f}" y="{y + cell / 2 + font / 3:.1f}"'
             parts.append(f'<text class="count {ink}" {at}>{number}</text>')
     least = total if not with_counts else min(total, 340)

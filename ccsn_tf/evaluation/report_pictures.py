@@ -13,6 +13,8 @@ _SIDE = 176  # pixels of a picture in a strip
 _GAP = 4
 _JPEG_QUALITY = 80
 
+_LEAST_FULL_FLOW = 1.0  # pixels: of a still scene's stored flow, what is left is its rounding to 8 bits
+
 # Attention that is less than twice an even spread at its peak is not drawn as if it were sharp.
 _LEAST_FULL_HEAT = 2.0
 
@@ -24,7 +26,7 @@ def frame_strip(frames: np.ndarray) -> str:
 
 def flow_strip(flow: np.ndarray) -> tuple[str, float]:
     """Flow, float (K, H, W, 2), in colour on one scale; and the speed of the full hue, in pixels."""
-    maximum = full_speed(list(flow))
+    maximum = max(_LEAST_FULL_FLOW, full_speed(list(flow)))
     return _strip([_scaled(flow_to_colour(field, maximum)) for field in flow]), maximum
 
 

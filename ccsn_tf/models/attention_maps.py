@@ -57,8 +57,8 @@ def clip_attention(model: CCSN, rgb: np.ndarray, flow: np.ndarray) -> Attention 
 
 
 def _change(before, after):
-    before, after = ops.cast(before, "float32"), ops.cast(after, "float32")
-    return float(ops.norm(after - before) / ops.norm(before))
+    before, after = (ops.convert_to_numpy(ops.cast(maps, "float32")) for maps in (before, after))
+    return float(np.linalg.norm(after - before) / np.linalg.norm(before))
 
 
 def _of_segments(weights, segments, height, width):
