@@ -16,25 +16,15 @@ command_line.load_tensorflow()
 from ccsn_tf.evaluation.evaluate import evaluate
 from ccsn_tf.progress import Progress
 
-REPORT = "REPORT.html"
-
-
-class _PathParser(flags.ArgumentParser):
-    """--report alone: the usual place, --report=PATH: there, --noreport: nowhere."""
-
-    def parse(self, argument):
-        return {"true": REPORT, "false": ""}.get(argument, argument)
-
-
-_HELP = f"evaluate: write a page for a browser, {REPORT} of the work directory or --report=PATH."
-flags.DEFINE_flag(flags.Flag(_PathParser(), None, "report", "", _HELP, boolean=True))
+# As a boolean flag, it may stand alone: its value is then "true", and "false" for --noreport.
+_HELP = "evaluate: write a page for a browser, REPORT.html of the work directory or --report=PATH."
+flags.DEFINE_flag(flags.Flag(flags.ArgumentParser(), None, "report", "false", _HELP, boolean=True))
 
 
 def main(arguments):
     command_line.no_arguments(arguments)
     config, page = command_line.config_of_run(), flags.FLAGS.report
-    if page == REPORT:
-        page = pathlib.Path(config.train.workdir, REPORT)
+    page = {"true": pathlib.Path(config.train.workdir, "REPORT.html"), "false": ""}.get(page, page)
     report = evaluate(config, Progress("evaluate", "clips"), page)
     print(
         f"{report['dataset']} split {report['split']}, {report['num_clips']} test clips of {report['num_classes']} "

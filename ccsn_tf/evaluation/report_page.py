@@ -97,7 +97,7 @@ def _figures(report):
     queries = f"{found['queries']} queries, {report['protocol']}"
     cards.append(("", "recall@1, flow finds RGB", found["recall_at_1"], queries))
     shown = "".join(
-        f'<div class="card {kind}">{escape(label)}<b>{percent(value)} %</b><small>{escape(how)}</small></div>'
+        f'<div class="card {kind}">{escape(label)}<b>{_with_sign(value)}</b><small>{escape(how)}</small></div>'
         for kind, label, value, how in cards
     )
     rows = [[label, *(percent(report[stream][key]) for key in _FIGURES)] for stream, label in STREAMS.items()]
@@ -191,6 +191,10 @@ def _card(card):
 def _settings(settings):
     inner = charts.table(["setting", "value"], settings)
     return f'<details class="text"><summary>What the run was made with</summary>{inner}</details>'
+
+
+def _with_sign(value):
+    return "-" if value is None else f"{percent(value)} %"
 
 
 def _number(value):
