@@ -35,7 +35,8 @@ a { color: var(--spatial); }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; margin: .5rem 0 1rem; font-variant-numeric: tabular-nums; }
 caption { text-align: left; padding-bottom: .3rem; }
-th, td { padding: .3rem .8rem .3rem 0; border-bottom: 1px solid var(--line); text-align: right; vertical-align: baseline; }
+th, td { padding: .3rem .8rem .3rem 0; border-bottom: 1px solid var(--line); text-align: right;
+  vertical-align: baseline; }
 th:first-child { text-align: left; font-weight: 500; min-width: 6.5rem; }
 thead th { color: var(--soft); font-weight: 500; font-size: .85rem; }
 .text td, .text th { text-align: left; overflow-wrap: anywhere; }
