@@ -1,21 +1,31 @@
 """Measures a trained model on the test clips of its split.
 
-    python scripts/evaluate.py --workdir=W [--test_segments=25 --test_crops=10]
+    python scripts/evaluate.py --workdir=W [--test_segments=25 --test_crops=10] [--report | --report=PAGE]
 
 Writes evaluation.json, scores.npz and confusion.png into the work directory and prints the figures with their protocol.
+With --report also REPORT.html, or PAGE: one file for a browser, with charts, clips, and where the streams looked.
 """
 
+import pathlib
+
 import command_line
+from absl import flags
 
 command_line.load_tensorflow()
 
 from ccsn_tf.evaluation.evaluate import evaluate
 from ccsn_tf.progress import Progress
 
+# As a boolean flag, it may stand alone: its value is then "true", and "false" for --noreport.
+_HELP = "evaluate: write a page for a browser, REPORT.html of the work directory or --report=PATH."
+flags.DEFINE_flag(flags.Flag(flags.ArgumentParser(), None, "report", "false", _HELP, boolean=True))
+
 
 def main(arguments):
     command_line.no_arguments(arguments)
-    report = evaluate(command_line.config_of_run(), Progress("evaluate", "clips"))
+    config, page = command_line.config_of_run(), flags.FLAGS.report
+    page = {"true": pathlib.Path(config.train.workdir, "REPORT.html"), "false": ""}.get(page, page)
+    report = evaluate(config, Progress("evaluate", "clips"), page)
     print(
         f"{report['dataset']} split {report['split']}, {report['num_clips']} test clips of {report['num_classes']} "
         f"classes, connection {report['connection']}; {report['protocol']}"
@@ -26,6 +36,8 @@ def main(arguments):
     worst = [row for row in report["most_confused"][:3] if row["clips"] > 1]
     if worst:
         print("most confused: " + "; ".join(f"{row['clips']} {row['class']} as {row['taken_for']}" for row in worst))
+    if page:
+        print(f"report: {page}")
 
 
 if __name__ == "__main__":

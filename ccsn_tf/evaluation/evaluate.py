@@ -1,4 +1,4 @@
-"""Evaluation of a trained model on one side of a split: evaluation.json, confusion.png, scores.npz."""
+"""Evaluation of a trained model on one side of a split: evaluation.json, confusion.png, scores.npz, a report."""
 
 from __future__ import annotations
 
@@ -11,16 +11,20 @@ import numpy as np
 
 from ccsn_tf.config import Config
 from ccsn_tf.data.manifest import Manifest
+from ccsn_tf.errors import UserError
 from ccsn_tf.evaluation.embeddings import embedding_report
 from ccsn_tf.evaluation.metrics import confusion_matrix, most_confused, per_class_accuracy, summarise
 from ccsn_tf.evaluation.protocol import Scores, make_forward, protocol_in_words, score_clips
+from ccsn_tf.evaluation.report import Evaluation, write_report
 from ccsn_tf.files import whole_file, write_text
 from ccsn_tf.models.build import load_model
 
 _MOST_CONFUSED = 10  # kinds of mistakes that are listed
 
 
-def evaluate(config: Config, progress: Callable[[int, int], None] = lambda done, total: None) -> dict:
+def evaluate(
+    config: Config, progress: Callable[[int, int], None] = lambda done, total: None, page: str | pathlib.Path = ""
+) -> dict:
     """Scores the test clips with `config.train.workdir`'s model.keras and writes the results beside it.
 
     evaluation.json: `dataset`, `split`, `connection`, `protocol`, `num_clips`, `num_skipped` (clips of the list that
@@ -32,14 +36,17 @@ def evaluate(config: Config, progress: Callable[[int, int], None] = lambda done,
     Args:
         config: of the run (config.json), with the test protocol to use.
         progress: called with (clips done, clips in all).
+        page: where to write a report for people, one HTML file (`write_report`); empty: none.
 
     Returns:
         The content of evaluation.json.
 
     Raises:
-        UserError: no finished run, or records that do not fit it.
+        UserError: no finished run, records that do not fit it, or a `page` that is a folder.
     """
     workdir = pathlib.Path(config.train.workdir)
+    if page and pathlib.Path(page).is_dir():
+        raise UserError(f"--report={page} is a folder: name a file in it.")
     model = load_model(str(workdir / "model.keras"))
     manifest = Manifest.read(config.data.record_dir)
     # The model's own label order, whatever the order in the records.
@@ -70,6 +77,8 @@ def evaluate(config: Config, progress: Callable[[int, int], None] = lambda done,
         np.savez(file, names=names, labels=scores.labels, classes=np.array(classes), **scores.logits)
     write_text(workdir / "evaluation.json", json.dumps(report, indent=2) + "\n")
     draw_confusion(report, confusion, classes, workdir / "confusion.png")
+    if page:
+        write_report(Evaluation(config, model, clips, scores, report, confusion), page)
     return report
 
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ccsn_tf.errors import UserError
-from ccsn_tf.evaluation.flow_colour import flow_to_colour
+from ccsn_tf.evaluation.flow_colour import colour_wheel, flow_to_colour, full_speed
 from ccsn_tf.files import whole_file
 
 # Okabe and Ito, "Color universal design", 2008: told apart with every common colour vision.
@@ -34,8 +34,6 @@ _SERIES = (_SPATIAL, _TEMPORAL, _FUSED, _PURPLE, _ORANGE, _SKY)
 
 _MAX_LABEL = 30  # characters of a class name on an axis
 _MAX_CLASSES_WITH_COUNTS = 20
-
-_LEAST_RIM = 0.5  # pixels: below, a still scene would be shown as a storm of noise
 
 
 def save_history(rows: Sequence[dict], path: str | pathlib.Path) -> None:
@@ -148,10 +146,7 @@ def save_snippets(
     """
     if not frames or len(flows) > len(frames):
         raise ValueError(f"At least one frame, and no more flows. Received: {len(frames)} frames, {len(flows)} flows.")
-    # Not the greatest speed: a few wild vectors, which estimators do produce, would leave the rest nearly white.
-    speeds = np.concatenate([np.hypot(flow[..., 0], flow[..., 1]).ravel() for flow in flows] or [[]])
-    speeds = speeds[np.isfinite(speeds)]
-    maximum = max(_LEAST_RIM, float(np.percentile(speeds, 99.5))) if speeds.size else _LEAST_RIM
+    maximum = full_speed(flows)
     width, gap = 1.9, 0.08  # inches
     height = width * frames[0].shape[0] / frames[0].shape[1]
     figure = _figure((width + gap) * len(frames), 2 * height + gap)
@@ -267,11 +262,8 @@ def _line(axes, rows, key, **style):
 
 
 def _wheel(axes, maximum):
-    """The key to the colours: a disc whose points show the flow that points to them from its centre."""
-    x, y = np.meshgrid(*[np.linspace(-1, 1, 201, dtype=np.float32)] * 2)
-    colours = flow_to_colour(np.stack([x, y], axis=-1), 1.0)
-    opacity = np.uint8(255 * np.clip(100 * (1 - np.hypot(x, y)), 0, 1))[..., None]  # a smooth rim
-    axes.imshow(np.concatenate([colours, opacity], axis=-1))
+    """The key to the colours."""
+    axes.imshow(colour_wheel(201))
     axes.set_axis_off()
     axes.set_title(f"colour: direction\nrim: {maximum:.1f} px a frame", fontsize=9, color=_INK)
 

@@ -43,10 +43,15 @@ def test_the_chain_leaves_an_evaluation(finished):
     assert report["num_clips"] == 6 and "2 segments" in report["protocol"]
 
 
-def test_evaluate_prints_figures_with_their_protocol(finished):
-    output = run("evaluate", f"--workdir={finished[1] / 'run'}", "--test_crops=5").stdout
+def test_evaluate_prints_figures_with_their_protocol_and_writes_a_page(finished, tmp_path):
+    workdir = finished[1] / "run"
+    output = run("evaluate", f"--workdir={workdir}", "--test_crops=5", "--report").stdout
+    assert f"report: {workdir / 'REPORT.html'}" in output
+    assert "2 segments x 5 crops" in (workdir / "REPORT.html").read_text(encoding="utf-8")
     assert "2 segments x 5 crops" in output and "6 test clips" in output
     assert [line.split()[0] for line in output.splitlines()[2:5]] == ["spatial", "temporal", "fused"]
+    output = run("evaluate", f"--workdir={workdir}", f"--report={tmp_path / 'page.html'}").stdout
+    assert f"report: {tmp_path / 'page.html'}" in output and (tmp_path / "page.html").is_file()
 
 
 def test_runs_are_compared_and_fused_without_a_forward_pass(finished):

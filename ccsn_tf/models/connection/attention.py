@@ -11,7 +11,7 @@ from ccsn_tf.models.connection.block import ConnectionBlock
 from ccsn_tf.models.connection.position import POSITION_BIASES
 
 
-class _Attention(ConnectionBlock):
+class AttentionBlock(ConnectionBlock):
     """Heads, their width (C/2 over all heads), and the layout changes between maps and heads."""
 
     def __init__(self, heads=4, **kwargs):
@@ -40,6 +40,19 @@ class _Attention(ConnectionBlock):
         scaled = queries / math.sqrt(self.width // self.heads)  # first: float16 could not hold the products
         return ops.cast(ops.matmul(scaled, ops.transpose(keys, (0, 1, 3, 2))), "float32")
 
+    def affinities(self, spatial, temporal):
+        """The logits (of the spatial stream's positions to the temporal's, the reverse)."""
+        raise NotImplementedError
+
+    def attention_maps(self, inputs):
+        """Where each stream looks in the other, for maps [spatial, temporal] as in a call.
+
+        Returns:
+            Two float32 (N, heads, positions, positions): how the spatial stream's positions (rows) weigh the temporal
+            stream's, and the reverse. Each row adds up to one.
+        """
+        return tuple(ops.softmax(logits, axis=-1) for logits in self.affinities(*inputs))
+
     def gather(self, logits, values):
         """The values weighted by the softmax over the other stream's positions (float32 softmax)."""
         return ops.matmul(ops.cast(ops.softmax(logits, axis=-1), values.dtype), values)
@@ -49,7 +62,7 @@ class _Attention(ConnectionBlock):
 
 
 @keras.saving.register_keras_serializable("ccsn_tf")
-class CrossAttention(_Attention):
+class CrossAttention(AttentionBlock):
     """Two-way cross-stream attention with a position bias (METHOD, Connection block):
 
         A = softmax(theta(S) phi(M)^T / sqrt(d) + b(dy, dx)),    S' = S + BN_0(W (A g(M)))
@@ -84,11 +97,17 @@ class CrossAttention(_Attention):
             layers["bias"].build()
         return layers
 
-    def messages(self, spatial, temporal):
-        return self._message(self.to_spatial, spatial, temporal), self._message(self.to_temporal, temporal, spatial)
+    def affinities(self, spatial, temporal):
+        return self._affinity(self.to_spatial, spatial, temporal), self._affinity(self.to_temporal, temporal, spatial)
 
-    def attention(self, layers, own, other):
-        """The logits from `own`'s positions to `other`'s."""
+    def messages(self, spatial, temporal):
+        to_spatial, to_temporal = self.affinities(spatial, temporal)
+        return (
+            self._message(self.to_spatial, to_spatial, spatial, temporal),
+            self._message(self.to_temporal, to_temporal, temporal, spatial),
+        )
+
+    def _affinity(self, layers, own, other):
         logits = self.logits(self.split(layers["query"](own)), self.split(layers["key"](other)))
         if "bias" not in layers:
             return logits
@@ -99,8 +118,8 @@ class CrossAttention(_Attention):
             bias = ops.tile(bias, (1, segments, segments))
         return logits + bias
 
-    def _message(self, layers, own, other):
-        gathered = self.gather(self.attention(layers, own, other), self.split(layers["value"](other)))
+    def _message(self, layers, logits, own, other):
+        gathered = self.gather(logits, self.split(layers["value"](other)))
         return layers["output"](self.merge(gathered, own))
 
     def get_config(self):
@@ -108,7 +127,7 @@ class CrossAttention(_Attention):
 
 
 @keras.saving.register_keras_serializable("ccsn_tf")
-class SharedAffinityConnection(_Attention):
+class SharedAffinityConnection(AttentionBlock):
     """One affinity theta(S) phi(M)^T / sqrt(d) serves both directions, the second time transposed.
 
     After cross-correlation fusion networks; no position bias. Arguments, call and returns: see `CrossAttention`.
@@ -121,8 +140,12 @@ class SharedAffinityConnection(_Attention):
         inner = (*shape[:-1], self.width)
         self.outputs = [self.pointwise(inner, shape[-1], f"{side}_output") for side in ("spatial", "temporal")]
 
-    def messages(self, spatial, temporal):
+    def affinities(self, spatial, temporal):
         logits = self.logits(self.split(self.theta(spatial)), self.split(self.phi(temporal)))
-        from_temporal = self.gather(logits, self.split(self.values[0](temporal)))
-        from_spatial = self.gather(ops.transpose(logits, (0, 1, 3, 2)), self.split(self.values[1](spatial)))
+        return logits, ops.transpose(logits, (0, 1, 3, 2))
+
+    def messages(self, spatial, temporal):
+        to_spatial, to_temporal = self.affinities(spatial, temporal)
+        from_temporal = self.gather(to_spatial, self.split(self.values[0](temporal)))
+        from_spatial = self.gather(to_temporal, self.split(self.values[1](spatial)))
         return self.outputs[0](self.merge(from_temporal, spatial)), self.outputs[1](self.merge(from_spatial, temporal))

@@ -1,0 +1,95 @@
+"""Pictures for a page without other files: strips of frames, flow and attention, as data URIs."""
+
+from __future__ import annotations
+
+import base64
+
+import cv2
+import numpy as np
+
+from ccsn_tf.evaluation.flow_colour import colour_wheel, flow_to_colour, full_speed
+
+_SIDE = 176  # pixels of a picture in a strip
+_GAP = 4
+_JPEG_QUALITY = 80
+
+_LEAST_FULL_FLOW = 1.0  # pixels: of a still scene's stored flow, what is left is its rounding to 8 bits
+
+# Attention that is less than twice an even spread at its peak is not drawn as if it were sharp.
+_LEAST_FULL_HEAT = 2.0
+
+
+def frame_strip(frames: np.ndarray) -> str:
+    """Frames, uint8 (K, H, W, 3), side by side."""
+    return _strip([_scaled(frame) for frame in frames])
+
+
+def flow_strip(flow: np.ndarray) -> tuple[str, float]:
+    """Flow, float (K, H, W, 2), in colour on one scale; and the speed of the full hue, in pixels."""
+    maximum = max(_LEAST_FULL_FLOW, full_speed(list(flow)))
+    return _strip([_scaled(flow_to_colour(field, maximum)) for field in flow]), maximum
+
+
+def heat_strip(
+    pictures: np.ndarray, weights: np.ndarray, marks: list[tuple[int, int]] | None = None
+) -> tuple[str, float]:
+    """Attention as heat over pictures, on one scale: none where it is no more than even, full at its peak.
+
+    Args:
+        pictures: uint8 (K, H, W, 3).
+        weights: (K, h, w), of sum one each, or less.
+        marks: (row, column) of the position that looks, in each.
+
+    Returns:
+        The strip, and the peak in multiples of an even spread over the map.
+    """
+    times = weights * (weights.shape[1] * weights.shape[2])
+    peak = float(times.max())
+    full = max(_LEAST_FULL_HEAT, peak)
+    heated = []
+    for number, (picture, map_) in enumerate(zip(pictures, times, strict=True)):
+        picture = _scaled(picture)
+        strength = np.clip((cv2.resize(map_, (_SIDE, _SIDE), interpolation=cv2.INTER_CUBIC) - 1) / (full - 1), 0, 1)
+        image = _heated(picture, strength)
+        if marks:
+            row, column = ((np.array(marks[number]) + 0.5) * _SIDE / np.array(map_.shape)).astype(int)
+            for radius_thickness, colour in ((4, (0, 0, 0)), (2, (255, 255, 255))):
+                cv2.circle(image, (int(column), int(row)), 8, colour, radius_thickness, cv2.LINE_AA)
+        heated.append(image)
+    return _strip(heated), peak
+
+
+def wheel() -> str:
+    """The key to the flow's colours."""
+    return _uri("png", cv2.cvtColor(colour_wheel(96), cv2.COLOR_RGBA2BGRA))
+
+
+def strongest_motion(flow: np.ndarray, shape: tuple[int, int]) -> list[tuple[int, int]]:
+    """(row, column) of the cell with the greatest mean speed of each field, float (K, H, W, 2), on a map of `shape`."""
+    height, width = shape
+    speeds = [cv2.resize(np.hypot(f[..., 0], f[..., 1]), (width, height), interpolation=cv2.INTER_AREA) for f in flow]
+    return [tuple(int(i) for i in np.unravel_index(np.argmax(speed), shape)) for speed in speeds]
+
+
+def _heated(picture, strength):
+    grey = cv2.cvtColor(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+    ramp = cv2.cvtColor(cv2.applyColorMap(np.uint8(80 + 175 * strength), cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB)
+    cover = 0.75 * np.sqrt(strength)[..., None]
+    return np.uint8(np.clip(0.8 * grey * (1 - cover) + ramp * cover, 0, 255))
+
+
+def _scaled(picture):
+    shrinks = picture.shape[0] > _SIDE
+    return cv2.resize(picture, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
+
+
+def _strip(pictures):
+    gap = np.full((_SIDE, _GAP, 3), 128, np.uint8)  # on light and dark pages
+    parts = [part for picture in pictures for part in (picture, gap)][:-1]
+    return _uri("jpeg", cv2.cvtColor(np.concatenate(parts, axis=1), cv2.COLOR_RGB2BGR))
+
+
+def _uri(kind, image):
+    options = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY] if kind == "jpeg" else []
+    content = cv2.imencode(f".{kind}", image, options)[1]
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"

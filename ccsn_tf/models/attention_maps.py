@@ -1,0 +1,70 @@
+"""Where the streams of a trained model look in one another, recomputed beside it: what is saved or exported stays."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import keras
+import numpy as np
+from keras import ops
+
+from ccsn_tf.models.ccsn import CCSN
+from ccsn_tf.models.connection.attention import AttentionBlock
+
+
+@dataclasses.dataclass(frozen=True)
+class Attention:
+    """Of K segments at one connection block, averaged over its heads; maps are (H, W), queries are row by row.
+
+    Attributes:
+        to_spatial: float32 (K, H*W, H, W): what each position of the spatial stream takes from where in the temporal
+            one, in the same segment. The weights of a query add up to one, or to less where the block attends over the
+            whole clip (`span="clip"`).
+        to_temporal: likewise, from the temporal stream's positions into the spatial one.
+        changes: size of the message to the spatial and to the temporal stream, relative to that stream's maps: how much
+            comes of the attention.
+    """
+
+    to_spatial: np.ndarray
+    to_temporal: np.ndarray
+    changes: tuple[float, float]
+
+
+def last_attention_block(model: CCSN) -> AttentionBlock | None:
+    """The connection block nearest to the output that attends; None for the kinds of connection that do not."""
+    blocks = [layer for layer in model.layers if isinstance(layer, AttentionBlock)]
+    return blocks[-1] if blocks else None
+
+
+def clip_attention(model: CCSN, rgb: np.ndarray, flow: np.ndarray) -> Attention | None:
+    """The attention of `last_attention_block` for one clip; None where there is none.
+
+    The maps that enter the block are read off by a model that ends there and shares the layers.
+
+    Args:
+        model: the network.
+        rgb: uint8 (K, S, S, 3).
+        flow: uint8 (K, S, S, 2L).
+    """
+    block = last_attention_block(model)
+    if block is None:
+        return None
+    maps = keras.Model(model.inputs, block.input)({"rgb": rgb[None], "flow": flow[None]}, training=False)
+    height, width = maps[0].shape[-3:-1]
+    weights = (_of_segments(each, len(rgb), height, width) for each in block.attention_maps(maps))
+    joined = block(maps, training=False)
+    return Attention(*weights, tuple(_change(before, after) for before, after in zip(maps, joined, strict=True)))
+
+
+def _change(before, after):
+    before, after = (ops.convert_to_numpy(ops.cast(maps, "float32")) for maps in (before, after))
+    return float(np.linalg.norm(after - before) / np.linalg.norm(before))
+
+
+def _of_segments(weights, segments, height, width):
+    weights = ops.convert_to_numpy(ops.mean(weights, axis=1))
+    positions = height * width
+    if len(weights) != segments:  # one attention over all segments of the clip: of each, what it finds in itself
+        pairs = weights.reshape(segments, positions, segments, positions)
+        weights = np.stack([pairs[k, :, k] for k in range(segments)])
+    return weights.reshape(segments, positions, height, width)

@@ -1,0 +1,60 @@
+"""A report of real records by a real, untrained network."""
+
+import dataclasses
+import json
+
+import pytest
+from html_pages import Page
+from layers import randomise_in_scale
+
+from ccsn_tf.config import Config
+from ccsn_tf.errors import UserError
+from ccsn_tf.evaluation.evaluate import evaluate
+from ccsn_tf.models.build import build_model
+
+
+@pytest.fixture
+def run(tiny_data, tiny_manifest, tmp_path):
+    def make(**model):
+        config = Config(data=tiny_data).replace(
+            workdir=str(tmp_path), image_size=32, test_segments=2, embedding_dim=8, **model
+        )
+        classes, _ = tiny_manifest.select(dataclasses.replace(tiny_data, classes=()), "test")
+        network = build_model(config.model, classes)
+        randomise_in_scale(network)
+        network.save(tmp_path / "model.keras")
+        return config
+
+    return make
+
+
+def test_the_page_of_an_evaluation(run, tmp_path):
+    config = run()
+    report = evaluate(config, page=tmp_path / "pages" / "mine.html")
+    assert report == json.loads((tmp_path / "evaluation.json").read_text())
+    first = (tmp_path / "pages" / "mine.html").read_text(encoding="utf-8")
+    parsed = Page(first)
+    shown = len(parsed.all("article"))
+    assert 1 <= shown <= 6 and not parsed.needs()
+    strips = [picture for picture in parsed.pictures() if picture.shape[1] > 2 * picture.shape[0]]
+    assert len(strips) == STRIPS * shown
+    assert report["protocol"] in parsed.text and "connection_stage2" in parsed.text
+    evaluate(config, page=tmp_path / "again.html")
+    assert (tmp_path / "again.html").read_text(encoding="utf-8") == first  # the same clips, the same page
+
+
+def test_without_attention_a_sentence_instead(run, tmp_path):
+    evaluate(run(connection="sum"), page=tmp_path / "page.html")
+    parsed = Page((tmp_path / "page.html").read_text(encoding="utf-8"))
+    assert "'sum', which has no attention to show" in parsed.text
+    strips = [picture for picture in parsed.pictures() if picture.shape[1] > 2 * picture.shape[0]]
+    assert len(strips) == 2 * len(parsed.all("article"))
+
+
+def test_a_folder_is_refused_before_the_work(run, tmp_path):
+    config = run()
+    with pytest.raises(UserError, match="is a folder: name a file in it"):
+        evaluate(config, progress=lambda done, total: pytest.fail("clips were scored"), page=tmp_path)
+
+
+STRIPS = 5  # frames, flow, and three of attention
