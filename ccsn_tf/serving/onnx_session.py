@@ -21,6 +21,7 @@ class OnnxModel:
     Args:
         source: the file, or its content.
         threads: that one call may use; 0: all cores.
+        spin: keep cores busy while threads wait for one another, which takes them from other processes.
         optimize: let the runtime rewrite the graph, which changes results by rounding only.
 
     Attributes:
@@ -36,7 +37,7 @@ class OnnxModel:
         UserError: no such file, not an ONNX file, not one of ours, or one that this runtime cannot run.
     """
 
-    def __init__(self, source: str | bytes, threads: int = 0, optimize: bool = True):
+    def __init__(self, source: str | bytes, threads: int = 0, optimize: bool = True, spin: bool = True):
         runtime = optional("onnxruntime", "onnx")
         name = "The ONNX model" if isinstance(source, bytes) else source
         if isinstance(source, str) and not pathlib.Path(source).is_file():
@@ -44,6 +45,8 @@ class OnnxModel:
         options = runtime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3  # errors come as exceptions; the rest is advice on performance
+        if not spin:
+            options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         if not optimize:
             options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
         try:
