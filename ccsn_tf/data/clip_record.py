@@ -59,12 +59,10 @@ def make_record(clip: Clip, beat: Callable[[], None], config: DataConfig, min_fi
 
 def result_of(outcome: Outcome, clip: Clip) -> Record | Skipped:
     """What a worker made of a clip; where it died, hung or raised what it should not, the clip is to be tried again."""
-    if isinstance(outcome.error, WorkerLostError):
-        return Skipped(f"{clip.path}: {outcome.error}; the same command tries it again.", None)
-    if outcome.error is not None:
-        first_line = str(outcome.error).partition("\n")[0]
-        return Skipped(f"{clip.path}: {type(outcome.error).__name__}: {first_line} (a defect, please report it)", None)
-    return outcome.value
+    if outcome.error is None:
+        return outcome.value
+    remedy = "; the same command tries it again." if isinstance(outcome.error, WorkerLostError) else ""
+    return Skipped(outcome.why(clip.path) + remedy, None)
 
 
 def last_change(clip: Clip) -> int | None:

@@ -16,8 +16,8 @@ def iter_frames(path: str, short_side: int, wanted: Sequence[int] | None = None)
 
 
 def count_frames(path: str, beat: Callable[[], None] = lambda: None) -> int:
-    """The number of frames that `iter_frames` yields; see `video.decode_whole` and `frame_folders.count_frames`."""
-    return frame_folders.count_frames(path) if os.path.isdir(path) else video.decode_whole(path, beat).frames
+    """The number of frames that `iter_frames` yields; see `video.count_frames` and `frame_folders.count_frames`."""
+    return frame_folders.count_frames(path) if os.path.isdir(path) else video.count_frames(path, beat)
 
 
 def changed_at(path: str) -> int:

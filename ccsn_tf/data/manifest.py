@@ -164,13 +164,7 @@ class Manifest:
         """
         refuse_other_settings(self.settings, config, config.record_dir)
         classes = select_classes(self.classes, config.classes, f"the record folder {config.record_dir}")
-        if config.split not in self.splits:
-            raise UserError(
-                f"--split={config.split} is not in {config.record_dir}: give one of "
-                f"{', '.join(map(str, sorted(self.splits)))}."
-            )
-        names = set(self.splits[config.split][side])
-        clips = [clip for clip in self.clips if clip.name in names and clip.label in classes]
+        clips = [clip for clip in self.of_side(config.split, side, config.record_dir) if clip.label in classes]
         empty = sorted(set(classes) - {clip.label for clip in clips})
         if empty:
             raise UserError(
@@ -179,6 +173,14 @@ class Manifest:
             )
         mirrored = self._mirrored_with(config)
         return classes, [dataclasses.replace(clip, mirror_label=mirrored.get(clip.label, "")) for clip in clips]
+
+    def of_side(self, split: int, side: str, record_dir: str) -> list[StoredClip]:
+        """The clips of one side of a split, "train" or "test". UserError: `record_dir` has no such split."""
+        if split not in self.splits:
+            known = ", ".join(map(str, sorted(self.splits)))
+            raise UserError(f"--split={split} is not in {record_dir}: give one of {known}.")
+        names = set(self.splits[split][side])
+        return [clip for clip in self.clips if clip.name in names]
 
     def _mirrored_with(self, config: DataConfig) -> dict[str, str]:
         """The data set's own pairs and those of --mirror_pairs."""

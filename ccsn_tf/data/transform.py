@@ -58,13 +58,11 @@ def network_input(
     each = len(frames) // len(fields)
     rgb, flow = out or empty_input((len(fields),), len(fields[0]), image_size, each)
     for number, frame in enumerate(frames):
-        scaled = cv2.resize(frame[rows, columns], size)
         place = number % each
-        rgb[number // each, :, :, 3 * place : 3 * place + 3] = cv2.flip(scaled, 1) if mirrored else scaled
+        rgb[number // each, :, :, 3 * place : 3 * place + 3] = _scaled(frame[rows, columns], size, mirrored)
     for number, snippet in enumerate(fields):
-        planes = [cv2.resize(plane[rows, columns], size) for field in snippet for plane in field]
+        planes = [_scaled(plane[rows, columns], size, mirrored) for field in snippet for plane in field]
         if mirrored:
-            planes = [cv2.flip(plane, 1) for plane in planes]
             planes[0::2] = [cv2.bitwise_not(plane) for plane in planes[0::2]]
         cv2.merge(planes, dst=flow[number])
     return rgb, flow
@@ -84,11 +82,13 @@ def network_frames(
     rows, columns, size = slice(top, top + side), slice(left, left + side), out.shape[2:4]
     for number, snippet in enumerate(snippets):
         for place, frame in enumerate(snippet):
-            if mirrored:
-                cv2.flip(cv2.resize(frame[rows, columns], size), 1, dst=out[number, place])
-            else:
-                cv2.resize(frame[rows, columns], size, dst=out[number, place])
+            out[number, place] = _scaled(frame[rows, columns], size, mirrored)
     return out
+
+
+def _scaled(image: np.ndarray, size: tuple[int, int], mirrored: bool) -> np.ndarray:
+    scaled = cv2.resize(image, size)
+    return cv2.flip(scaled, 1) if mirrored else scaled
 
 
 def empty_frames(leading: tuple[int, ...], flow_length: int, image_size: int) -> np.ndarray:

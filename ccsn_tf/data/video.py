@@ -77,13 +77,15 @@ def iter_frames(path: str, short_side: int, wanted: Sequence[int] | None = None)
         raise VideoError(f"{path} ends after {index + 1} frames, before frame {last + 1}.")
 
 
-def count_frames(path: str) -> int:
+def count_frames(path: str, beat: Callable[[], None] = lambda: None) -> int:
     """The number of frames that `iter_frames` yields; decodes them all, since no container is to be believed in this.
+
+    `beat` is called for each.
 
     Raises:
         VideoError: as `iter_frames`.
     """
-    return decode_whole(path).frames
+    return decode_whole(path, beat).frames
 
 
 def decode_whole(path: str, beat: Callable[[], None] = lambda: None) -> Decoded:

@@ -42,6 +42,13 @@ class Outcome:
     value: object = None
     error: Exception | None = None
 
+    def why(self, name: str) -> str:
+        """Why the task `name` has no value, in a sentence: what befell its process, or that it met a defect."""
+        if isinstance(self.error, WorkerLostError):
+            return f"{name}: {self.error}"
+        first_line = str(self.error).partition("\n")[0]
+        return f"{name}: {type(self.error).__name__}: {first_line} (a defect, please report it)"
+
 
 class WorkerPool:
     """Calls a function with one tuple of arguments after the other, in processes of its own.

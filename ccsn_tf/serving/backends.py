@@ -9,7 +9,6 @@ import hashlib
 import importlib.util
 import json
 import pathlib
-import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 
@@ -18,6 +17,7 @@ import numpy as np
 from ccsn_tf.errors import UserError
 from ccsn_tf.serving.client_config import FILE_NAME
 from ccsn_tf.serving.cuda import find_gpu
+from ccsn_tf.serving.versions import versions
 
 # Of several exports of one model, the first that can run here is taken: fastest first, as measured
 # (`scripts/benchmark.py inference`) on the CPU; of GPUs, TensorRT's is not measured yet.
@@ -135,11 +135,11 @@ class ModelThread:
 def _recognised(path):
     place = pathlib.Path(path)
     if place.is_dir():
-        found = [found.parent for found in place.glob("*/saved_model.pb") if re.fullmatch("[0-9]+", found.parent.name)]
+        found = {number: path for number, path in versions(place).items() if (path / "saved_model.pb").exists()}
         if (place / "saved_model.pb").is_file():
             return Exported("saved_model", path)
         if found:
-            return Exported("saved_model", str(max(found, key=lambda version: int(version.name))))
+            return Exported("saved_model", str(found[max(found)]))
         raise UserError(f"--model={path} holds no version of a model: name a folder that export/saved_model.py wrote.")
     if not place.is_file():
         raise UserError(f"--model={path} is missing: name what an export command wrote.")

@@ -14,7 +14,7 @@ import numpy as np
 
 from ccsn_tf.data.record_folder import LocalFolder, alone_in
 from ccsn_tf.data.stopwatch import Stopwatch
-from ccsn_tf.data.worker_pool import Outcome, WorkerLostError, WorkerPool, num_cores
+from ccsn_tf.data.worker_pool import Outcome, WorkerPool, num_cores
 from ccsn_tf.errors import UserError
 from ccsn_tf.serving.backends import Exported, ModelThread
 from ccsn_tf.serving.batch_items import Items
@@ -153,13 +153,7 @@ def _finished(running, plan, watch):
 
 def _reason(outcome: Outcome, name: str) -> str:
     """Why a clip has no input, in a sentence."""
-    error = outcome.error
-    if isinstance(error, UserError):
-        return str(error)
-    if isinstance(error, WorkerLostError):
-        return f"{name}: {error}"
-    first_line = str(error).partition("\n")[0]
-    return f"{name}: {type(error).__name__}: {first_line} (a defect, please report it)"
+    return str(outcome.error) if isinstance(outcome.error, UserError) else outcome.why(name)
 
 
 @contextlib.contextmanager

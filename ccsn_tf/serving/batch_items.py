@@ -87,13 +87,7 @@ def clips_of_records(record_dir: str, split: int, side: str, config: DataConfig)
                 f"--record_dir={record_dir} was made with {name}={made}, and the model wants {wanted}: prepare the "
                 f"videos again with --{name}={wanted} into another folder, or give the videos themselves."
             )
-    clips = manifest.clips
-    if side != "all":
-        if split not in manifest.splits:
-            known = ", ".join(map(str, sorted(manifest.splits)))
-            raise UserError(f"--split={split} is not in {record_dir}: give one of {known}.")
-        names = set(manifest.splits[split][side])
-        clips = [clip for clip in clips if clip.name in names]
+    clips = manifest.clips if side == "all" else manifest.of_side(split, side, record_dir)
     if not clips:
         raise UserError(f"--record_dir={record_dir} has no {side} clip in split {split}: choose another --side.")
     return Items(os.path.abspath(record_dir), tuple(StoredRecord(clip.name, clip, record_dir) for clip in clips))

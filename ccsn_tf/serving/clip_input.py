@@ -14,7 +14,7 @@ import numpy as np
 
 from ccsn_tf.config import Config
 from ccsn_tf.data.augment import view_boxes
-from ccsn_tf.data.encode import encode_jpeg, refuse_few_frames
+from ccsn_tf.data.encode import encode_field, encode_frame, refuse_few_frames
 from ccsn_tf.data.manifest import StoredClip
 from ccsn_tf.data.sampling import centre_starts
 from ccsn_tf.data.snippets import Snippets, record_snippets, video_snippets
@@ -97,14 +97,16 @@ def snippet_jpegs(
     """Frames and fields, as of `video_snippets`, as the JPEGs that a record would hold; shared as they are."""
     made = {}
 
-    def jpeg(image, prepare):
+    def jpeg(image, encode):
         if id(image) not in made:
-            made[id(image)] = encode_jpeg(prepare(image), quality)
+            made[id(image)] = encode(image, quality)
         return made[id(image)]
 
-    rgb = [jpeg(frame, lambda image: image[..., ::-1]) for frame in frames]
-    # x above y
-    return rgb, [[jpeg(field, np.concatenate) for field in row] for row in fields]
+    def encode_planes(field, quality):
+        return encode_field(field.transpose(1, 2, 0), quality)
+
+    rgb = [jpeg(frame, encode_frame) for frame in frames]
+    return rgb, [[jpeg(field, encode_planes) for field in row] for row in fields]
 
 
 def _decoded(jpeg, decode, known):

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import pathlib
-import re
 
 import numpy as np
 
@@ -13,6 +11,7 @@ from ccsn_tf.serving.client import jpeg_inputs
 from ccsn_tf.serving.client_config import FILE_NAME, client_config
 from ccsn_tf.serving.exchange import Request
 from ccsn_tf.serving.verify import ask
+from ccsn_tf.serving.versions import versions
 
 
 class LocalModel:
@@ -29,10 +28,10 @@ class LocalModel:
     """
 
     def __init__(self, export_dir: str):
-        versions = [int(path.name) for path in pathlib.Path(export_dir).glob("*") if re.fullmatch("[0-9]+", path.name)]
-        if not versions:
+        found = versions(export_dir)
+        if not found:
             raise UserError(f"--export_dir={export_dir} holds no version of a model: run export/saved_model.py.")
-        self.path = pathlib.Path(export_dir, str(max(versions)))
+        self.path = found[max(found)]
         beside = self.path / "assets.extra" / FILE_NAME
         try:
             self._metadata = json.loads(beside.read_text(encoding="utf-8"))

@@ -23,6 +23,7 @@ from ccsn_tf.serving.folding import Folding, fold_batch_norms
 from ccsn_tf.serving.metadata import make_metadata
 from ccsn_tf.serving.signatures import ServedModel
 from ccsn_tf.serving.verify import BATCHES, verify
+from ccsn_tf.serving.versions import versions
 from ccsn_tf.serving.warmup import FILE_NAME as WARMUP_FILE_NAME
 from ccsn_tf.serving.warmup import warmup_requests, write_warmup
 
@@ -143,7 +144,7 @@ def _target(export_dir, version):
     folder = pathlib.Path(export_dir)
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--export_dir={export_dir} is a file: name a folder.")
-    there = [int(path.name) for path in folder.glob("*") if re.fullmatch("[0-9]+", path.name)]
+    there = versions(folder)
     if version and version in there:
         raise UserError(
             f"{folder / str(version)} exists: leave --version out, which takes {max(there) + 1}, or choose another."

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import concurrent.futures
 import pathlib
-import re
 import time
 from collections.abc import Callable
 
@@ -25,6 +24,7 @@ from tensorflow_serving.apis import (
 from ccsn_tf.errors import UserError
 from ccsn_tf.serving.retry import StatusError
 from ccsn_tf.serving.stand_in_rest import RestServer, model_status
+from ccsn_tf.serving.versions import versions
 
 # slow: answers late; over_long: answers when the caller has given up; unavailable, exhausted: turns the request away;
 # lost: runs the model, then says unavailable; reset: breaks the connection without an answer (REST only).
@@ -78,7 +78,7 @@ class StandIn:
 
     def reload(self) -> None:
         """Serves the versions that are in the folder now, and no others."""
-        found = {int(path.name): path for path in self._folder.glob("*") if re.fullmatch("[0-9]+", path.name)}
+        found = versions(self._folder)
         if not found:
             raise UserError(f"--export_dir={self._folder} holds no version of a model: run export/saved_model.py.")
         kept = self._versions
