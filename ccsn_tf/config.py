@@ -23,6 +23,7 @@ UNBOUND = frozenset(
         "class_file",
         "record_dir",
         "cache",
+        "frozen_cache",
         "workdir",
         "validate_every",
         "workers",
@@ -237,6 +238,12 @@ class TrainConfig(_Checked):
         choices=("none", "spatial", "temporal", "both"),
     )
     ema: float = setting(0.0, "Momentum of the averaged weights that are kept; 0: the last ones.", minimum=0, maximum=1)
+    freeze_spatial: str = setting("", "Stage up to which the spatial stream keeps the weights it starts from.")
+    freeze_temporal: str = setting("", "The same of the temporal stream.")
+    frozen_cache: str = setting(
+        "", "Folder for what the frozen stages make of each clip's views, so that they are run once (docs/METHOD.md)."
+    )
+    frozen_views: int = setting(8, "With --frozen_cache: training views a clip that are kept.", minimum=1)
     init_spatial: str = setting("", "Finished run whose spatial stream this one starts from.")
     init_temporal: str = setting("", "Finished run whose temporal stream this one starts from.")
     precision: str = setting("float32", "Compute dtype policy.", choices=("float32", "mixed_bfloat16", "mixed_float16"))
@@ -298,6 +305,14 @@ class Config:
                 f"--flow_source=graph needs frames that follow one another, and --flow_stride={self.data.flow_stride} "
                 "leaves some out: prepare with --flow_stride=1."
             )
+        train = self.train
+        if train.frozen_cache and not train.freeze_spatial == train.freeze_temporal != "":
+            raise UserError(
+                "--frozen_cache keeps what both streams make up to the same stage: pass --freeze_spatial and "
+                f"--freeze_temporal alike. Received: {train.freeze_spatial!r} and {train.freeze_temporal!r}."
+            )
+        if train.frozen_cache and self.model.learnable_flow:
+            raise UserError("--learnable_flow trains what --frozen_cache would keep: leave one of them out.")
         if self.train.validate_on == "holdout" and not self.data.holdout_groups:
             raise UserError("--validate_on=holdout needs --holdout_groups of at least 1.")
 

@@ -35,15 +35,8 @@ def training_batches(plan: Plan, model: ModelConfig, replicas: int = 1, share: s
         b = batch / replicas; with `flow_source="graph"` the inputs are {"frames": uint8 (b, K, L+1, S, S, 3)}.
         The replicas' elements of a step follow one another.
     """
-    steps, batch = plan["label"].shape
-    per_replica, cores = batch // replicas, _cores()
-    own = share or slice(0, replicas)
-    chosen = {
-        name: values.reshape(steps, replicas, per_replica, *values.shape[2:])[:, own].reshape(
-            -1, per_replica, *values.shape[2:]
-        )
-        for name, values in plan.items()
-    }
+    chosen = share_of_plan(plan, replicas, share)
+    per_replica, cores = chosen["label"].shape[1], _cores()
 
     def load_batch(*columns):
         inputs = _empty((per_replica, model.num_segments), model)
@@ -67,7 +60,19 @@ def training_batches(plan: Plan, model: ModelConfig, replicas: int = 1, share: s
     # Enough batches at a time for every core to have a clip, also where one batch ends and the next begins.
     together = 1 + -(-cores // per_replica)
     dataset = tf.data.Dataset.from_tensor_slices(chosen).map(load, num_parallel_calls=together)
-    return _untuned(dataset.prefetch(max(2, replicas)))
+    return untuned(dataset.prefetch(max(2, replicas)))
+
+
+def share_of_plan(plan: Plan, replicas: int, share: slice | None) -> Plan:
+    """A plan's rows cut into those of each replica, (steps * replicas, batch / replicas, ...), of the share alone."""
+    steps, batch = plan["label"].shape
+    own = share or slice(0, replicas)
+    return {
+        name: values.reshape(steps, replicas, batch // replicas, *values.shape[2:])[:, own].reshape(
+            -1, batch // replicas, *values.shape[2:]
+        )
+        for name, values in plan.items()
+    }
 
 
 def evaluation_views(
@@ -107,14 +112,14 @@ def evaluation_views(
         return {**_load(load_views, item, (num_crops, num_segments), model), "label": item["label"]}
 
     together = max(1, min(_cores(), _MOST_CLIPS // model.frames_per_segment))
-    return _untuned(tf.data.Dataset.from_tensor_slices(plan).map(load, num_parallel_calls=together).prefetch(2))
+    return untuned(tf.data.Dataset.from_tensor_slices(plan).map(load, num_parallel_calls=together).prefetch(2))
 
 
 # Test clips in memory at a time: 25 segments x 10 crops of 224 pixels are 160 MB a clip.
 _MOST_CLIPS = 8
 
 
-def _untuned(dataset):
+def untuned(dataset):
     """The dataset without `tf.data`'s tuner, which has nothing to tune here.
 
     The tuner sleeps 10 ms, then twice as long each time, up to a minute, and a pass often ends only when it wakes: one

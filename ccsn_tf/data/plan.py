@@ -83,8 +83,9 @@ def training_plan(
     are balanced in the labels that result: a class is dealt its own clips as they are and its partner's mirrored.
 
     Returns:
-        Arrays with leading axes (steps, batch): `file` (str), `offset`, `length`, `fields` (int64), `label` (int32),
-        `starts` (..., K) int64 segment starts, `box` (..., 3) int64 top, left, side, `mirrored` (bool).
+        Arrays with leading axes (steps, batch): `clip` (index into `clips`), `file` (str), `offset`, `length`, `fields`
+        (int64), `label` (int32), `starts` (..., K) int64 segment starts, `box` (..., 3) int64 top, left, side,
+        `mirrored` (bool).
 
     Raises:
         UserError: P is larger than the number of classes, or a clip is shorter than a snippet.
@@ -106,8 +107,30 @@ def training_plan(
     chance = rng.random(len(drawn)) < (0.5 if data.flip else 0.0)
     mirrored = np.where(mirror == _BY_CHANCE, chance, mirror == 1)
     label = np.where(mirrored, turned[order], labels[order])
-    flat = {**places(drawn, data.record_dir), "label": label, **views, "mirrored": mirrored}
+    flat = {"clip": order, **places(drawn, data.record_dir), "label": label, **views, "mirrored": mirrored}
     return {name: np.asarray(values).reshape(*batches.shape, *np.shape(values)[1:]) for name, values in flat.items()}
+
+
+def fixed_views(clips: Sequence[StoredClip], data: DataConfig, model: ModelConfig, views: int) -> Plan:
+    """Training views of each clip that are the same in every run: what `training_plan` would draw, once and for all.
+
+    Returns:
+        The arrays of `training_plan`, without `clip`, with leading axes (clips, views); with `data.flip` (clips,
+        2 * views): each view as it is, then mirrored. `label` is zero. They depend on a clip's name and size, not on
+        the other clips or on a run's seed.
+    """
+    rows = []
+    for clip in clips:
+        rng = np.random.default_rng(list(clip.name.encode()))
+        for _ in range(views):
+            starts = train_starts(clip.fields, model.num_segments, model.flow_length, rng)
+            rows.append((clip, starts, random_box(clip.height, clip.width, data.min_crop_scale, rng)))
+    flat = {**places([row[0] for row in rows], data.record_dir), "label": np.zeros(len(rows), np.int32)}
+    flat |= {"starts": np.array([row[1] for row in rows]), "box": np.array([row[2] for row in rows])}
+    sides = (False, True) if data.flip else (False,)
+    twice = {name: np.repeat(values, len(sides), axis=0) for name, values in flat.items()}
+    twice["mirrored"] = np.tile(sides, len(rows))
+    return {name: values.reshape(len(clips), -1, *values.shape[1:]) for name, values in twice.items()}
 
 
 _BY_CHANCE = -1

@@ -11,6 +11,7 @@ import numpy as np
 
 from ccsn_tf.config import Config
 from ccsn_tf.data.manifest import Manifest
+from ccsn_tf.data.pipeline import evaluation_views
 from ccsn_tf.errors import UserError
 from ccsn_tf.evaluation.embeddings import embedding_report
 from ccsn_tf.evaluation.metrics import confusion_matrix, most_confused, per_class_accuracy, summarise
@@ -18,6 +19,8 @@ from ccsn_tf.evaluation.protocol import Scores, make_forward, protocol_in_words,
 from ccsn_tf.evaluation.report import Evaluation, write_report
 from ccsn_tf.files import whole_file, write_text
 from ccsn_tf.models.build import load_model
+from ccsn_tf.progress import Progress
+from ccsn_tf.training.frozen_maps import FrozenMaps
 
 _MOST_CONFUSED = 10  # kinds of mistakes that are listed
 
@@ -52,9 +55,8 @@ def evaluate(
     # The model's own label order, whatever the order in the records.
     classes, clips = manifest.select(dataclasses.replace(config.data, classes=tuple(model.classes)), "test")
     segments, crops, average = config.eval.test_segments, config.eval.test_crops, config.eval.average
-    scores = score_clips(
-        make_forward(model), clips, classes, config.data.record_dir, config.model, segments, crops, progress, average
-    )
+    forward, views = _views(model, config, clips, classes, segments, crops)
+    scores = score_clips(forward, views, len(clips), config.model, segments, crops, progress, average)
     confusion = confusion_matrix(scores.logits["fused"], scores.labels)
     report = {
         "dataset": config.data.dataset,
@@ -80,6 +82,16 @@ def evaluate(
     if page:
         write_report(Evaluation(config, model, clips, scores, report, confusion), page)
     return report
+
+
+def _views(model, config, clips, classes, segments, crops):
+    """The network, or its upper half where the rest was run before, and what it is shown of each clip."""
+    if not config.train.frozen_cache:
+        views = evaluation_views(clips, classes, config.data.record_dir, config.model, segments, crops)
+        return make_forward(model), views
+    frozen = FrozenMaps(model, config)
+    progress = Progress("frozen stages", "clips")
+    return make_forward(frozen.upper), frozen.evaluation_views(clips, classes, segments, crops, progress)
 
 
 def class_table(scores: Scores, classes: Sequence[str]) -> list[dict]:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from ccsn_tf.config import ModelConfig
-from ccsn_tf.data.manifest import StoredClip
-from ccsn_tf.data.pipeline import evaluation_views
 
 LOGITS = {"spatial": "spatial_logits", "temporal": "temporal_logits", "fused": "logits"}
 EMBEDDINGS = ("spatial_embedding", "temporal_embedding")
@@ -36,7 +34,7 @@ def make_forward(model: keras.Model) -> Callable:
 
 def score_views(forward: Callable, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Outputs of the network for inputs (V, K, ...), in passes of bounded size."""
-    first = inputs.get("rgb", inputs.get("frames"))
+    first = next(iter(inputs.values()))
     frames = max(1, first.shape[-1] // 3) if "rgb" in inputs else 1  # a segment may have several
     views, count = len(first), max(1, _IMAGES_A_PASS // (first.shape[1] * frames))
     passes = [
@@ -66,36 +64,34 @@ def average_views(outputs: dict[str, np.ndarray], crops: int, average: str = "lo
 
 def score_clips(
     forward: Callable,
-    clips: Sequence[StoredClip],
-    classes: Sequence[str],
-    record_dir: str,
+    views: tf.data.Dataset,
+    num_clips: int,
     model: ModelConfig,
     num_segments: int,
     num_crops: int,
     progress: Callable[[int, int], None] = lambda done, total: None,
     average: str = "logits",
 ) -> Scores:
-    """Scores every clip by the protocol of `num_segments` x `num_crops` views.
+    """Scores clips by the protocol of `num_segments` x `num_crops` views.
 
     The crops of a clip are clips of their own to the network, which averages over segments itself (consensus).
 
     Args:
         forward: from `make_forward`, or another function of such a batch with such outputs.
-        clips: of one side of a split; results keep their order.
-        classes: label order.
-        record_dir: folder of their records.
+        views: of each clip, from `pipeline.evaluation_views`; results keep their order.
+        num_clips: number of them.
         model: input sizes.
+        num_segments, num_crops: of the views.
         progress: called with (clips done, clips in all).
         average: see `average_views`.
     """
-    views = evaluation_views(clips, classes, record_dir, model, num_segments, num_crops)
     together = max(1, _IMAGES_A_PASS // (num_segments * num_crops * model.frames_per_segment))
     parts, labels = [], []
     for batch in views.batch(together):
         labels.extend(batch.pop("label").numpy())
         inputs = {name: tf.reshape(values, [-1, *values.shape[2:]]) for name, values in batch.items()}
         parts.append(average_views(score_views(forward, inputs), num_crops, average))
-        progress(len(labels), len(clips))
+        progress(len(labels), num_clips)
     joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     return Scores(
         np.array(labels),

@@ -11,7 +11,14 @@ from ccsn_tf.models.connection import CONNECTIONS, make_connection
 from ccsn_tf.models.connection.position import POSITION_BIASES
 from ccsn_tf.models.flow import StoredForm, TVL1Flow
 from ccsn_tf.models.joint_training import JointTraining
-from ccsn_tf.models.segments import FoldSegments, InputNormalization, MiddleFrame, UnfoldSegments, WeightedSum
+from ccsn_tf.models.segments import (
+    BlankImages,
+    FoldSegments,
+    InputNormalization,
+    MiddleFrame,
+    UnfoldSegments,
+    WeightedSum,
+)
 from ccsn_tf.models.streams import build_backbone, is_volumetric
 from ccsn_tf.models.streams.backbone import Normalization, split_into_stages
 
@@ -127,8 +134,10 @@ class CCSN(JointTraining, keras.Model):
             )
         )
         parts = {stream: split_into_stages(backbones[stream], stream) for stream in STREAMS}
+        maps = {}
         for stage in stages:
             spatial, temporal = parts["spatial"][stage](spatial), parts["temporal"][stage](temporal)
+            maps[stage] = (spatial, temporal)
             if connection != "none" and stage in joined:
                 block = make_connection(connection, attention_heads, position, name=f"connection_{stage}")
                 spatial, temporal = _connect(block, spatial, temporal, span, seen["rgb"], stage)
@@ -141,8 +150,10 @@ class CCSN(JointTraining, keras.Model):
         outputs = _heads(features, len(classes), embedding_dim, rates, tuple(fusion_weights), fusion_features)
         # Nothing else is passed on: Keras would take a misspelt argument without a word.
         super().__init__(inputs=inputs, outputs=outputs, name=name, trainable=trainable)
-        # A closure, because Keras would track the networks a second time as attributes.
+        # Closures, because Keras would track the networks a second time as attributes.
         self._network_of = lambda stream: backbones[stream].network
+        self._stages_of = lambda stream: parts[stream]
+        self._graph = lambda: (inputs, maps, [seen["rgb"], seen["flow"]], outputs)
         self.classes = list(classes)
         self._arguments = {
             "classes": list(classes),
@@ -169,6 +180,40 @@ class CCSN(JointTraining, keras.Model):
     def network(self, stream: str) -> keras.Model:
         """The backbone network of "spatial" or "temporal", which shares its layers with this model."""
         return self._network_of(stream)
+
+    def stages(self, stream: str) -> dict[str, keras.Model]:
+        """The stages of that network by name, in order; they share its layers, too."""
+        return self._stages_of(stream)
+
+    def halves(self, stage: str) -> tuple[dict[str, keras.Function], keras.Model]:
+        """The model cut after a stage, before a connection block there; both halves share its layers.
+
+        Returns:
+            The lower half, {stream: function from the model's inputs to the stream's maps (B*K, h, w, C)}; the upper
+            half, a model from {"spatial", "temporal"}: maps (B, K, h, w, C) to the model's outputs.
+
+        Raises:
+            UserError: the backbone has no such stage, or a connection block joins the streams at an earlier one.
+        """
+        order, joined = list(self.stages("spatial")), self._arguments["connect_at"]
+        if stage not in order:
+            raise UserError(f"The backbone has no stage {stage}: choose among {', '.join(order)}.")
+        earlier = [name for name in joined if order.index(name) < order.index(stage)]
+        if earlier and self._arguments["connection"] != "none":
+            raise UserError(
+                f"The streams are joined at {', '.join(earlier)}, before {stage}: freeze less, or pass --connect_at="
+                f"{stage} or a later stage."
+            )
+        images, maps, clips, outputs = self._graph()
+        lower = {stream: keras.Function(images, end) for stream, end in zip(STREAMS, maps[stage], strict=True)}
+        inputs, folded, blank = {}, [], []
+        for stream, end in zip(STREAMS, maps[stage], strict=True):
+            inputs[stream] = keras.Input((None, *end.shape[1:]), name=f"{stream}_maps", dtype=end.dtype)
+            folded.append(FoldSegments(name=f"fold_{stream}_maps", dtype=self.dtype_policy)(inputs[stream]))
+        for stream, clip in zip(STREAMS, clips, strict=True):  # of which only the number of segments is used
+            blank.append(BlankImages(clip.shape[2:], name=f"{stream}_blank")(inputs[stream]))
+        outputs = keras.Function([*maps[stage], *clips], outputs).call([*folded, *blank])
+        return lower, keras.Model(inputs, outputs, name=f"{self.name}_from_{stage}")
 
     def get_config(self):
         return {**self._arguments, "name": self.name, "trainable": self.trainable}

@@ -21,15 +21,19 @@ class JointTraining:
     Attributes:
         clip_norm: the gradient of the global batch is scaled down to this global norm; 0 leaves it. (The optimizer's
             own clipping would see each replica's share of the gradient.)
+        upper: a function without arguments to the model's upper half (`CCSN.halves`), for batches of maps in place of
+            images; None: the batches are images. (A function, because Keras would track the layers twice.)
     """
 
     clip_norm = 0.0
+    upper = None
 
     def train_step(self, data):
         """One step on a replica's share of the batch.
 
         Args:
-            data: ({"rgb", "flow"}, int labels (b,)); every replica has the same b.
+            data: (inputs, int labels (b,)), the inputs being the model's or its upper half's; every replica has the
+                same b.
 
         Returns:
             float32 scalars of the global batch, equal on every replica: `loss`, its terms `ce_spatial`, `ce_temporal`,
@@ -40,7 +44,7 @@ class JointTraining:
         replica = tf.distribute.get_replica_context()
         replicas = replica.num_replicas_in_sync
         with tf.GradientTape() as tape:
-            outputs = self(inputs, training=True)
+            outputs = (self.upper() if self.upper else self)(inputs, training=True)
             terms = self.loss.cross_entropies(labels, outputs)
             everywhere, all_labels = _gather(replica, outputs, labels)
             ranking = self.loss.ranking(all_labels, everywhere)

@@ -74,6 +74,24 @@ class FoldSegments(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("ccsn_tf")
+class BlankImages(keras.layers.Layer):
+    """For clips (B, K, ...) of anything, black images (B, K, *shape), uint8: a stand-in where only B and K matter."""
+
+    def __init__(self, shape, **kwargs):
+        super().__init__(**kwargs)
+        self.shape = tuple(shape)
+
+    def call(self, clips):
+        return ops.zeros((*ops.shape(clips)[:2], *self.shape), dtype="uint8")
+
+    def compute_output_spec(self, clips):
+        return keras.KerasTensor((*clips.shape[:2], *self.shape), dtype="uint8")
+
+    def get_config(self):
+        return {**super().get_config(), "shape": self.shape}
+
+
+@keras.saving.register_keras_serializable("ccsn_tf")
 class MiddleFrame(keras.layers.Layer):
     """Of snippets (B, K, L + 1, H, W, 3), the frame that the spatial stream sees, L // 2: (B, K, H, W, 3)."""
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from ccsn_tf.config import Config
 from ccsn_tf.data.manifest import Manifest
+from ccsn_tf.data.pipeline import evaluation_views
 from ccsn_tf.evaluation.metrics import top_k_accuracy
 from ccsn_tf.evaluation.protocol import Scores, make_forward, score_clips
 from ccsn_tf.files import whole_file
@@ -35,9 +36,9 @@ class EvaluationClips:
     def scores(self, forward: Callable, progress: Callable[[int, int], None]) -> Scores:
         """See `score_clips`."""
         classes, clips = self._select()
-        return score_clips(
-            forward, clips, classes, self.config.data.record_dir, self.config.model, self.num_segments, 1, progress
-        )
+        model, segments = self.config.model, self.num_segments
+        views = evaluation_views(clips, classes, self.config.data.record_dir, model, segments, 1)
+        return score_clips(forward, views, len(clips), model, segments, 1, progress)
 
     def reference(self, model: keras.Model, cache: pathlib.Path, progress: Callable[[int, int], None]) -> Scores:
         """The scores of the trained model, which are read from `cache` if they are there, and written there if not.

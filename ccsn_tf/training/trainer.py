@@ -9,12 +9,13 @@ import time
 from collections.abc import Callable
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from ccsn_tf.config import Config, DataConfig
 from ccsn_tf.data.cache import cache_records
 from ccsn_tf.data.manifest import Manifest, StoredClip
-from ccsn_tf.data.pipeline import training_batches
+from ccsn_tf.data.pipeline import evaluation_views, training_batches
 from ccsn_tf.data.plan import Plan, training_plan
 from ccsn_tf.errors import UserError
 from ccsn_tf.evaluation.metrics import top_k_accuracy
@@ -25,6 +26,8 @@ from ccsn_tf.models.build import build_model
 from ccsn_tf.progress import Progress, clock
 from ccsn_tf.training.averaging import WeightAverage
 from ccsn_tf.training.checkpoints import load_state, save_state
+from ccsn_tf.training.freezing import freeze_stages
+from ccsn_tf.training.frozen_maps import FrozenMaps
 from ccsn_tf.training.history import History
 from ccsn_tf.training.rates import rate_factors
 from ccsn_tf.training.schedules import make_optimizer
@@ -106,18 +109,24 @@ class _Run:
             )
             if not self._state_path.is_file():
                 start_from_runs(self.model, config.train)
+            freeze_stages(self.model, config.train)
             self.optimizer = make_optimizer(config.train, self.steps, rate_factors(self.model, config.train))
             self.model.compile(optimizer=self.optimizer, loss=JointLoss(**vars(config.loss)), jit_compile=False)
             self.model.clip_norm = config.train.clip_norm
+            self._frozen = FrozenMaps(self.model, config) if config.train.frozen_cache else None
             self.optimizer.build(self.model.trainable_variables)
             self._ema = WeightAverage(self.model.trainable_variables, config.train.ema) if config.train.ema else None
         self._step = tf.function(lambda batch: strategy.run(self.model.train_step, args=(batch,)))
         self._average = tf.function(lambda: strategy.run(self._average_statistics))
         self._follow = tf.function(lambda: self._ema.update(strategy))
-        self._forward = make_forward(self.model)
+        if self._frozen:
+            self.model.upper = lambda: self._frozen.upper
+        self._forward = make_forward(self._frozen.upper if self._frozen else self.model)
         self.epoch, self.step, self._totals, self._seconds, self.best = 0, 0, {}, 0.0, -1.0
         claim_workdir(workdir, config, self.classes)
         self._data = self._nearby()
+        if self._frozen:
+            self._frozen.keep_training(self.training, Progress("frozen stages", "clips"))
         rows = self._resume()
         if self.chief:
             self.history = History(workdir, rows)
@@ -236,7 +245,11 @@ class _Run:
     def _own_batches(self, plan: Plan, context: tf.distribute.InputContext) -> tf.data.Dataset:
         local = self.replicas // context.num_input_pipelines
         first = context.input_pipeline_id * local
-        return training_batches(plan, self.config.model, self.replicas, slice(first, first + local))
+        share = slice(first, first + local)
+        if self._frozen:
+            rng = np.random.default_rng([self.config.train.seed, self.epoch, self.step])
+            return self._frozen.training_batches(self.training, plan, rng, self.replicas, share)
+        return training_batches(plan, self.config.model, self.replicas, share)
 
     def _means(self) -> dict[str, float]:
         return {name: float(total) / max(1, self.step) for name, total in self._totals.items()}
@@ -248,10 +261,13 @@ class _Run:
         last = self.epoch == self.config.train.epochs
         if not self.validation or (self.epoch % self.config.train.validate_every and not last):
             return {}
-        model = self.config.model
-        scores = score_clips(
-            self._forward, self.validation, self.classes, self._data.record_dir, model, model.num_segments, 1
-        )
+        model, segments = self.config.model, self.config.model.num_segments
+        if self._frozen:
+            progress = Progress("frozen stages, validation", "clips")
+            views = self._frozen.evaluation_views(self.validation, self.classes, segments, 1, progress)
+        else:
+            views = evaluation_views(self.validation, self.classes, self._data.record_dir, model, segments, 1)
+        scores = score_clips(self._forward, views, len(self.validation), model, segments, 1)
         tops = {f"val_{name}": top_k_accuracy(logits, scores.labels, 1) for name, logits in scores.logits.items()}
         if tops["val_fused"] > self.best:
             self.best = tops["val_fused"]
