@@ -33,6 +33,7 @@ UNBOUND = frozenset(
         "strategy",
         "virtual_replicas",
         "checkpoint_minutes",
+        "test_on",
         "test_segments",
         "test_crops",
         "average",
@@ -260,6 +261,11 @@ class TrainConfig(_Checked):
 class EvalConfig(_Checked):
     """The test protocol (TSN's: views of segments x crops, scores averaged)."""
 
+    test_on: str = setting(
+        "test",
+        "Clips that are tested: the split's, or the training groups that --holdout_groups keeps back.",
+        ("test", "holdout"),
+    )
     test_segments: int = setting(25, "Segments a test clip.", minimum=1)
     test_crops: int = setting(
         1,
@@ -313,8 +319,9 @@ class Config:
             )
         if train.frozen_cache and self.model.learnable_flow:
             raise UserError("--learnable_flow trains what --frozen_cache would keep: leave one of them out.")
-        if self.train.validate_on == "holdout" and not self.data.holdout_groups:
-            raise UserError("--validate_on=holdout needs --holdout_groups of at least 1.")
+        for flag, side in (("validate_on", self.train.validate_on), ("test_on", self.eval.test_on)):
+            if side == "holdout" and not self.data.holdout_groups:
+                raise UserError(f"--{flag}=holdout needs --holdout_groups of at least 1.")
 
     @classmethod
     def from_flat(cls, values: dict) -> Config:

@@ -1,9 +1,14 @@
 """Runs a grid of trainings, one after the other, and writes the table of their figures.
 
-    python scripts/ablate.py --flagfile=demo.flags --workdir=A [--seeds=0,1,2] [--grid='name: --flag=value ...' ...]
+    python scripts/ablate.py --flagfile=demo.flags --workdir=A [--seeds=0,1,2] [--splits=1,2] [--grid=ROW ...]
 
-Without --grid: every kind of connection. Each run trains and evaluates in a folder of its own below --workdir; what is
-done is not done again, so the grid can be stopped and started at will. The table is written after each run.
+    ROW    name: --flag=value ...                 runs of these settings, of all seeds and splits
+           name [1:0,1,2 2:0]: --flag=value ...   of these splits and seeds alone
+           name = row.spatial + row.temporal      late fusion of runs by their probabilities; or one stream of them
+
+Without --grid: every kind of connection. Each run trains and evaluates in a folder of its own below --workdir. Flags
+may name --workdir as {root}, and {split} and {seed}: --init_spatial={root}/rgb-split{split}-seed{seed}. What is done is
+not done again, so the grid can be stopped and started at will. The table is written after each run.
 """
 
 import pathlib
@@ -19,36 +24,42 @@ from ccsn_tf.errors import UserError
 from ccsn_tf.evaluation.ablation import collect, grid, write_table
 from ccsn_tf.models.connection import CONNECTIONS
 
-flags.DEFINE_multi_string("grid", [], "ablate: a row of the table, 'name: --flag=value ...'; repeat for each row.")
-flags.DEFINE_list("seeds", ["0", "1", "2"], "ablate: seeds of each row.")
+flags.DEFINE_multi_string("grid", [], "ablate: a row of the table, see above; repeat for each row.")
+flags.DEFINE_list("seeds", ["0", "1", "2"], "ablate: seeds of each row that does not say.")
+flags.DEFINE_list("splits", [], "ablate: splits of each row that does not say; default: --split.")
 
 _HERE = pathlib.Path(__file__).parent
 
 
 def main(arguments):
     command_line.no_arguments(arguments)
-    root = pathlib.Path(command_line.config_from_flags().train.workdir)
+    config = command_line.config_from_flags()
+    root = pathlib.Path(config.train.workdir)
     if root == pathlib.Path():
         raise UserError("--workdir is not given: name a folder for the runs.")
     variants = flags.FLAGS.grid or [f"{kind}: --connection={kind}" for kind in CONNECTIONS]
-    if not all(seed.isdigit() for seed in flags.FLAGS.seeds):
-        raise UserError(f"--seeds must be whole numbers separated by commas. Received: {','.join(flags.FLAGS.seeds)}.")
-    cells = grid(variants, map(int, flags.FLAGS.seeds))
-    given = command_line.given_flags("workdir", "seed")
-    for number, cell in enumerate(cells, start=1):
-        workdir = cell.workdir(root)
-        print(f"\nrun {number}/{len(cells)}: {cell.name}, seed {cell.seed}", flush=True)
+    table = grid(variants, _numbers("splits") or [config.data.split], _numbers("seeds"))
+    given = command_line.given_flags("workdir", "seed", "split")
+    for number, cell in enumerate(table.cells, start=1):
+        workdir, name = cell.workdir(root), f"{cell.name}, split {cell.split}, seed {cell.seed}"
+        print(f"\nrun {number}/{len(table.cells)}: {name}", flush=True)
         if (workdir / "evaluation.json").is_file():
             print("  done before", flush=True)
             continue
-        run = [*given, *cell.flags, f"--seed={cell.seed}", f"--workdir={workdir}"]
+        own = [f"--split={cell.split}", f"--seed={cell.seed}", f"--workdir={workdir}"]
+        run = [*given, *cell.flags_below(root), *own]
         for script in ("train", "evaluate"):
             if subprocess.run([sys.executable, str(_HERE / f"{script}.py"), *run], check=False).returncode:
-                raise UserError(
-                    f"{script} of {cell.name}, seed {cell.seed} did not end well; run the same command again."
-                )
-        write_table(collect(cells, root), root)
-    print("\n" + write_table(collect(cells, root), root))
+                raise UserError(f"{script} of {name} did not end well; run the same command again.")
+        write_table(collect(table, root), root)
+    print("\n" + write_table(collect(table, root), root))
+
+
+def _numbers(flag):
+    numbers = getattr(flags.FLAGS, flag)
+    if not all(number.isdigit() for number in numbers):
+        raise UserError(f"--{flag} must be whole numbers separated by commas. Received: {','.join(numbers)}.")
+    return [int(number) for number in numbers]
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import pathlib
 from collections.abc import Callable, Sequence
@@ -20,6 +19,7 @@ from ccsn_tf.evaluation.report import Evaluation, write_report
 from ccsn_tf.files import whole_file, write_text
 from ccsn_tf.models.build import load_model
 from ccsn_tf.progress import Progress
+from ccsn_tf.training.clips import evaluated_clips
 from ccsn_tf.training.frozen_maps import FrozenMaps
 
 _MOST_CONFUSED = 10  # kinds of mistakes that are listed
@@ -51,10 +51,10 @@ def evaluate(
     if page and pathlib.Path(page).is_dir():
         raise UserError(f"--report={page} is a folder: name a file in it.")
     model = load_model(str(workdir / "model.keras"))
-    manifest = Manifest.read(config.data.record_dir)
-    # The model's own label order, whatever the order in the records.
-    classes, clips = manifest.select(dataclasses.replace(config.data, classes=tuple(model.classes)), "test")
+    classes = tuple(model.classes)  # its own label order, whatever the order in the records
+    clips = evaluated_clips(config, classes)
     segments, crops, average = config.eval.test_segments, config.eval.test_crops, config.eval.average
+    side = "test" if config.eval.test_on == "test" else "train"
     forward, views = _views(model, config, clips, classes, segments, crops)
     scores = score_clips(forward, views, len(clips), config.model, segments, crops, progress, average)
     confusion = confusion_matrix(scores.logits["fused"], scores.labels)
@@ -63,9 +63,10 @@ def evaluate(
         "split": config.data.split,
         "num_classes": len(classes),
         "num_clips": len(clips),
-        "num_skipped": manifest.count_skipped(config.data.split, "test", classes),
+        "num_skipped": Manifest.read(config.data.record_dir).count_skipped(config.data.split, side, classes),
         "connection": config.model.connection,
-        "protocol": protocol_in_words(segments, crops, average),
+        "protocol": protocol_in_words(segments, crops, average)
+        + ("" if side == "test" else ", held-out training groups"),
         **{stream: summarise(logits, scores.labels) for stream, logits in scores.logits.items()},
         "classes": class_table(scores, classes),
         "most_confused": [

@@ -14,7 +14,6 @@ import tensorflow as tf
 
 from ccsn_tf.config import Config, DataConfig
 from ccsn_tf.data.cache import cache_records
-from ccsn_tf.data.manifest import Manifest, StoredClip
 from ccsn_tf.data.pipeline import evaluation_views, training_batches
 from ccsn_tf.data.plan import Plan, training_plan
 from ccsn_tf.errors import UserError
@@ -26,6 +25,7 @@ from ccsn_tf.models.build import build_model
 from ccsn_tf.progress import Progress, clock
 from ccsn_tf.training.averaging import WeightAverage
 from ccsn_tf.training.checkpoints import load_state, save_state
+from ccsn_tf.training.clips import select_clips
 from ccsn_tf.training.freezing import freeze_stages
 from ccsn_tf.training.frozen_maps import FrozenMaps
 from ccsn_tf.training.history import History
@@ -60,27 +60,6 @@ def train(config: Config, say: Callable[[str], None] = lambda line: None) -> ker
     while run.epoch < config.train.epochs:
         run.train_epoch()
     return run.finish()
-
-
-def select_clips(config: Config) -> tuple[tuple[str, ...], list[StoredClip], list[StoredClip]]:
-    """Classes, training clips and validation clips of a run; held-out groups are the last ones of each class."""
-    manifest = Manifest.read(config.data.record_dir)
-    classes, training = manifest.select(config.data, "train")
-    if config.train.validate_on == "test":
-        return classes, training, manifest.select(config.data, "test")[1]
-    if config.train.validate_on == "none":
-        return classes, training, []
-    held = set()
-    for label in classes:
-        groups = sorted({clip.group for clip in training if clip.label == label})
-        if len(groups) <= config.data.holdout_groups:
-            raise UserError(
-                f"--holdout_groups={config.data.holdout_groups} leaves class {label}, which has {len(groups)} training "
-                "groups, nothing to train on: lower it."
-            )
-        held.update((label, group) for group in groups[-config.data.holdout_groups :])
-    kept = [clip for clip in training if (clip.label, clip.group) not in held]
-    return classes, kept, [clip for clip in training if (clip.label, clip.group) in held]
 
 
 class _Run:

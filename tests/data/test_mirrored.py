@@ -13,7 +13,7 @@ from ccsn_tf.data.manifest import FILE_NAME, Manifest, StoredClip
 from ccsn_tf.data.pipeline import training_batches
 from ccsn_tf.data.plan import training_plan
 from ccsn_tf.errors import UserError
-from ccsn_tf.training.trainer import select_clips
+from ccsn_tf.training.clips import select_clips
 
 CLASSES = ("down", "left", "right", "up")
 MIRROR = {"left": "right", "right": "left"}

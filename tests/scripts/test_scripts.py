@@ -102,12 +102,15 @@ def test_other_records_are_refused(finished):
 
 
 def test_ablate_makes_a_table_and_does_nothing_twice(finished, tmp_path):
-    grid = ["--grid=late: --connection=none", "--grid=sum: --connection=sum", "--seeds=0"]
+    start = "--init_spatial={root}/none-split{split}-seed{seed}"
+    grid = ["--grid=none: --connection=none", f"--grid=sum: --connection=sum {start}", "--seeds=0"]
+    grid.append("--grid=late = none.spatial + none.temporal")
     arguments = [f"--flagfile={finished[0]}", f"--workdir={tmp_path}", *grid]
     run("ablate", *arguments)
     table = json.loads((tmp_path / "ablation.json").read_text())
-    assert list(table["rows"]) == ["late", "sum"] and table["num_clips"] == 6
-    report = json.loads((tmp_path / "sum-seed0" / "evaluation.json").read_text())
-    assert table["rows"]["sum"]["fused"]["values"] == [report["fused"]["top1"]]
+    assert list(table["rows"]) == ["none", "sum", "late"] and table["num_clips"] == {"1": 6}
+    report = json.loads((tmp_path / "sum-split1-seed0" / "evaluation.json").read_text())
+    assert table["rows"]["sum"]["splits"]["1"]["values"] == [report["fused"]["top1"]]
+    assert table["rows"]["late"]["splits"]["1"]["count"] == 1
     assert "| late |" in (tmp_path / "ablation.md").read_text()
     assert run("ablate", *arguments).stdout.count("done before") == 2

@@ -17,7 +17,8 @@ from ccsn_tf.data import snippets
 from ccsn_tf.errors import UserError
 from ccsn_tf.evaluation.evaluate import evaluate
 from ccsn_tf.models.build import load_model
-from ccsn_tf.training.trainer import select_clips, train
+from ccsn_tf.training.clips import select_clips
+from ccsn_tf.training.trainer import train
 from ccsn_tf.training.workdir import check_workdir, claim_workdir
 
 WORKER = pathlib.Path(__file__).with_name("worker.py")
