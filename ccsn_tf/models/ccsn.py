@@ -208,7 +208,7 @@ class CCSN(JointTraining, keras.Model):
         lower = {stream: keras.Function(images, end) for stream, end in zip(STREAMS, maps[stage], strict=True)}
         inputs, folded, blank = {}, [], []
         for stream, end in zip(STREAMS, maps[stage], strict=True):
-            inputs[stream] = keras.Input((None, *end.shape[1:]), name=f"{stream}_maps", dtype=end.dtype)
+            inputs[stream] = keras.Input((None, *end.shape[1:]), name=stream, dtype=end.dtype)
             folded.append(FoldSegments(name=f"fold_{stream}_maps", dtype=self.dtype_policy)(inputs[stream]))
         for stream, clip in zip(STREAMS, clips, strict=True):  # of which only the number of segments is used
             blank.append(BlankImages(clip.shape[2:], name=f"{stream}_blank")(inputs[stream]))
