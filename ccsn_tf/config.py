@@ -232,6 +232,9 @@ class TrainConfig(_Checked):
     clip_norm: float = setting(0.0, "Clip the gradient's global norm; 0: off.", minimum=0)
     temporal_rate: float = setting(1.0, "Learning rate of the temporal stream, in multiples.", minimum=0)
     temporal_stem_rate: float = setting(1.0, "Further factor for its first convolution.", minimum=0)
+    connection_rate: float = setting(
+        1.0, "Learning rate of the connection blocks, in multiples: they start at nothing.", minimum=0
+    )
     bias_rate: float = setting(1.0, "Further factor for biases.", minimum=0)
     partial_bn: str = setting(
         "none",

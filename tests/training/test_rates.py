@@ -71,3 +71,11 @@ def test_a_factor_scales_the_step(name, precision):
     assert np.all(plain > 0.01)
     np.testing.assert_allclose(tripled, 3 * plain, rtol=1e-5)
     np.testing.assert_array_equal(frozen, 0)
+
+
+def test_connection_blocks_have_a_rate_of_their_own(model):
+    factors = factors_by_path(model, connection_rate=10.0, bias_rate=2.0)
+    assert {name.split("/")[0] for name in factors if factors[name] >= 10} == {"connection_stage2"}
+    block = {name: factor for name, factor in factors.items() if name.startswith("connection_stage2/")}
+    assert set(block.values()) == {10.0, 20.0} and block["connection_stage2/gamma"] == 10
+    assert all(factors[name] in (1, 2) for name in factors if name not in block)
