@@ -92,21 +92,17 @@ class _Run:
             self.optimizer = make_optimizer(config.train, self.steps, rate_factors(self.model, config.train))
             self.model.compile(optimizer=self.optimizer, loss=JointLoss(**vars(config.loss)), jit_compile=False)
             self.model.clip_norm = config.train.clip_norm
-            self._frozen = FrozenMaps(self.model, config) if config.train.frozen_cache else None
             self.optimizer.build(self.model.trainable_variables)
             self._ema = WeightAverage(self.model.trainable_variables, config.train.ema) if config.train.ema else None
         self._step = tf.function(lambda batch: strategy.run(self.model.train_step, args=(batch,)))
         self._average = tf.function(lambda: strategy.run(self._average_statistics))
         self._follow = tf.function(lambda: self._ema.update(strategy))
-        if self._frozen:
-            self.model.upper = lambda: self._frozen.upper
-        self._forward = make_forward(self._frozen.upper if self._frozen else self.model)
         self.epoch, self.step, self._totals, self._seconds, self.best = 0, 0, {}, 0.0, -1.0
         claim_workdir(workdir, config, self.classes)
         self._data = self._nearby()
-        if self._frozen:
-            self._frozen.keep_training(self.training, Progress("frozen stages", "clips"))
         rows = self._resume()
+        self._frozen = self._keep_maps() if config.train.frozen_cache else None
+        self._forward = make_forward(self._frozen.upper if self._frozen else self.model)
         if self.chief:
             self.history = History(workdir, rows)
         self._say_beginning()
@@ -122,6 +118,13 @@ class _Run:
             return data
         folder = cache_records(data.record_dir, data.cache, clips, Progress("cache", "MB"))
         return dataclasses.replace(data, record_dir=folder)
+
+    def _keep_maps(self) -> FrozenMaps:
+        """What the frozen stages make of the training views; from here on the model is trained on that."""
+        frozen = FrozenMaps(self.model, self.config)  # after the weights were restored: they name the files
+        frozen.keep_training(self.training, Progress("frozen stages", "clips"))
+        self.model.upper = lambda: frozen.upper
+        return frozen
 
     def _plan(self, epoch: int) -> Plan:
         return training_plan(self.training, self.classes, self._data, self.config.model, self.config.train.seed, epoch)

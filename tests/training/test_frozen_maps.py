@@ -1,3 +1,4 @@
+import os
 import pathlib
 
 import numpy as np
@@ -117,6 +118,18 @@ def test_what_is_kept_serves_other_seeds_and_connections_but_no_other_weights(co
     assert files(config) == kept
     train(config.replace(workdir=config.train.workdir + "3", seed=1))  # random weights, so others
     assert len(files(config)) == 2 * len(kept)
+
+
+def test_a_run_that_goes_on_finds_its_maps(config, tmp_path):
+    """Its streams start from another run's, so that the weights it is built with are not those it was trained with."""
+    first = config.replace(workdir=str(tmp_path / "first"), frozen_cache="", freeze_spatial="", freeze_temporal="")
+    train(first)
+    run = config.replace(init_spatial=first.train.workdir, init_temporal=first.train.workdir, epochs=1)
+    train(run)
+    kept = files(config)
+    os.unlink(pathlib.Path(config.train.workdir, "model.keras"))
+    train(run)
+    assert files(config) == kept
 
 
 def test_a_killed_keeper_goes_on(frozen):
