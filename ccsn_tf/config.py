@@ -159,6 +159,9 @@ class ModelConfig(_Checked):
     connect_at: tuple[str, ...] = setting((), "Stages with a connection block; empty: the backbone's default.")
     position: str = setting("distance", "Position bias of cross_attention.", choices=("distance", "mlp", "none"))
     attention_heads: int = setting(4, "Heads of the attention kinds.", minimum=1)
+    connection_dropout: float = setting(
+        0.0, "Share of the messages between the streams left out in training.", minimum=0.0, maximum=0.99
+    )
     span: str = setting("segment", "Attention within a segment or over the clip.", choices=("segment", "clip"))
     num_segments: int = setting(3, "K: segments a training clip.", minimum=1)
     flow_length: int = setting(5, "L: flow fields a segment.", minimum=1, maximum=64)

@@ -36,6 +36,7 @@ class CCSN(JointTraining, keras.Model):
         connect_at: names of stages after which the streams are joined; empty: the backbone's default.
         position: position bias of "cross_attention": "distance", "mlp" or "none".
         attention_heads: heads of the attention kinds.
+        connection_dropout: see `ConnectionBlock`.
         span: "segment" (attention within a segment) or "clip" (over all its segments).
         flow_length: L, flow fields a segment.
         frames_per_segment: F, RGB frames a segment: L for a volumetric backbone, else 1.
@@ -77,6 +78,7 @@ class CCSN(JointTraining, keras.Model):
         connect_at: Sequence[str] = (),
         position="distance",
         attention_heads=4,
+        connection_dropout=0.0,
         span="segment",
         flow_length=5,
         frames_per_segment=1,
@@ -139,7 +141,9 @@ class CCSN(JointTraining, keras.Model):
             spatial, temporal = parts["spatial"][stage](spatial), parts["temporal"][stage](temporal)
             maps[stage] = (spatial, temporal)
             if connection != "none" and stage in joined:
-                block = make_connection(connection, attention_heads, position, name=f"connection_{stage}")
+                block = make_connection(
+                    connection, attention_heads, position, dropout=connection_dropout, name=f"connection_{stage}"
+                )
                 spatial, temporal = _connect(block, spatial, temporal, span, seen["rgb"], stage)
 
         features = {
@@ -162,6 +166,7 @@ class CCSN(JointTraining, keras.Model):
             "connect_at": list(joined),
             "position": position,
             "attention_heads": attention_heads,
+            "connection_dropout": connection_dropout,
             "span": span,
             "flow_length": flow_length,
             "frames_per_segment": frames_per_segment,

@@ -7,17 +7,17 @@ from ccsn_tf.models.connection.pointwise import ConcatConnection, ProductConnect
 __all__ = ["CONNECTIONS", "ConnectionBlock", "make_connection"]
 
 _MAKERS = {
-    "sum": lambda heads, position, name: SumConnection(name=name),
-    "product": lambda heads, position, name: ProductConnection(name=name),
-    "concat": lambda heads, position, name: ConcatConnection(name=name),
-    "shared_affinity": lambda heads, position, name: SharedAffinityConnection(heads, name=name),
-    "nonlocal": lambda heads, position, name: CrossAttention(heads, "none", name=name),
-    "cross_attention": lambda heads, position, name: CrossAttention(heads, position, name=name),
+    "sum": lambda heads, position, rest: SumConnection(**rest),
+    "product": lambda heads, position, rest: ProductConnection(**rest),
+    "concat": lambda heads, position, rest: ConcatConnection(**rest),
+    "shared_affinity": lambda heads, position, rest: SharedAffinityConnection(heads, **rest),
+    "nonlocal": lambda heads, position, rest: CrossAttention(heads, "none", **rest),
+    "cross_attention": lambda heads, position, rest: CrossAttention(heads, position, **rest),
 }
 CONNECTIONS = ("none", *_MAKERS)
 
 
-def make_connection(kind: str, heads: int, position: str, name: str) -> ConnectionBlock:
+def make_connection(kind: str, heads: int, position: str, name: str, dropout: float = 0.0) -> ConnectionBlock:
     """The connection block of a kind other than "none".
 
     Args:
@@ -25,10 +25,11 @@ def make_connection(kind: str, heads: int, position: str, name: str) -> Connecti
         heads: heads of the attention kinds.
         position: position bias of "cross_attention".
         name: the layer's name.
+        dropout: share of the messages left out in training, see `ConnectionBlock`.
 
     Raises:
         ValueError: unknown kind.
     """
     if kind not in _MAKERS:
         raise ValueError(f"kind must be one of {', '.join(_MAKERS)}. Received: kind={kind!r}")
-    return _MAKERS[kind](heads, position, name)
+    return _MAKERS[kind](heads, position, {"name": name, "dropout": dropout})

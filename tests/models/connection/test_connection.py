@@ -128,6 +128,34 @@ def test_a_frozen_block_uses_its_moving_statistics(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("span", SHAPES)
+def test_dropout_leaves_out_whole_messages_in_training_alone(kind, span):
+    shape = (40, *SHAPES[span][1:])
+    maps = pair(shape)
+    kept, dropping = (make_connection(kind, 2, "distance", "block", dropout=rate) for rate in (0.0, 0.5))
+    for block in (kept, dropping):
+        block(maps)
+    randomise(kept)
+    sources = {weight.path: weight for weight in kept.weights}
+    for weight in dropping.weights:
+        if weight.path in sources:  # not the random state
+            weight.assign(sources[weight.path])
+    keras.utils.set_random_seed(3)
+    messages = [out - own for out, own in zip(arrays(kept(maps, training=True)), maps, strict=True)]
+    dropped = [out - own for out, own in zip(arrays(dropping(maps, training=True)), maps, strict=True)]
+    shares = []
+    for whole, part in zip(messages, dropped, strict=True):
+        axes = tuple(range(1, whole.ndim))
+        share = (whole * part).sum(axes) / (whole * whole).sum(axes)
+        np.testing.assert_allclose(part, share.reshape(-1, *[1] * len(axes)) * whole, atol=1e-4)
+        shares.append(share.round(3))
+    assert {*shares[0], *shares[1]} == {0.0, 2.0}
+    assert 20 < (np.array(shares) == 0).sum() < 60 and not np.array_equal(*shares), "each direction by itself"
+    for a, b in zip(arrays(kept(maps)), arrays(dropping(maps)), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("shapes", [((2, 3, 4, 8), (2, 3, 5, 8)), ((2, 3, 4, 8), (2, 3, 4, 6))])
 def test_maps_of_different_shape_are_refused(kind, shapes):
     block = make_connection(kind, 2, "distance", "block")
