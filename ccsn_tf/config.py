@@ -123,13 +123,26 @@ class DataConfig(_Checked):
     clips_per_class: int = setting(2, "Q: clips of each of them.", minimum=1)
     flip: bool = setting(True, "Mirror half of the training clips (x-flow is negated).")
     mirror_pairs: tuple[str, ...] = setting((), "Classes that a mirror exchanges, as in MoveLeft:MoveRight,A:B.")
+    crop: str = setting(
+        "random",
+        "Training crops: squares anywhere, or TSN's, of --crop_scales, at corners, centre and between.",
+        choices=("random", "corners"),
+    )
     min_crop_scale: float = setting(
-        0.75, "Smallest training crop, as a share of the short side.", minimum=0.1, maximum=1
+        0.75, "crop=random: smallest side, as a share of the frame's short one.", minimum=0.1, maximum=1
+    )
+    crop_scales: tuple[float, ...] = setting(
+        (1.0, 0.875, 0.75, 0.66),
+        "crop=corners: sides, as shares of the frame's short one; height and width are at most one step apart.",
+        minimum=0.1,
+        maximum=1,
     )
     holdout_groups: int = setting(0, "Training groups kept back for --validate_on=holdout.", minimum=0)
 
     def __post_init__(self):
         super().__post_init__()
+        if self.crop == "corners" and not self.crop_scales:
+            raise UserError("--crop=corners needs --crop_scales, as in --crop_scales=1,0.875,0.75,0.66.")
         for pair in self.mirror_pairs:
             if len({name for name in pair.split(":") if name}) != 2 or pair.count(":") != 1:
                 raise UserError(f"--mirror_pairs must be pairs of classes, as in Left:Right. Received: {pair}.")

@@ -69,6 +69,12 @@ def test_something_is_fused():
     ModelConfig(fusion_weights=(0.0, 0.0), fusion_features=True)
 
 
+def test_corner_crops_need_scales():
+    with pytest.raises(UserError, match=r"^--crop=corners needs --crop_scales, as in "):
+        DataConfig(crop="corners", crop_scales=())
+    DataConfig(crop="random", crop_scales=())
+
+
 def test_ranking_needs_pairs():
     alone = DataConfig(clips_per_class=1)
     with pytest.raises(UserError, match="--clips_per_class=1"):

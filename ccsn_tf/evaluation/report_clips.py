@@ -84,8 +84,8 @@ def see_clip(clip: StoredClip, model: CCSN, config: Config) -> SeenClip:
     )
     box, _ = view_boxes(clip.height, clip.width, 1)[0]
     attention = clip_attention(model, *network_input(frames, fields, box, False, size))
-    top, left, side = box
-    square = np.s_[top : top + side, left : left + side]
+    top, left, height, width = box
+    square = np.s_[top : top + height, left : left + width]
     middles = [snippet[length // 2].transpose(1, 2, 0)[square] for snippet in fields]
     return SeenClip(
         np.stack([frame[square] for frame in frames]), dequantise(np.stack(middles), config.data.flow_bound), attention

@@ -51,9 +51,8 @@ def other_value(field):
         return type(default)(default + 1) if field.metadata["maximum"] is None else field.metadata["maximum"]
     if isinstance(default, str):
         return "x"
-    return {"step_epochs": (3, 5), "fusion_weights": (1.0, 1.5), "mirror_pairs": ("a:b", "c:d")}.get(
-        field.name, ("a", "b")
-    )
+    numbers = {"step_epochs": (3, 5), "fusion_weights": (1.0, 1.5), "crop_scales": (1.0, 0.5)}
+    return {**numbers, "mirror_pairs": ("a:b", "c:d")}.get(field.name, ("a", "b"))
 
 
 def test_every_flag_reaches_the_field_of_its_name(tmp_path):
