@@ -171,6 +171,11 @@ class ModelConfig(_Checked):
     position: str = setting("distance", "Position bias of cross_attention.", choices=("distance", "mlp", "none"))
     attention_heads: int = setting(4, "Heads of the attention kinds.", minimum=1)
     span: str = setting("segment", "Attention within a segment or over the clip.", choices=("segment", "clip"))
+    consensus: str = setting(
+        "mean",
+        "How a clip's segments become one feature: their mean (TSN), or relations between them in order (TRN).",
+        choices=("mean", "trn"),
+    )
     num_segments: int = setting(3, "K: segments a training clip.", minimum=1)
     flow_length: int = setting(5, "L: flow fields a segment.", minimum=1, maximum=64)
     frames_per_segment: int = setting(
@@ -201,6 +206,8 @@ class ModelConfig(_Checked):
                 f"--frames_per_segment must be 1 or --flow_length, {self.flow_length}. Received: "
                 f"{self.frames_per_segment}."
             )
+        if self.consensus == "trn" and not 2 <= self.num_segments <= 16:
+            raise UserError(f"--consensus=trn relates 2 to 16 segments. Received: --num_segments={self.num_segments}.")
         if len(self.fusion_weights) != 2:
             raise UserError(f"--fusion_weights needs two numbers, as in 1,1.5. Received: {self.fusion_weights}.")
         if not self.fusion_features and not any(self.fusion_weights):
@@ -310,6 +317,12 @@ class Config:
             raise UserError(
                 f"--flow_source=graph needs frames that follow one another, and --flow_stride={self.data.flow_stride} "
                 "leaves some out: prepare with --flow_stride=1."
+            )
+        segments = self.model.num_segments
+        if self.model.consensus == "trn" and self.eval.test_segments != segments:
+            raise UserError(
+                f"--consensus=trn relates the {segments} segments that it is trained with, not "
+                f"{self.eval.test_segments}: pass --test_segments={segments}."
             )
         if self.train.validate_on == "holdout" and not self.data.holdout_groups:
             raise UserError("--validate_on=holdout needs --holdout_groups of at least 1.")

@@ -78,7 +78,8 @@ def see_clip(clip: StoredClip, model: CCSN, config: Config) -> SeenClip:
     """Reads a clip's snippets from its record and lets the network attend to them."""
     length, size = config.model.flow_length, config.model.image_size
     place = {name: values[0] for name, values in places([clip], config.data.record_dir).items()}
-    starts = centre_starts(clip.fields, SNIPPETS, length)
+    fixed = config.model.consensus == "trn"  # the network takes no other number
+    starts = centre_starts(clip.fields, config.model.num_segments if fixed else SNIPPETS, length)
     frames, fields = record_snippets(
         str(place["file"]), int(place["offset"]), int(place["length"]), clip.fields, starts, length
     )

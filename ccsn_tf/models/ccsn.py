@@ -14,6 +14,7 @@ from ccsn_tf.models.joint_training import JointTraining
 from ccsn_tf.models.segments import FoldSegments, InputNormalization, MiddleFrame, UnfoldSegments, WeightedSum
 from ccsn_tf.models.streams import build_backbone, is_volumetric
 from ccsn_tf.models.streams.backbone import Normalization, split_into_stages
+from ccsn_tf.models.temporal_relation import TemporalRelation
 
 STREAMS = ("spatial", "temporal")
 
@@ -30,6 +31,8 @@ class CCSN(JointTraining, keras.Model):
         position: position bias of "cross_attention": "distance", "mlp" or "none".
         attention_heads: heads of the attention kinds.
         span: "segment" (attention within a segment) or "clip" (over all its segments).
+        consensus: how a clip's segments become one feature: "mean", or "trn" (`TemporalRelation`).
+        num_segments: K that consensus "trn" is made for; with "mean" any K will do.
         flow_length: L, flow fields a segment.
         frames_per_segment: F, RGB frames a segment: L for a volumetric backbone, else 1.
         flow_source: "stored" (flow is an input) or "graph" (frames are, and flow is computed from them by `TVL1Flow`).
@@ -46,16 +49,17 @@ class CCSN(JointTraining, keras.Model):
         trainable: of all layers at once.
 
     Call arguments:
-        {"rgb": uint8 (B, K, S, S, 3F), "flow": uint8 (B, K, S, S, 2L)}: any K. Frames one after the other in the
-        channels; flow as stored (METHOD, Streams): channels x1, y1, x2, y2, ..., 127.5 is no motion. With
-        `flow_source="graph"`: {"frames": uint8 (B, K, L + 1, S, S, 3)}.
+        {"rgb": uint8 (B, K, S, S, 3F), "flow": uint8 (B, K, S, S, 2L)}: any K, unless
+        `consensus="trn"`. Frames one after the other in the channels; flow as stored (METHOD, Streams): channels x1,
+        y1, x2, y2, ..., 127.5 is no motion. With `flow_source="graph"`: {"frames": uint8 (B, K, L + 1, S, S, 3)}.
 
     Returns:
         float32 {"logits", "spatial_logits", "temporal_logits"}: (B, classes), and {"spatial_embedding",
         "temporal_embedding"}: (B, E), of unit length.
 
     Raises:
-        UserError: an unknown backbone, connection, position, span or stage, or frames that the backbone cannot take.
+        UserError: an unknown backbone, connection, position, span, consensus or stage, or frames that the backbone
+            cannot take.
 
     Example:
         model = CCSN(classes=["archery", "basketball"], backbone="tiny", image_size=64)
@@ -71,6 +75,8 @@ class CCSN(JointTraining, keras.Model):
         position="distance",
         attention_heads=4,
         span="segment",
+        consensus="mean",
+        num_segments=3,
         flow_length=5,
         frames_per_segment=1,
         flow_source="stored",
@@ -92,6 +98,8 @@ class CCSN(JointTraining, keras.Model):
             raise UserError(f"--position must be one of {', '.join(POSITION_BIASES)}. Received: {position!r}.")
         if span not in ("segment", "clip"):
             raise UserError(f"--span must be segment or clip. Received: {span!r}.")
+        if consensus not in ("mean", "trn"):
+            raise UserError(f"--consensus must be mean or trn. Received: {consensus!r}.")
         if flow_source not in ("stored", "graph"):
             raise UserError(f"--flow_source must be stored or graph. Received: {flow_source!r}.")
         frames = _checked_frames(backbone, frames_per_segment, flow_length, span)
@@ -110,14 +118,15 @@ class CCSN(JointTraining, keras.Model):
                 f"{', '.join(stages)}."
             )
 
+        segments = num_segments if consensus == "trn" else None
         if flow_source == "graph":
-            shape = (None, flow_length + 1, image_size, image_size, 3)
+            shape = (segments, flow_length + 1, image_size, image_size, 3)
             inputs = {"frames": keras.Input(shape, dtype="uint8", name="frames")}
             seen = _streams_of_frames(inputs["frames"], learnable_flow, flow_bound, flow_scale)
         else:
             inputs = seen = {
-                "rgb": keras.Input((None, image_size, image_size, 3 * frames_per_segment), dtype="uint8", name="rgb"),
-                "flow": keras.Input((None, image_size, image_size, 2 * flow_length), dtype="uint8", name="flow"),
+                name: keras.Input((segments, image_size, image_size, channels), dtype="uint8", name=name)
+                for name, channels in (("rgb", 3 * frames_per_segment), ("flow", 2 * flow_length))
             }
         spatial, temporal = (
             InputNormalization(*_arguments(scaling), frames, name=f"{stream}_normalization")(seen[modality])
@@ -134,7 +143,7 @@ class CCSN(JointTraining, keras.Model):
                 spatial, temporal = _connect(block, spatial, temporal, span, seen["rgb"], stage)
 
         features = {
-            stream: _consensus(maps, seen[modality], stream)
+            stream: _consensus(maps, seen[modality], stream, consensus)
             for stream, modality, maps in (("spatial", "rgb", spatial), ("temporal", "flow", temporal))
         }
         rates = {"spatial": dropout, "temporal": dropout if temporal_dropout < 0 else temporal_dropout}
@@ -152,6 +161,8 @@ class CCSN(JointTraining, keras.Model):
             "position": position,
             "attention_heads": attention_heads,
             "span": span,
+            "consensus": consensus,
+            "num_segments": num_segments,
             "flow_length": flow_length,
             "frames_per_segment": frames_per_segment,
             "flow_source": flow_source,
@@ -225,12 +236,13 @@ def _connect(block, spatial, temporal, span, reference, stage):
     return tuple(fold(maps) for maps in joined)
 
 
-def _consensus(maps, reference, stream):
-    """Global average over positions, then the mean over segments (TSN's consensus): float32 (B, C)."""
+def _consensus(maps, reference, stream, kind):
+    """Global average over positions, then the mean over segments (TSN) or their relations (TRN): float32 (B, D)."""
     average = keras.layers.GlobalAveragePooling3D if len(maps.shape) == 5 else keras.layers.GlobalAveragePooling2D
     pooled = average(name=f"{stream}_pool", dtype="float32")(maps)
     segments = UnfoldSegments(name=f"{stream}_segments", dtype="float32")([pooled, reference])
-    return keras.layers.GlobalAveragePooling1D(name=f"{stream}_consensus", dtype="float32")(segments)
+    layer = TemporalRelation if kind == "trn" else keras.layers.GlobalAveragePooling1D
+    return layer(name=f"{stream}_consensus", dtype="float32")(segments)
 
 
 def _heads(features, num_classes, embedding_dim, dropouts, fusion_weights, fusion_features):

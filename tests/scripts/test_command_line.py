@@ -57,7 +57,7 @@ def other_value(field):
 
 def test_every_flag_reaches_the_field_of_its_name(tmp_path):
     values = {field.name: other_value(field) for _, field in settings()}
-    values.update(flip=False, validate_on="none", clips_per_class=3)
+    values.update(flip=False, validate_on="none", clips_per_class=3, test_segments=values["num_segments"])
     # Not all of them go together.
     for given in ({**values, "flow_source": "stored", "learnable_flow": False}, {**values, "flow_stride": 1}):
         config = spelled(tmp_path, *(flag(name, value) for name, value in given.items()))
