@@ -1,5 +1,7 @@
 """The flags, in a process of their own each time: absl's flags are global."""
 
+import dataclasses
+import functools
 import pathlib
 import subprocess
 import sys
@@ -7,9 +9,11 @@ import sys
 import pytest
 
 from ccsn_tf.config import Config, settings
+from ccsn_tf.models.build import build_model
+from ccsn_tf.training.schedules import make_optimizer
 
 SCRIPTS = pathlib.Path(__file__).parents[2] / "scripts"
-FLAG_FILES = sorted(SCRIPTS.parent.glob("*.flags"))
+FLAG_FILES = sorted([*SCRIPTS.parent.glob("*.flags"), *SCRIPTS.glob("recipes/*.flags")])
 
 # Stands for a script: prints the config that its flags spell, as JSON, or ends as scripts end.
 PROBE = """
@@ -84,6 +88,17 @@ def test_flag_files_are_understood(path, tmp_path):
             found = config.flat()[name]
             assert (",".join(map(str, found)) if isinstance(found, tuple) else str(found)) == value
     assert path.read_text().startswith("#"), "a flag file says what it is for"
+    assert make_optimizer(config.train, steps_per_epoch=10).learning_rate > 0
+    alike = {"dropout": 0.5, "temporal_dropout": 0.5, "fusion_weights": (1.0, 1.0), "pretrained": "none"}
+    if config.model.consensus == "mean":
+        alike["num_segments"] = 3
+    assert built(dataclasses.replace(config.model, **alike)).output["logits"].shape == (None, 2)
+
+
+@functools.cache
+def built(model):
+    """The network, for all files that differ in nothing that it is made of."""
+    return build_model(model, ["a", "b"])
 
 
 @pytest.mark.parametrize(
