@@ -139,6 +139,7 @@ class CCSN(JointTraining, keras.Model):
         for stage in stages:
             spatial, temporal = parts["spatial"][stage](spatial), parts["temporal"][stage](temporal)
             if connection != "none" and stage in joined:
+                _refuse_unlike_maps(spatial, temporal, backbone, stage)
                 block = make_connection(connection, attention_heads, position, name=f"connection_{stage}")
                 spatial, temporal = _connect(block, spatial, temporal, span, seen["rgb"], stage)
 
@@ -225,6 +226,16 @@ def _checked_frames(backbone, frames_per_segment, flow_length, span):
 
 def _arguments(scaling: Normalization):
     return scaling.mean, scaling.scale, scaling.reverse_channels
+
+
+def _refuse_unlike_maps(spatial, temporal, backbone, stage):
+    """Raises UserError where the streams' maps cannot be joined: a backbone's size may follow from its channels."""
+    sizes = ["x".join(map(str, maps.shape[1:])) for maps in (spatial, temporal)]
+    if sizes[0] != sizes[1]:
+        raise UserError(
+            f"--connect_at={stage}: the streams' maps there differ in --backbone={backbone}, {sizes[0]} (spatial) and "
+            f"{sizes[1]} (temporal): choose another stage, or --connection=none."
+        )
 
 
 def _connect(block, spatial, temporal, span, reference, stage):
