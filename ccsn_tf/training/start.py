@@ -16,8 +16,8 @@ def start_from_runs(model: CCSN, config: TrainConfig) -> None:
     """Copies streams of the runs `init_spatial` and `init_temporal` into `model`, in place.
 
     A stream is its backbone and, where the runs have the same classes and consensus, its classifier, with the relations
-    that `consensus="trn"` has before it. What joins the streams stays as
-    it is, so that a new connection block, which is the identity, leaves both predictions as they were.
+    that `consensus="trn"` has before it. What joins the streams stays as it is, so that a new connection block, which
+    is the identity, leaves both predictions as they were.
 
     Raises:
         UserError: no finished run, or one of another network.
