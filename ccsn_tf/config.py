@@ -125,13 +125,26 @@ class DataConfig(_Checked):
     clips_per_class: int = setting(2, "Q: clips of each of them.", minimum=1)
     flip: bool = setting(True, "Mirror half of the training clips (x-flow is negated).")
     mirror_pairs: tuple[str, ...] = setting((), "Classes that a mirror exchanges, as in MoveLeft:MoveRight,A:B.")
+    crop: str = setting(
+        "random",
+        "Training crops: squares anywhere, or TSN's, of --crop_scales, at corners, centre and between.",
+        choices=("random", "corners"),
+    )
     min_crop_scale: float = setting(
-        0.75, "Smallest training crop, as a share of the short side.", minimum=0.1, maximum=1
+        0.75, "crop=random: smallest side, as a share of the frame's short one.", minimum=0.1, maximum=1
+    )
+    crop_scales: tuple[float, ...] = setting(
+        (1.0, 0.875, 0.75, 0.66),
+        "crop=corners: sides, as shares of the frame's short one; height and width are at most one step apart.",
+        minimum=0.1,
+        maximum=1,
     )
     holdout_groups: int = setting(0, "Training groups kept back for --validate_on=holdout.", minimum=0)
 
     def __post_init__(self):
         super().__post_init__()
+        if self.crop == "corners" and not self.crop_scales:
+            raise UserError("--crop=corners needs --crop_scales, as in --crop_scales=1,0.875,0.75,0.66.")
         for pair in self.mirror_pairs:
             if len({name for name in pair.split(":") if name}) != 2 or pair.count(":") != 1:
                 raise UserError(f"--mirror_pairs must be pairs of classes, as in Left:Right. Received: {pair}.")
@@ -163,6 +176,11 @@ class ModelConfig(_Checked):
         0.0, "Share of the messages between the streams left out in training.", minimum=0.0, maximum=0.99
     )
     span: str = setting("segment", "Attention within a segment or over the clip.", choices=("segment", "clip"))
+    consensus: str = setting(
+        "mean",
+        "How a clip's segments become one feature: their mean (TSN), or relations between them in order (TRN).",
+        choices=("mean", "trn"),
+    )
     num_segments: int = setting(3, "K: segments a training clip.", minimum=1)
     flow_length: int = setting(5, "L: flow fields a segment.", minimum=1, maximum=64)
     frames_per_segment: int = setting(
@@ -193,6 +211,8 @@ class ModelConfig(_Checked):
                 f"--frames_per_segment must be 1 or --flow_length, {self.flow_length}. Received: "
                 f"{self.frames_per_segment}."
             )
+        if self.consensus == "trn" and not 2 <= self.num_segments <= 16:
+            raise UserError(f"--consensus=trn relates 2 to 16 segments. Received: --num_segments={self.num_segments}.")
         if len(self.fusion_weights) != 2:
             raise UserError(f"--fusion_weights needs two numbers, as in 1,1.5. Received: {self.fusion_weights}.")
         if not self.fusion_features and not any(self.fusion_weights):
@@ -316,6 +336,12 @@ class Config:
             raise UserError(
                 f"--flow_source=graph needs frames that follow one another, and --flow_stride={self.data.flow_stride} "
                 "leaves some out: prepare with --flow_stride=1."
+            )
+        segments = self.model.num_segments
+        if self.model.consensus == "trn" and self.eval.test_segments != segments:
+            raise UserError(
+                f"--consensus=trn relates the {segments} segments that it is trained with, not "
+                f"{self.eval.test_segments}: pass --test_segments={segments}."
             )
         train = self.train
         if train.frozen_cache and not train.freeze_spatial == train.freeze_temporal != "":

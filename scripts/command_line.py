@@ -157,7 +157,7 @@ def _value(field):
     value = FLAGS[field.name].value
     if not isinstance(field.default, tuple):
         return value
-    convert = {"step_epochs": int, "fusion_weights": float}.get(field.name, str)
+    convert = {"step_epochs": int, "fusion_weights": float, "crop_scales": float}.get(field.name, str)
     try:
         return tuple(convert(item) for item in value if item)
     except ValueError:

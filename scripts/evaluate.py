@@ -32,6 +32,11 @@ def main(arguments):
     )
     if report["num_skipped"]:
         print(f"NOT COUNTED: {report['num_skipped']} more test clips, which could not be prepared (see manifest.json)")
+    if report["num_repeating"]:
+        print(
+            f"REPEATED: {report['num_repeating']} test clips are too short for {config.eval.test_segments} different "
+            "segments, and some are seen twice; a lower --test_segments avoids it"
+        )
     command_line.print_figures(report)
     worst = [row for row in report["most_confused"][:3] if row["clips"] > 1]
     if worst:

@@ -69,6 +69,26 @@ def test_something_is_fused():
     ModelConfig(fusion_weights=(0.0, 0.0), fusion_features=True)
 
 
+def test_corner_crops_need_scales():
+    with pytest.raises(UserError, match=r"^--crop=corners needs --crop_scales, as in "):
+        DataConfig(crop="corners", crop_scales=())
+    DataConfig(crop="random", crop_scales=())
+
+
+@pytest.mark.parametrize("segments", [1, 17])
+def test_relations_have_2_to_16_segments(segments):
+    with pytest.raises(UserError, match=f"relates 2 to 16 segments. Received: --num_segments={segments}"):
+        ModelConfig(consensus="trn", num_segments=segments)
+    ModelConfig(num_segments=segments)
+
+
+def test_relations_are_tested_on_the_segments_that_they_were_trained_on():
+    related = ModelConfig(consensus="trn", num_segments=8)
+    with pytest.raises(UserError, match=r"--consensus=trn relates the 8 segments .*, not 25: pass --test_segments=8\."):
+        Config(model=related)
+    Config(model=related, eval=EvalConfig(test_segments=8))
+
+
 def test_ranking_needs_pairs():
     alone = DataConfig(clips_per_class=1)
     with pytest.raises(UserError, match="--clips_per_class=1"):

@@ -9,7 +9,7 @@ import pytest
 from ccsn_tf.config import settings
 
 ROOT = pathlib.Path(__file__).parents[1]
-DOCUMENTS = ("README.md", "docs/DATASETS.md", "docs/WEIGHTS.md")
+DOCUMENTS = ("README.md", "docs/DATASETS.md", "docs/RECIPES.md", "docs/WEIGHTS.md")
 COMMANDS = [
     pytest.param(command, id=f"{name}:{number}")
     for name in DOCUMENTS
@@ -28,7 +28,8 @@ def test_command(command):
     own = {name for path in sources for name in re.findall(r'DEFINE_\w+\(\s*"(\w+)"', path.read_text())}
     for argument in arguments:
         if not argument.startswith("--"):
-            assert script == "scripts/predict.py" or (script, argument) == ("scripts/benchmark.py", "model")
+            takes_words = script in ("scripts/predict.py", "scripts/compare.py")
+            assert takes_words or (script, argument) == ("scripts/benchmark.py", "model")
             continue
         name, _, value = argument[2:].partition("=")
         if name in own:
@@ -44,3 +45,5 @@ def test_every_flag_file_is_documented():
     texts = "".join((ROOT / name).read_text() for name in DOCUMENTS)
     for path in ROOT.glob("*.flags"):
         assert f"--flagfile={path.name}" in texts or path.name == "demo.flags"
+    for path in (ROOT / "scripts" / "recipes").iterdir():
+        assert f"`{path.name}`" in texts

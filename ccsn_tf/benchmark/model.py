@@ -15,6 +15,7 @@ from ccsn_tf.models.ccsn import CCSN, STREAMS
 from ccsn_tf.models.connection.attention import CrossAttention, SharedAffinityConnection
 from ccsn_tf.models.connection.block import ConnectionBlock
 from ccsn_tf.models.streams import is_volumetric
+from ccsn_tf.models.temporal_relation import TemporalRelation
 
 BACKBONES = ("tiny", "efficientnet_lite0", "bn_inception", "resnet50", "inception_i3d")
 PARTS = (*STREAMS, "connection", "heads")
@@ -82,7 +83,7 @@ def count_model(config: ModelConfig, num_classes: int) -> dict:
     """A row of the report."""
     model = build_model(config, [str(number) for number in range(num_classes)])
     blocks = [layer for layer in model.layers if isinstance(layer, ConnectionBlock)]
-    heads = [layer for layer in model.layers if isinstance(layer, layers.Dense)]
+    heads = [layer for layer in model.layers if isinstance(layer, (layers.Dense, TemporalRelation))]
     members = {
         **{stream: [op for op in model.network(stream).operations if hasattr(op, "weights")] for stream in STREAMS},
         "connection": blocks,
@@ -90,7 +91,8 @@ def count_model(config: ModelConfig, num_classes: int) -> dict:
     }
     parameters = {part: sum(map(trained_parameters, members[part])) for part in PARTS}
     counts = {part: sum(map(macs_of_layer, members[part])) for part in STREAMS}
-    counts["connection"] = sum(macs_of_connection(block, config.num_segments) for block in blocks)
+    seen = config.num_segments if config.span == "clip" else 0
+    counts["connection"] = sum(macs_of_connection(block, seen) for block in blocks)
     counts["heads"] = sum(map(macs_of_layer, heads))
     return {
         "backbone": config.backbone,
@@ -107,23 +109,29 @@ def trained_parameters(layer: keras.layers.Layer) -> int:
 
 
 def macs_of_layer(layer: keras.layers.Layer) -> int:
-    """Multiply-accumulates of a convolution or dense layer for one image (or clip); other layers are not counted."""
+    """Multiply-accumulates of a convolution, dense layer or relations for one image or clip; 0 for other layers."""
     if isinstance(layer, layers.SeparableConv2D):
         kernels = [layer.depthwise_kernel, layer.pointwise_kernel]
     elif isinstance(layer, (layers.Conv1D, layers.Conv2D, layers.Conv3D, layers.DepthwiseConv2D, layers.Dense)):
         kernels = [layer.kernel]
+    elif isinstance(layer, TemporalRelation):
+        counts = [layer.input.shape[1], *map(len, layer.subsets.values())]
+        parts = [layer.feature, *layer.relations]
+        return sum(count * math.prod(part.kernel.shape) for count, part in zip(counts, parts, strict=True))
     else:
         return 0
     positions = math.prod(layer.output.shape[1:-1])
     return sum(math.prod(kernel.shape) for kernel in kernels) * positions
 
 
-def macs_of_connection(block: ConnectionBlock, num_segments: int) -> int:
-    """Multiply-accumulates of a connection block for one segment: its 1x1 convolutions, and attention's products."""
+def macs_of_connection(block: ConnectionBlock, segments: int) -> int:
+    """Multiply-accumulates of a connection block for one segment: its 1x1 convolutions, and attention's products.
+
+    `segments` are those whose positions the block sees, with --span=clip; 0: its own.
+    """
     shape = block.input[0].shape
-    over_clip = len(shape) == 5 and shape[1] is None  # --span=clip: the segments are positions, too
-    positions = math.prod(shape[2:-1] if over_clip else shape[1:-1])
-    seen = positions * (num_segments if over_clip else 1)
+    positions = math.prod(shape[2:-1] if segments else shape[1:-1])
+    seen = positions * max(1, segments)
     kernels = [w for w in block.weights if w.name == "kernel" and "_bias/" not in w.path]  # the position bias is fixed
     macs = sum(math.prod(kernel.shape) for kernel in kernels) * positions
     products = {CrossAttention: 4, SharedAffinityConnection: 3}.get(type(block), 0)

@@ -21,7 +21,7 @@ def read_clip(folder, starts, box, mirrored, image_size, flow_length):
     Args:
         folder: of the clip's images, numbered from 1.
         starts: int (K,), first flow field of each snippet, from 0.
-        box: top, left, side of the square to keep.
+        box: top, left, height, width of what to keep.
         mirrored: whether to mirror; x-flow v becomes 255 - v.
         image_size: side S of the result.
         flow_length: L.
@@ -29,13 +29,13 @@ def read_clip(folder, starts, box, mirrored, image_size, flow_length):
     Returns:
         Frames, uint8 (K, S, S, 3), and flow, uint8 (K, 2L, S, S): x1, y1, x2, y2, ...
     """
-    top, left, side = (int(number) for number in box)
+    top, left, height, width = (int(number) for number in box)
 
     def view(name, flags):
         image = cv2.imread(f"{folder}/{name}.jpg", flags)
         if image is None:
             raise OSError(f"{folder}/{name}.jpg cannot be read")
-        image = cv2.resize(image[top : top + side, left : left + side], (image_size, image_size))
+        image = cv2.resize(image[top : top + height, left : left + width], (image_size, image_size))
         return cv2.flip(image, 1) if mirrored else image
 
     frames, planes = [], []

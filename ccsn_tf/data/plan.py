@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ccsn_tf.config import DataConfig, ModelConfig
-from ccsn_tf.data.augment import random_box
+from ccsn_tf.data.augment import corner_box, random_box
 from ccsn_tf.data.manifest import StoredClip
 from ccsn_tf.data.sampling import train_starts
 from ccsn_tf.errors import UserError
@@ -84,7 +84,8 @@ def training_plan(
 
     Returns:
         Arrays with leading axes (steps, batch): `clip` (index into `clips`), `file` (str), `offset`, `length`, `fields`
-        (int64), `label` (int32), `starts` (..., K) int64 segment starts, `box` (..., 3) int64 top, left, side,
+        (int64), `label` (int32), `starts` (..., K) int64 segment starts, `box` (..., 4) int64 top, left, height,
+        width,
         `mirrored` (bool).
 
     Raises:
@@ -102,13 +103,19 @@ def training_plan(
     drawn = [clips[index] for index in order]
     views = {
         "starts": [train_starts(clip.fields, model.num_segments, model.flow_length, rng) for clip in drawn],
-        "box": [random_box(clip.height, clip.width, data.min_crop_scale, rng) for clip in drawn],
+        "box": [_training_box(clip, data, rng) for clip in drawn],
     }
     chance = rng.random(len(drawn)) < (0.5 if data.flip else 0.0)
     mirrored = np.where(mirror == _BY_CHANCE, chance, mirror == 1)
     label = np.where(mirrored, turned[order], labels[order])
     flat = {"clip": order, **places(drawn, data.record_dir), "label": label, **views, "mirrored": mirrored}
     return {name: np.asarray(values).reshape(*batches.shape, *np.shape(values)[1:]) for name, values in flat.items()}
+
+
+def _training_box(clip: StoredClip, data: DataConfig, rng: np.random.Generator) -> np.ndarray:
+    if data.crop == "corners":
+        return corner_box(clip.height, clip.width, data.crop_scales, rng)
+    return random_box(clip.height, clip.width, data.min_crop_scale, rng)
 
 
 def fixed_views(clips: Sequence[StoredClip], data: DataConfig, model: ModelConfig, views: int) -> Plan:
@@ -124,7 +131,7 @@ def fixed_views(clips: Sequence[StoredClip], data: DataConfig, model: ModelConfi
         rng = np.random.default_rng(list(clip.name.encode()))
         for _ in range(views):
             starts = train_starts(clip.fields, model.num_segments, model.flow_length, rng)
-            rows.append((clip, starts, random_box(clip.height, clip.width, data.min_crop_scale, rng)))
+            rows.append((clip, starts, _training_box(clip, data, rng)))
     flat = {**places([row[0] for row in rows], data.record_dir), "label": np.zeros(len(rows), np.int32)}
     flat |= {"starts": np.array([row[1] for row in rows]), "box": np.array([row[2] for row in rows])}
     sides = (False, True) if data.flip else (False,)

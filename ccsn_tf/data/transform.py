@@ -45,7 +45,7 @@ def network_input(
     Args:
         frames: K times F frames, uint8 (H, W, 3), snippet by snippet.
         fields: K times L flow fields, uint8 (2, H, W).
-        box: top, left, side of the square to keep.
+        box: top, left, height, width of what to keep.
         mirrored: a mirrored x-flow v becomes 255 - v (METHOD, Streams).
         image_size: side S of the result.
         out: arrays to write into; default: new ones.
@@ -53,8 +53,8 @@ def network_input(
     Returns:
         `rgb` uint8 (K, S, S, 3F) and `flow` uint8 (K, S, S, 2L), channels x1, y1, x2, y2, ...
     """
-    top, left, side = (int(number) for number in box)
-    rows, columns, size = slice(top, top + side), slice(left, left + side), (image_size, image_size)
+    rows, columns = _part(box)
+    size = (image_size, image_size)
     each = len(frames) // len(fields)
     rgb, flow = out or empty_input((len(fields),), len(fields[0]), image_size, each)
     for number, frame in enumerate(frames):
@@ -78,12 +78,18 @@ def network_frames(
         box, mirrored: see `network_input`.
         out: uint8 (K, L + 1, S, S, 3), written to and returned.
     """
-    top, left, side = (int(number) for number in box)
-    rows, columns, size = slice(top, top + side), slice(left, left + side), out.shape[2:4]
+    rows, columns = _part(box)
+    size = out.shape[2:4]
     for number, snippet in enumerate(snippets):
         for place, frame in enumerate(snippet):
             out[number, place] = _scaled(frame[rows, columns], size, mirrored)
     return out
+
+
+def _part(box):
+    """The rows and columns of a box, as slices."""
+    top, left, height, width = (int(number) for number in box)
+    return slice(top, top + height), slice(left, left + width)
 
 
 def _scaled(image: np.ndarray, size: tuple[int, int], mirrored: bool) -> np.ndarray:

@@ -31,10 +31,11 @@ def evaluate(
     """Scores the test clips with `config.train.workdir`'s model.keras and writes the results beside it.
 
     evaluation.json: `dataset`, `split`, `connection`, `protocol`, `num_clips`, `num_skipped` (clips of the list that
-    could not be prepared: 0 in a figure to be compared); `spatial`, `temporal`, `fused`, each with `top1`, `top5`,
-    `mean_class` as fractions; `classes` (see `class_table`) and `most_confused`, of the fused prediction; `embeddings`
-    (see `embedding_report`). scores.npz: `names`, `labels`, `classes` and the
-    logits of each stream, so that other fusions need no forward pass.
+    could not be prepared: 0 in a figure to be compared), `num_repeating` (clips with fewer places for a snippet than
+    the protocol has segments, some of which are then the same); `spatial`, `temporal`, `fused`, each with `top1`,
+    `top5`, `mean_class` as fractions; `classes` (see `class_table`) and `most_confused`, of the fused prediction;
+    `embeddings` (see `embedding_report`). scores.npz: `names`, `labels`, `classes` and the logits of each stream, so
+    that other fusions need no forward pass.
 
     Args:
         config: of the run (config.json), with the test protocol to use.
@@ -51,6 +52,8 @@ def evaluate(
     if page and pathlib.Path(page).is_dir():
         raise UserError(f"--report={page} is a folder: name a file in it.")
     model = load_model(str(workdir / "model.keras"))
+    manifest = Manifest.read(config.data.record_dir)
+    _refuse_other_classes(model.classes, manifest.classes, config)
     classes = tuple(model.classes)  # its own label order, whatever the order in the records
     clips = evaluated_clips(config, classes)
     segments, crops, average = config.eval.test_segments, config.eval.test_crops, config.eval.average
@@ -63,7 +66,8 @@ def evaluate(
         "split": config.data.split,
         "num_classes": len(classes),
         "num_clips": len(clips),
-        "num_skipped": Manifest.read(config.data.record_dir).count_skipped(config.data.split, side, classes),
+        "num_skipped": manifest.count_skipped(config.data.split, side, classes),
+        "num_repeating": sum(clip.fields - config.model.flow_length + 1 < segments for clip in clips),
         "connection": config.model.connection,
         "protocol": protocol_in_words(segments, crops, average)
         + ("" if side == "test" else ", held-out training groups"),
@@ -93,6 +97,28 @@ def _views(model, config, clips, classes, segments, crops):
     frozen = FrozenMaps(model, config)
     progress = Progress("frozen stages", "clips")
     return make_forward(frozen.upper), frozen.evaluation_views(clips, classes, segments, crops, progress)
+
+
+def _refuse_other_classes(known: Sequence[str], recorded: Sequence[str], config: Config) -> None:
+    """Raises UserError where the records lack classes of the model, or have more and the run did not choose among them.
+
+    Clips of a class that the model does not know would be left out in silence.
+    """
+    of_model, there = f"the model in {config.train.workdir}", f"--record_dir={config.data.record_dir}"
+    absent = [name for name in known if name not in recorded]
+    if absent:
+        raise UserError(f"{there} lacks {_listed(absent)}, which {of_model} knows: give the records that it is for.")
+    strange = [name for name in recorded if name not in known]
+    if strange and not config.data.classes:
+        raise UserError(
+            f"{there} has {_listed(strange)}, which {of_model} does not know: give the records that it is for, or "
+            "prepare some of its classes alone with --classes."
+        )
+
+
+def _listed(names):
+    shown = ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")
+    return f"class {shown}" if len(names) == 1 else f"classes {shown}"
 
 
 def class_table(scores: Scores, classes: Sequence[str]) -> list[dict]:

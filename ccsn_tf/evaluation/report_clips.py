@@ -78,14 +78,15 @@ def see_clip(clip: StoredClip, model: CCSN, config: Config) -> SeenClip:
     """Reads a clip's snippets from its record and lets the network attend to them."""
     length, size = config.model.flow_length, config.model.image_size
     place = {name: values[0] for name, values in places([clip], config.data.record_dir).items()}
-    starts = centre_starts(clip.fields, SNIPPETS, length)
+    fixed = config.model.consensus == "trn"  # the network takes no other number
+    starts = centre_starts(clip.fields, config.model.num_segments if fixed else SNIPPETS, length)
     frames, fields = record_snippets(
         str(place["file"]), int(place["offset"]), int(place["length"]), clip.fields, starts, length
     )
     box, _ = view_boxes(clip.height, clip.width, 1)[0]
     attention = clip_attention(model, *network_input(frames, fields, box, False, size))
-    top, left, side = box
-    square = np.s_[top : top + side, left : left + side]
+    top, left, height, width = box
+    square = np.s_[top : top + height, left : left + width]
     middles = [snippet[length // 2].transpose(1, 2, 0)[square] for snippet in fields]
     return SeenClip(
         np.stack([frame[square] for frame in frames]), dequantise(np.stack(middles), config.data.flow_bound), attention

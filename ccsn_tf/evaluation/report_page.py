@@ -169,7 +169,7 @@ def _clips(cards, wheel, choice):
     alt = "Key to the colours of flow: right is red, down yellow, left blue-green, up violet"
     key = f'<img class="wheel" src="{wheel}" alt="{alt}">'
     text = (
-        f"By the fused probability of the predicted class. {choice} Three snippets of each, evenly spaced; the centre "
+        f"By the fused probability of the predicted class. {choice} Snippets of each, evenly spaced; the centre "
         "square, in which flow is coloured by its direction (key at the right) and the deeper the faster."
     )
     return f'{key}<p>{escape(text)}</p><div class="clips">{"".join(map(_card, cards))}</div>'

@@ -21,6 +21,7 @@ from ccsn_tf.models.segments import (
 )
 from ccsn_tf.models.streams import build_backbone, is_volumetric
 from ccsn_tf.models.streams.backbone import Normalization, split_into_stages
+from ccsn_tf.models.temporal_relation import TemporalRelation
 
 STREAMS = ("spatial", "temporal")
 
@@ -38,6 +39,8 @@ class CCSN(JointTraining, keras.Model):
         attention_heads: heads of the attention kinds.
         connection_dropout: see `ConnectionBlock`.
         span: "segment" (attention within a segment) or "clip" (over all its segments).
+        consensus: how a clip's segments become one feature: "mean", or "trn" (`TemporalRelation`).
+        num_segments: K that consensus "trn" is made for; with "mean" any K will do.
         flow_length: L, flow fields a segment.
         frames_per_segment: F, RGB frames a segment: L for a volumetric backbone, else 1.
         flow_source: "stored" (flow is an input) or "graph" (frames are, and flow is computed from them by `TVL1Flow`).
@@ -54,16 +57,17 @@ class CCSN(JointTraining, keras.Model):
         trainable: of all layers at once.
 
     Call arguments:
-        {"rgb": uint8 (B, K, S, S, 3F), "flow": uint8 (B, K, S, S, 2L)}: any K. Frames one after the other in the
-        channels; flow as stored (METHOD, Streams): channels x1, y1, x2, y2, ..., 127.5 is no motion. With
-        `flow_source="graph"`: {"frames": uint8 (B, K, L + 1, S, S, 3)}.
+        {"rgb": uint8 (B, K, S, S, 3F), "flow": uint8 (B, K, S, S, 2L)}: any K, unless
+        `consensus="trn"`. Frames one after the other in the channels; flow as stored (METHOD, Streams): channels x1,
+        y1, x2, y2, ..., 127.5 is no motion. With `flow_source="graph"`: {"frames": uint8 (B, K, L + 1, S, S, 3)}.
 
     Returns:
         float32 {"logits", "spatial_logits", "temporal_logits"}: (B, classes), and {"spatial_embedding",
         "temporal_embedding"}: (B, E), of unit length.
 
     Raises:
-        UserError: an unknown backbone, connection, position, span or stage, or frames that the backbone cannot take.
+        UserError: an unknown backbone, connection, position, span, consensus or stage, or frames that the backbone
+            cannot take.
 
     Example:
         model = CCSN(classes=["archery", "basketball"], backbone="tiny", image_size=64)
@@ -80,6 +84,8 @@ class CCSN(JointTraining, keras.Model):
         attention_heads=4,
         connection_dropout=0.0,
         span="segment",
+        consensus="mean",
+        num_segments=3,
         flow_length=5,
         frames_per_segment=1,
         flow_source="stored",
@@ -101,6 +107,8 @@ class CCSN(JointTraining, keras.Model):
             raise UserError(f"--position must be one of {', '.join(POSITION_BIASES)}. Received: {position!r}.")
         if span not in ("segment", "clip"):
             raise UserError(f"--span must be segment or clip. Received: {span!r}.")
+        if consensus not in ("mean", "trn"):
+            raise UserError(f"--consensus must be mean or trn. Received: {consensus!r}.")
         if flow_source not in ("stored", "graph"):
             raise UserError(f"--flow_source must be stored or graph. Received: {flow_source!r}.")
         frames = _checked_frames(backbone, frames_per_segment, flow_length, span)
@@ -119,14 +127,15 @@ class CCSN(JointTraining, keras.Model):
                 f"{', '.join(stages)}."
             )
 
+        segments = num_segments if consensus == "trn" else None
         if flow_source == "graph":
-            shape = (None, flow_length + 1, image_size, image_size, 3)
+            shape = (segments, flow_length + 1, image_size, image_size, 3)
             inputs = {"frames": keras.Input(shape, dtype="uint8", name="frames")}
             seen = _streams_of_frames(inputs["frames"], learnable_flow, flow_bound, flow_scale)
         else:
             inputs = seen = {
-                "rgb": keras.Input((None, image_size, image_size, 3 * frames_per_segment), dtype="uint8", name="rgb"),
-                "flow": keras.Input((None, image_size, image_size, 2 * flow_length), dtype="uint8", name="flow"),
+                name: keras.Input((segments, image_size, image_size, channels), dtype="uint8", name=name)
+                for name, channels in (("rgb", 3 * frames_per_segment), ("flow", 2 * flow_length))
             }
         spatial, temporal = (
             InputNormalization(*_arguments(scaling), frames, name=f"{stream}_normalization")(seen[modality])
@@ -141,13 +150,14 @@ class CCSN(JointTraining, keras.Model):
             spatial, temporal = parts["spatial"][stage](spatial), parts["temporal"][stage](temporal)
             maps[stage] = (spatial, temporal)
             if connection != "none" and stage in joined:
+                _refuse_unlike_maps(spatial, temporal, backbone, stage)
                 block = make_connection(
                     connection, attention_heads, position, dropout=connection_dropout, name=f"connection_{stage}"
                 )
                 spatial, temporal = _connect(block, spatial, temporal, span, seen["rgb"], stage)
 
         features = {
-            stream: _consensus(maps, seen[modality], stream)
+            stream: _consensus(maps, seen[modality], stream, consensus)
             for stream, modality, maps in (("spatial", "rgb", spatial), ("temporal", "flow", temporal))
         }
         rates = {"spatial": dropout, "temporal": dropout if temporal_dropout < 0 else temporal_dropout}
@@ -168,6 +178,8 @@ class CCSN(JointTraining, keras.Model):
             "attention_heads": attention_heads,
             "connection_dropout": connection_dropout,
             "span": span,
+            "consensus": consensus,
+            "num_segments": num_segments,
             "flow_length": flow_length,
             "frames_per_segment": frames_per_segment,
             "flow_source": flow_source,
@@ -213,7 +225,7 @@ class CCSN(JointTraining, keras.Model):
         lower = {stream: keras.Function(images, end) for stream, end in zip(STREAMS, maps[stage], strict=True)}
         inputs, folded, blank = {}, [], []
         for stream, end in zip(STREAMS, maps[stage], strict=True):
-            inputs[stream] = keras.Input((None, *end.shape[1:]), name=stream, dtype=end.dtype)
+            inputs[stream] = keras.Input((clips[0].shape[1], *end.shape[1:]), name=stream, dtype=end.dtype)
             folded.append(FoldSegments(name=f"fold_{stream}_maps", dtype=self.dtype_policy)(inputs[stream]))
         for stream, clip in zip(STREAMS, clips, strict=True):  # of which only the number of segments is used
             blank.append(BlankImages(clip.shape[2:], name=f"{stream}_blank")(inputs[stream]))
@@ -266,6 +278,16 @@ def _arguments(scaling: Normalization):
     return scaling.mean, scaling.scale, scaling.reverse_channels
 
 
+def _refuse_unlike_maps(spatial, temporal, backbone, stage):
+    """Raises UserError where the streams' maps cannot be joined: a backbone's size may follow from its channels."""
+    sizes = ["x".join(map(str, maps.shape[1:])) for maps in (spatial, temporal)]
+    if sizes[0] != sizes[1]:
+        raise UserError(
+            f"--connect_at={stage}: the streams' maps there differ in --backbone={backbone}, {sizes[0]} (spatial) and "
+            f"{sizes[1]} (temporal): choose another stage, or --connection=none."
+        )
+
+
 def _connect(block, spatial, temporal, span, reference, stage):
     if span == "segment":
         return block([spatial, temporal])
@@ -275,12 +297,13 @@ def _connect(block, spatial, temporal, span, reference, stage):
     return tuple(fold(maps) for maps in joined)
 
 
-def _consensus(maps, reference, stream):
-    """Global average over positions, then the mean over segments (TSN's consensus): float32 (B, C)."""
+def _consensus(maps, reference, stream, kind):
+    """Global average over positions, then the mean over segments (TSN) or their relations (TRN): float32 (B, D)."""
     average = keras.layers.GlobalAveragePooling3D if len(maps.shape) == 5 else keras.layers.GlobalAveragePooling2D
     pooled = average(name=f"{stream}_pool", dtype="float32")(maps)
     segments = UnfoldSegments(name=f"{stream}_segments", dtype="float32")([pooled, reference])
-    return keras.layers.GlobalAveragePooling1D(name=f"{stream}_consensus", dtype="float32")(segments)
+    layer = TemporalRelation if kind == "trn" else keras.layers.GlobalAveragePooling1D
+    return layer(name=f"{stream}_consensus", dtype="float32")(segments)
 
 
 def _heads(features, num_classes, embedding_dim, dropouts, fusion_weights, fusion_features):

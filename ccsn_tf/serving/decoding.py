@@ -33,7 +33,7 @@ def decode_segments(rgb: tf.Tensor, flow: tf.Tensor, image_size: int) -> tuple[t
 
 
 def centre_box(height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
-    """The box of `data.augment.view_boxes`'s centre view, int32 (3,): top, left, side."""
+    """The box of `data.augment.view_boxes`'s centre view, a square, int32 (3,): top, left, side."""
     side = tf.minimum(height, width)
     free = tf.cast(tf.stack([height - side, width - side]), tf.float32)
     return tf.concat([tf.cast(tf.round(free * 0.5), tf.int32), [side]], 0)  # rounds halves to even, as Python does

@@ -42,7 +42,8 @@ def make_metadata(model: keras.Model, config: Config, max_segments: int | None) 
         max_segments: clips times segments that a request may have; None: any number.
 
     Raises:
-        UserError: the work directory's evaluation.json is damaged, or the model takes frames, or several a segment.
+        UserError: the work directory's evaluation.json is damaged, or the model takes frames, several a segment, or a
+            fixed number of segments.
     """
     if config.model.frames_per_segment > 1:
         raise UserError(
@@ -53,6 +54,11 @@ def make_metadata(model: keras.Model, config: Config, max_segments: int | None) 
         raise UserError(
             f"{config.train.workdir} was trained with --flow_source=graph, whose frames no export takes yet: use "
             "evaluate.py and predict.py, or train on records of --flow=tvl1_graph."
+        )
+    if config.model.consensus == "trn":
+        raise UserError(
+            f"{config.train.workdir} was trained with --consensus=trn, whose fixed number of segments no export takes "
+            "yet: use evaluate.py and predict.py, or train with --consensus=mean."
         )
     settings = {name: value for name, value in stored_settings(config.data).items() if name != "dataset"}
     return {

@@ -137,8 +137,10 @@ class FrozenMaps:
         return maps.reshape(views, segments, *maps.shape[1:])
 
     def _training(self):
-        data, model, views = self._config.data, self._config.model, self._config.train.frozen_views
-        return {"views": views, "segments": model.num_segments, "scale": data.min_crop_scale, "flip": data.flip}
+        data, model = self._config.data, self._config.model
+        crops = data.crop_scales if data.crop == "corners" else data.min_crop_scale
+        views = self._config.train.frozen_views
+        return {"views": views, "segments": model.num_segments, "crops": crops, "flip": data.flip}
 
     def _path(self, stream, views, clip):
         model = {name: getattr(self._config.model, name) for name in _OF_INPUT}

@@ -54,6 +54,7 @@ def import_weights(
         frames_per_segment=config.model.flow_length if is_volumetric(form.backbone) else 1,
         pretrained="none",
         connection="none",
+        consensus="mean",
         fusion_features=False,
     )
     workdir = check_workdir(config)

@@ -15,8 +15,9 @@ from ccsn_tf.models.ccsn import CCSN, STREAMS
 def start_from_runs(model: CCSN, config: TrainConfig) -> None:
     """Copies streams of the runs `init_spatial` and `init_temporal` into `model`, in place.
 
-    A stream is its backbone and, where the runs have the same classes, its classifier. What joins the streams stays as
-    it is, so that a new connection block, which is the identity, leaves both predictions as they were.
+    A stream is its backbone and, where the runs have the same classes and consensus, its classifier, with the relations
+    that `consensus="trn"` has before it. What joins the streams stays as it is, so that a new connection block, which
+    is the identity, leaves both predictions as they were.
 
     Raises:
         UserError: no finished run, or one of another network.
@@ -29,8 +30,9 @@ def start_from_runs(model: CCSN, config: TrainConfig) -> None:
 
 def _copy_stream(source: CCSN, target: CCSN, stream: str, workdir: str) -> None:
     parts = [(source.network(stream), target.network(stream))]
-    if source.classes == target.classes:
-        parts.append(tuple(model.get_layer(f"{stream}_logits") for model in (source, target)))
+    if _ending(source) == _ending(target):
+        for name in (f"{stream}_consensus", f"{stream}_logits"):
+            parts.append((source.get_layer(name), target.get_layer(name)))
     for theirs, ours in parts:
         arrays, weights = theirs.get_weights(), ours.weights
         if [np.shape(array) for array in arrays] != [tuple(weight.shape) for weight in weights]:
@@ -39,3 +41,10 @@ def _copy_stream(source: CCSN, target: CCSN, stream: str, workdir: str) -> None:
                 "--backbone and --flow_length."
             )
         ours.set_weights(arrays)
+
+
+def _ending(model: CCSN) -> tuple:
+    """What the classifiers of two models must have in common for one to serve the other."""
+    settings = model.get_config()
+    relates = settings["consensus"] == "trn"
+    return model.classes, settings["consensus"], settings["num_segments"] if relates else None

@@ -88,7 +88,7 @@ def test_different_batches_are_refused(case, tmp_path):
 
 def test_missing_image(tmp_path):
     with pytest.raises(OSError, match=r"img_00003\.jpg cannot be read"):
-        torch_loader.read_clip(str(tmp_path), np.array([0]), (0, 0, 8), False, 8, 5)
+        torch_loader.read_clip(str(tmp_path), np.array([0]), (0, 0, 8, 8), False, 8, 5)
 
 
 def test_loader_of_pytorch(case, tmp_path, monkeypatch, capsys):

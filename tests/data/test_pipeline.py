@@ -77,9 +77,10 @@ def batches_of(folder, make, num_fields=12, model=MODEL, **settings):
     ]
 
 
-def test_both_streams_see_the_same_place(tmp_path):
+@pytest.mark.parametrize("crop", ["random", "corners"])
+def test_both_streams_see_the_same_place(tmp_path, crop):
     mirrored_clips = 0
-    for plan, inputs, _ in batches_of(tmp_path / "records", positions):
+    for plan, inputs, _ in batches_of(tmp_path / "records", positions, crop=crop):
         for rgb, flow, mirrored, box, size in zip(
             inputs["rgb"], inputs["flow"], plan["mirrored"][0], plan["box"][0], sizes_of(plan), strict=True
         ):
@@ -88,12 +89,12 @@ def test_both_streams_see_the_same_place(tmp_path):
             np.testing.assert_allclose(255 - x if mirrored else x, np.repeat(rgb[..., :1], 5, axis=-1), atol=5)
             np.testing.assert_allclose(y, np.repeat(rgb[..., 1:2], 5, axis=-1), atol=5)
             height, width = size
-            top, left, side = box
-            centres = (np.arange(32) + 0.5) / 32 * side - 0.5
-            columns = 255 * (left + centres) / (width - 1)
+            top, left, tall, wide = box
+            centres = (np.arange(32) + 0.5) / 32
+            columns = 255 * (left + centres * wide - 0.5) / (width - 1)
             expected = columns[::-1] if mirrored else columns
             np.testing.assert_allclose(rgb[0, 16, :, 0], expected, atol=6)
-            np.testing.assert_allclose(rgb[0, :, 16, 1], 255 * (top + centres) / (height - 1), atol=6)
+            np.testing.assert_allclose(rgb[0, :, 16, 1], 255 * (top + centres * tall - 0.5) / (height - 1), atol=6)
             mirrored_clips += mirrored
     assert 4 < mirrored_clips < 16
 
@@ -197,7 +198,7 @@ def test_views_show_the_boxes_in_their_order(tmp_path, crops):
     assert [int(view["label"]) for view in views] == [0, 1, 0, 1]
     for view, (height, width) in zip(views, SIZES, strict=True):
         assert view["rgb"].shape == (crops, 4, 32, 32, 3) and view["flow"].shape == (crops, 4, 32, 32, 10)
-        for crop, ((top, left, side), mirrored) in enumerate(view_boxes(height, width, crops)):
+        for crop, ((top, left, side, _), mirrored) in enumerate(view_boxes(height, width, crops)):
             rgb, flow = view["rgb"][crop].astype(int), view["flow"][crop].astype(int)
             centres = (np.arange(32) + 0.5) / 32 * side - 0.5
             columns = 255 * (left + centres) / (width - 1)

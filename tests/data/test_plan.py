@@ -110,18 +110,20 @@ def test_plan(training, tiny_data, sampler):
     plan = plan_of(training, data)
     steps, batch = 9 // 6, 6
     shapes = {name: values.shape for name, values in plan.items()}
-    scalars = dict.fromkeys(("file", "offset", "length", "fields", "label", "mirrored"), (steps, batch))
-    assert shapes == {**scalars, "starts": (steps, batch, 3), "box": (steps, batch, 3)}
+    scalars = dict.fromkeys(("clip", "file", "offset", "length", "fields", "label", "mirrored"), (steps, batch))
+    assert shapes == {**scalars, "starts": (steps, batch, 3), "box": (steps, batch, 4)}
     assert plan["label"].dtype == np.int32 and plan["mirrored"].dtype == bool
     assert {plan[name].dtype for name in ("offset", "length", "fields", "starts", "box")} == {np.dtype(np.int64)}
     clips = {clip.name: clip for clip in training[1]}
     for index, name in np.ndenumerate(names(training, plan)):
         clip = clips[name]
+        assert training[1][plan["clip"][index]] is clip
         assert training[0][plan["label"][index]] == clip.label
         assert plan["length"][index] == clip.length
         assert plan["fields"][index] == clip.fields
         assert (plan["starts"][index] + 5 <= clip.fields).all()
-        top, left, side = plan["box"][index]
+        top, left, side, across = plan["box"][index]
+        assert across == side
         assert top + side <= clip.height and left + side <= clip.width and side >= round(0.75 * clip.height) - 1
 
 
@@ -187,3 +189,16 @@ def test_classes_are_balanced_over_an_epoch(tmp_path):
     plan = training_plan(clips, tuple(str(k) for k in range(50)), data, MODEL, 0, 0)
     assert plan["label"].shape == (150, 20)
     assert np.bincount(plan["label"].ravel()).tolist() == [60] * 50
+
+
+def test_corner_crops_follow_from_seed_and_epoch_alone_and_leave_the_order_alone(training, tiny_data):
+    squares = dataclasses.replace(tiny_data, clips_per_class=3)
+    data = dataclasses.replace(squares, crop="corners", crop_scales=(1.0, 0.5))
+    plan = plan_of(training, data, seed=3, epoch=4)
+    assert all(equal(plan, plan_of(training, data, seed=3, epoch=4)).values())
+    assert not equal(plan, plan_of(training, data, seed=3, epoch=5))["box"]
+    same = equal(plan, plan_of(training, squares, seed=3, epoch=4))
+    assert same["offset"] and not same["box"]
+    short = min(training[1][0].height, training[1][0].width)
+    boxes = np.concatenate([plan_of(training, data, epoch=epoch)["box"].reshape(-1, 4) for epoch in range(20)])
+    assert set(boxes[:, 2:].ravel()) == {short, short // 2} and (boxes[:, 2] != boxes[:, 3]).any()

@@ -18,7 +18,7 @@ def inputs(seed=0):
 
 def test_crop_without_scaling_is_exact():
     frames, fields = inputs()
-    rgb, flow = network_input(frames, fields, [3, 5, 12], False, 12)
+    rgb, flow = network_input(frames, fields, [3, 5, 12, 12], False, 12)
     assert rgb.dtype == flow.dtype == np.uint8
     np.testing.assert_array_equal(rgb, frames[:, 3:15, 5:17])
     assert flow.shape == (K, 12, 12, 2 * L)
@@ -30,8 +30,8 @@ def test_crop_without_scaling_is_exact():
 @pytest.mark.parametrize("size", [12, 7, 16, 31])
 def test_mirrored_is_the_mirror_image_with_x_turned_round(size):
     frames, fields = inputs()
-    rgb, flow = network_input(frames, fields, [2, 8, 16], False, size)
-    mirrored_rgb, mirrored_flow = network_input(frames, fields, [2, 8, 16], True, size)
+    rgb, flow = network_input(frames, fields, [2, 8, 16, 16], False, size)
+    mirrored_rgb, mirrored_flow = network_input(frames, fields, [2, 8, 16, 16], True, size)
     np.testing.assert_array_equal(mirrored_rgb, rgb[:, :, ::-1])
     np.testing.assert_array_equal(mirrored_flow[..., 0::2], 255 - flow[:, :, ::-1, 0::2])
     np.testing.assert_array_equal(mirrored_flow[..., 1::2], flow[:, :, ::-1, 1::2])
@@ -43,7 +43,7 @@ def test_both_streams_are_scaled_alike(mirrored, size):
     frames, fields = inputs()
     frames[:] = frames[..., :1]
     fields[:] = frames[:, None, None, :, :, 0]  # every flow field is a copy of the grey picture
-    rgb, flow = network_input(frames, fields, [1, 4, 18], mirrored, size)
+    rgb, flow = network_input(frames, fields, [1, 4, 18, 18], mirrored, size)
     for channel in range(2 * L):
         expected = 255 - rgb[..., 0] if mirrored and channel % 2 == 0 else rgb[..., 0]
         np.testing.assert_array_equal(flow[..., channel], expected)
@@ -52,14 +52,14 @@ def test_both_streams_are_scaled_alike(mirrored, size):
 def test_scaling_rounds_and_keeps_the_extremes():
     frames, fields = inputs()
     frames[:], fields[:] = 255, 0
-    rgb, flow = network_input(frames, fields, [0, 0, 20], False, 33)
+    rgb, flow = network_input(frames, fields, [0, 0, 20, 20], False, 33)
     assert (rgb == 255).all() and (flow == 0).all()
 
 
 def test_halving_is_the_bilinear_mean():
     ramp = np.tile(np.arange(0, 2 * W, 2, dtype=np.uint8)[None, None, :, None], (K, H, 1, 3))
     _, fields = inputs()
-    rgb, _ = network_input(ramp, fields, [0, 0, 20], False, 10)
+    rgb, _ = network_input(ramp, fields, [0, 0, 20, 20], False, 10)
     np.testing.assert_array_equal(rgb[0, 0, :, 0], 4 * np.arange(10) + 1)
 
 
@@ -67,7 +67,7 @@ def test_halving_is_the_bilinear_mean():
 def test_scaling_is_tensorflows_to_one_level(size):
     """As `serving.decoding` scales, inside a graph."""
     frames, fields = inputs()
-    rgb, flow = network_input(frames, fields, [0, 3, 20], False, size)
+    rgb, flow = network_input(frames, fields, [0, 3, 20, 20], False, size)
     expected = tf.image.resize(frames[:, :, 3:23], (size, size), method="bilinear").numpy()
     assert np.abs(rgb - expected).max() <= 1
     stacked = fields.transpose(0, 3, 4, 1, 2).reshape(K, H, W, 2 * L)[:, :, 3:23]
@@ -76,10 +76,10 @@ def test_scaling_is_tensorflows_to_one_level(size):
 
 def test_writes_into_arrays_that_are_given():
     frames, fields = inputs()
-    expected = network_input(frames, fields, [1, 2, 15], True, 9)
+    expected = network_input(frames, fields, [1, 2, 15, 15], True, 9)
     rgb, flow = empty_input((3, K), L, 9)
     rgb[:], flow[:] = 1, 2
-    network_input(frames, fields, [1, 2, 15], True, 9, (rgb[1], flow[1]))
+    network_input(frames, fields, [1, 2, 15, 15], True, 9, (rgb[1], flow[1]))
     np.testing.assert_array_equal(rgb[1], expected[0])
     np.testing.assert_array_equal(flow[1], expected[1])
     assert (rgb[[0, 2]] == 1).all() and (flow[[0, 2]] == 2).all()
@@ -88,7 +88,7 @@ def test_writes_into_arrays_that_are_given():
 def test_most_fields_a_snippet_can_have():
     frames, fields = np.zeros((1, H, W, 3), np.uint8), np.zeros((1, 64, 2, H, W), np.uint8)
     fields[:] = np.arange(128, dtype=np.uint8).reshape(1, 64, 2, 1, 1)
-    _, flow = network_input(frames, fields, [0, 0, 20], False, 16)  # OpenCV merges 128 channels at most
+    _, flow = network_input(frames, fields, [0, 0, 20, 20], False, 16)  # OpenCV merges 128 channels at most
     assert (flow == np.arange(128)).all()
 
 

@@ -57,4 +57,25 @@ def test_a_folder_is_refused_before_the_work(run, tmp_path):
         evaluate(config, progress=lambda done, total: pytest.fail("clips were scored"), page=tmp_path)
 
 
+def test_records_of_other_classes_are_refused_before_the_work(run, tiny_manifest, tmp_path):
+    config = run(connection="none")
+    (*first, last), model = tiny_manifest.classes, f"which the model in {tmp_path}"
+    for known, sentence in (
+        (first, f"has class {last}, {model} does not know: give the records"),
+        ((*first, last, "Sit"), f"lacks class Sit, {model} knows: give the records"),
+    ):
+        build_model(config.model, known).save(tmp_path / "model.keras")
+        with pytest.raises(UserError, match=f"^--record_dir=.* {sentence}"):
+            evaluate(config, progress=lambda done, total: pytest.fail("clips were scored"))
+    build_model(config.model, first).save(tmp_path / "model.keras")
+    report = evaluate(config.replace(classes=first))  # chosen, so not left out in silence
+    assert (report["num_classes"], report["num_clips"]) == (2, 4)
+
+
+@pytest.mark.parametrize(("segments", "repeating"), [(9, 0), (10, 6)])
+def test_clips_with_fewer_places_than_segments_are_counted(run, segments, repeating):
+    report = evaluate(run(connection="none").replace(test_segments=segments))  # 13 fields, of which a snippet has 5
+    assert report["num_repeating"] == repeating
+
+
 STRIPS = 5  # frames, flow, and three of attention

@@ -10,8 +10,10 @@ from small_models import CLASSES, SIZE, assert_same, clips, kept, model, predict
 
 from ccsn_tf.errors import UserError
 from ccsn_tf.losses import JointLoss
+from ccsn_tf.models import streams
 from ccsn_tf.models.ccsn import CCSN, STREAMS
 from ccsn_tf.models.connection import CONNECTIONS
+from ccsn_tf.models.streams import Backbone, Normalization
 
 OUTPUTS = {
     "logits": len(CLASSES),
@@ -286,6 +288,24 @@ def test_a_step_moves_every_weight_but_those_that_cannot_matter():
 def test_an_unknown_name_is_one_sentence_with_its_flag(arguments, message):
     with pytest.raises(UserError, match=message):
         CCSN(CLASSES, image_size=SIZE, **arguments)
+
+
+def test_streams_whose_maps_differ_are_not_joined(monkeypatch):
+    monkeypatch.setattr(streams, "_BUILDERS", dict(streams._BUILDERS))
+    streams.register_backbone("wider", wider_for_flow)
+    message = r"^--connect_at=second: .* differ in --backbone=wider, 8x8x8 \(spatial\) and 8x8x20 \(temporal\): choose"
+    with pytest.raises(UserError, match=message):
+        CCSN(CLASSES, backbone="wider", image_size=SIZE)
+    for arguments in ({"connect_at": ("first",)}, {"connection": "none"}):
+        assert CCSN(CLASSES, backbone="wider", image_size=SIZE, **arguments).output["logits"].shape == (None, 3)
+
+
+def wider_for_flow(image_size, in_channels):
+    image = keras.Input((*image_size, in_channels), name="image")
+    x = keras.layers.Conv2D(8, 3, padding="same", name="one")(image)
+    y = keras.layers.Conv2D(8 if in_channels == 3 else 20, 3, 2, "same", name="two")(x)
+    network = keras.Model(image, y, name="wider")
+    return Backbone(network, {"first": "one", "second": "two"}, Normalization(127.5, 0.01), ("second",))
 
 
 def test_a_misspelt_argument_is_refused():

@@ -1,5 +1,7 @@
 """The flags, in a process of their own each time: absl's flags are global."""
 
+import dataclasses
+import functools
 import pathlib
 import subprocess
 import sys
@@ -7,9 +9,11 @@ import sys
 import pytest
 
 from ccsn_tf.config import Config, settings
+from ccsn_tf.models.build import build_model
+from ccsn_tf.training.schedules import make_optimizer
 
 SCRIPTS = pathlib.Path(__file__).parents[2] / "scripts"
-FLAG_FILES = sorted(SCRIPTS.parent.glob("*.flags"))
+FLAG_FILES = sorted([*SCRIPTS.parent.glob("*.flags"), *SCRIPTS.glob("recipes/*.flags")])
 
 # Stands for a script: prints the config that its flags spell, as JSON, or ends as scripts end.
 PROBE = """
@@ -51,14 +55,13 @@ def other_value(field):
         return type(default)(default + 1) if field.metadata["maximum"] is None else field.metadata["maximum"]
     if isinstance(default, str):
         return "x"
-    return {"step_epochs": (3, 5), "fusion_weights": (1.0, 1.5), "mirror_pairs": ("a:b", "c:d")}.get(
-        field.name, ("a", "b")
-    )
+    numbers = {"step_epochs": (3, 5), "fusion_weights": (1.0, 1.5), "crop_scales": (1.0, 0.5)}
+    return {**numbers, "mirror_pairs": ("a:b", "c:d")}.get(field.name, ("a", "b"))
 
 
 def test_every_flag_reaches_the_field_of_its_name(tmp_path):
     values = {field.name: other_value(field) for _, field in settings()}
-    values.update(flip=False, validate_on="none", clips_per_class=3)
+    values.update(flip=False, validate_on="none", clips_per_class=3, test_segments=values["num_segments"])
     # Not all of them go together.
     for given in ({**values, "flow_source": "stored", "learnable_flow": False}, {**values, "flow_stride": 1}):
         config = spelled(tmp_path, *(flag(name, value) for name, value in given.items()))
@@ -85,6 +88,17 @@ def test_flag_files_are_understood(path, tmp_path):
             found = config.flat()[name]
             assert (",".join(map(str, found)) if isinstance(found, tuple) else str(found)) == value
     assert path.read_text().startswith("#"), "a flag file says what it is for"
+    assert make_optimizer(config.train, steps_per_epoch=10).learning_rate > 0
+    alike = {"dropout": 0.5, "temporal_dropout": 0.5, "fusion_weights": (1.0, 1.0), "pretrained": "none"}
+    if config.model.consensus == "mean":
+        alike["num_segments"] = 3
+    assert built(dataclasses.replace(config.model, **alike)).output["logits"].shape == (None, 2)
+
+
+@functools.cache
+def built(model):
+    """The network, for all files that differ in nothing that it is made of."""
+    return build_model(model, ["a", "b"])
 
 
 @pytest.mark.parametrize(

@@ -62,6 +62,20 @@ def test_other_classes_keep_their_new_classifier(runs):
     assert model.network("spatial").get_weights()[0].min() >= 0.1
 
 
+def test_relations_come_with_the_classifier(runs, tmp_path):
+    related = {"consensus": "trn", "num_segments": 2}
+    source, target, other = make(**related), make(**related), make(consensus="trn", num_segments=3)
+    source.save(tmp_path / "model.keras")
+    given = TrainConfig(init_temporal=str(tmp_path))
+    start_from_runs(target, given)
+    np.testing.assert_array_equal(predictions(target)["temporal_logits"], predictions(source)["temporal_logits"])
+    for model, run in ((other, given), (make(**related), TrainConfig(init_temporal=str(runs / "one")))):
+        before = [w.numpy() for w in model.get_layer("temporal_consensus").weights]
+        start_from_runs(model, run)  # the backbone alone: another number of segments, another consensus
+        for mine, theirs in zip(model.get_layer("temporal_consensus").weights, before, strict=True):
+            np.testing.assert_array_equal(mine.numpy(), theirs)
+
+
 def test_other_networks_are_refused(runs):
     with pytest.raises(UserError, match=r"--init_temporal=.*two has a temporal stream of another shape: give a run"):
         start_from_runs(make(flow_length=3), TrainConfig(init_temporal=str(runs / "two")))

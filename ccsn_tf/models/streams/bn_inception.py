@@ -43,8 +43,13 @@ def bn_inception(image_size: tuple[int, int], in_channels: int) -> Backbone:
         It expects BGR in 0..255, less (104, 117, 128); 128 for flow.
 
     Raises:
-        UserError: a size at which the branches of a block end in maps of different sizes.
+        UserError: a size below 32, or at which the branches of a block end in maps of different sizes.
     """
+    if min(image_size) < 32:
+        raise UserError(
+            f"--image_size: {image_size[0]}x{image_size[1]} does not suit --backbone=bn_inception, whose pooling needs "
+            "at least 32x32: raise it, or choose another backbone."
+        )
     image = keras.Input((*image_size, in_channels), name="image")
     x = _halve(_convolution(image, "conv1_7x7_s2", 64, 7, 2), "pool1_3x3_s2")
     stages = {"conv1": "pool1_3x3_s2"}
