@@ -62,8 +62,12 @@ def other_value(field):
 def test_every_flag_reaches_the_field_of_its_name(tmp_path):
     values = {field.name: other_value(field) for _, field in settings()}
     values.update(flip=False, validate_on="none", clips_per_class=3, test_segments=values["num_segments"])
+    values.update(freeze_spatial="s", freeze_temporal="s")
     # Not all of them go together.
-    for given in ({**values, "flow_source": "stored", "learnable_flow": False}, {**values, "flow_stride": 1}):
+    for given in (
+        {**values, "flow_source": "stored", "learnable_flow": False},
+        {**values, "flow_stride": 1, "frozen_cache": ""},
+    ):
         config = spelled(tmp_path, *(flag(name, value) for name, value in given.items()))
         assert config.flat() == given
 
