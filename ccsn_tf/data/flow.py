@@ -10,6 +10,7 @@ import numpy as np
 from ccsn_tf.config import DataConfig
 from ccsn_tf.data.display import scaled_size
 from ccsn_tf.errors import UserError
+from ccsn_tf.start_up import load_tensorflow
 
 DIS_PRESETS = {
     "ultrafast": cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST,
@@ -72,6 +73,7 @@ def _make_tvl1(config):
 def _make_tvl1_graph(config):
     # The one import from the right, so that stored flow and the network's own have one definition. It is late because
     # it brings TensorFlow, which other workers do without.
+    load_tensorflow()
     import tensorflow as tf
 
     from ccsn_tf.models.flow import TVL1Flow
