@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Iterator
 
 import cv2
@@ -71,6 +72,12 @@ def _make_tvl1(config):
 
 
 def _make_tvl1_graph(config):
+    compiled = _compiled_tvl1()
+    return lambda previous, following: compiled(np.stack([previous, following])[None])[0].numpy()
+
+
+@functools.cache  # it is compiled once a size of frames, for seconds: not once more for every clip
+def _compiled_tvl1():
     # The one import from the right, so that stored flow and the network's own have one definition. It is late because
     # it brings TensorFlow, which other workers do without.
     load_tensorflow()
@@ -78,9 +85,7 @@ def _make_tvl1_graph(config):
 
     from ccsn_tf.models.flow import TVL1Flow
 
-    layer = TVL1Flow()
-    compiled = tf.function(layer)  # once a size of frames
-    return lambda previous, following: compiled(tf.stack([previous, following])[None])[0].numpy()
+    return tf.function(TVL1Flow())
 
 
 def _no_estimate(previous, following):
