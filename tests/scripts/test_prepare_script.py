@@ -52,7 +52,7 @@ def test_flow_of_the_network_is_prepared_without_tensorflow_s_notices(tmp_path):
     for name in ("train/run/a", "train/sit/b", "test/run/c", "test/sit/d"):
         write_clip(tmp_path / "clips" / name, moving(6, height=16, width=16))
     arguments = ["--dataset=folder", f"--video_dir={tmp_path / 'clips'}", f"--record_dir={tmp_path / 'records'}"]
-    done = commands.run("scripts/prepare.py", *arguments, "--flow=tvl1_graph", "--workers=1")
+    done = commands.run("scripts/prepare.py", *arguments, "--flow=tvl1_graph", "--workers=1", "--stall_seconds=250")
     assert done.stdout.startswith("4 clips of 2 classes, 24 frames, ")
     said = done.stderr.replace("\r", "\n").split("\n")
     assert any(said) and not [line for line in said if line and not line.startswith("prepare ")]
