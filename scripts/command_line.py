@@ -11,7 +11,6 @@ import signal
 if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
-import contextlib
 import os
 import pathlib
 import sys
@@ -20,37 +19,12 @@ from absl import app, flags, logging
 
 from ccsn_tf.config import UNBOUND, Config, settings
 from ccsn_tf.errors import UserError
+from ccsn_tf.start_up import load_tensorflow as load_tensorflow  # for scripts that need it
 
 FLAGS = flags.FLAGS
 _OTHERS = set()
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
-
-@contextlib.contextmanager
-def _without_start_up_notices():
-    """Sends file descriptor 2 nowhere: TensorFlow's libraries write there before any log level can be set."""
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with open(os.devnull, "wb") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-
-
-def load_tensorflow() -> None:
-    """Loads TensorFlow without its notices, which TF_CPP_MIN_LOG_LEVEL=0 shows: before any module that imports it.
-
-    Scripts that do without TensorFlow start in a tenth of the time.
-    """
-    if os.environ["TF_CPP_MIN_LOG_LEVEL"] == "3":
-        with _without_start_up_notices():
-            import tensorflow as tf
-
-            tf.config.list_physical_devices()
 
 
 def define_flags() -> None:

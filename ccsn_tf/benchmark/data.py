@@ -117,7 +117,8 @@ def _layout_table(report):
     for name, text in rates.items():
         row = layouts[name]
         lines.append(f"| {text} | {row['bytes'] / 1e3:.0f} | {row['clips_per_second']:.0f} | {sizes['whole clips']} |")
-    lines += [f"| {name} | - | - | {sizes[name]} |" for name in ("every snippet", "snippets side by side")]
+    others = ("every snippet", "snippets side by side", "frames alone")
+    lines += [f"| {name} | - | - | {sizes[name]} |" for name in others]
     lines += ["", "| a flow field | bytes | ms to decode |", "|---|---|---|"]
     for name, row in layouts["field"].items():
         lines.append(f"| {name} | {row['bytes']:.0f} | {row['milliseconds']:.3f} |")

@@ -27,8 +27,9 @@ def measure_layouts(config: Config, num_clips: int, rounds: int) -> dict:
 
     Returns:
         "table" and "whole": {`bytes` read a clip, `clips_per_second`, the best round}. "bytes_per_frame" {layout}: what
-        a frame of video and its field take: of whole clips, of a record for every snippet, and of snippets that do not
-        overlap. "field": {how it is stored and decoded: {`bytes`, `milliseconds` of CPU time to decode}}.
+        a frame of video and its field take: of whole clips, of a record for every snippet, of snippets that do not
+        overlap, and of frames without fields (--flow=none). "field": {how it is stored and decoded: {`bytes`,
+        `milliseconds` of CPU time to decode}}.
     """
     manifest = Manifest.read(config.data.record_dir)
     classes, clips = manifest.select(config.data, "train")
@@ -57,6 +58,7 @@ def measure_layouts(config: Config, num_clips: int, rounds: int) -> dict:
         "whole clips": frame + field,
         "every snippet": frame + config.model.flow_length * field,
         "snippets side by side": frame / config.model.flow_length + field,
+        "frames alone": frame,
     }
     return report
 

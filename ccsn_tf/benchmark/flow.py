@@ -48,6 +48,7 @@ SETTINGS = {
     "DIS fast, finest scale 0": {"dis_preset": "fast", "dis_finest_scale": 0},
     "DIS medium, finest scale 0": {"dis_preset": "medium", "dis_finest_scale": 0},
     "Farneback": {"flow": "farneback"},
+    "TV-L1 in the graph": {"flow": "tvl1_graph"},
     "TV-L1": {"flow": "tvl1"},
 }
 _HOURS = ("TV-L1",)  # only when asked for by name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Iterator
 
 import cv2
@@ -10,6 +11,7 @@ import numpy as np
 from ccsn_tf.config import DataConfig
 from ccsn_tf.data.display import scaled_size
 from ccsn_tf.errors import UserError
+from ccsn_tf.start_up import load_tensorflow
 
 DIS_PRESETS = {
     "ultrafast": cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST,
@@ -70,15 +72,20 @@ def _make_tvl1(config):
 
 
 def _make_tvl1_graph(config):
+    compiled = _compiled_tvl1()
+    return lambda previous, following: compiled(np.stack([previous, following])[None])[0].numpy()
+
+
+@functools.cache  # it is compiled once a size of frames, for seconds: not once more for every clip
+def _compiled_tvl1():
     # The one import from the right, so that stored flow and the network's own have one definition. It is late because
     # it brings TensorFlow, which other workers do without.
+    load_tensorflow()
     import tensorflow as tf
 
     from ccsn_tf.models.flow import TVL1Flow
 
-    layer = TVL1Flow()
-    compiled = tf.function(layer)  # once a size of frames
-    return lambda previous, following: compiled(tf.stack([previous, following])[None])[0].numpy()
+    return tf.function(TVL1Flow())
 
 
 def _no_estimate(previous, following):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
+import keras
 import numpy as np
 
 from ccsn_tf.config import Config
@@ -13,8 +14,8 @@ from ccsn_tf.data.flow import dequantise
 from ccsn_tf.data.manifest import StoredClip
 from ccsn_tf.data.plan import places
 from ccsn_tf.data.sampling import centre_starts
-from ccsn_tf.data.snippets import record_snippets
-from ccsn_tf.data.transform import network_input
+from ccsn_tf.data.snippets import record_frames, record_snippets
+from ccsn_tf.data.transform import empty_frames, network_frames, network_input
 from ccsn_tf.models.attention_maps import Attention, clip_attention
 from ccsn_tf.models.ccsn import CCSN
 
@@ -23,11 +24,12 @@ SNIPPETS = 3  # shown of a clip: its first, second and last third
 
 @dataclasses.dataclass(frozen=True)
 class SeenClip:
-    """A clip as the network saw it, at the stored resolution, in its centre square.
+    """A clip as the network saw it, in its centre square.
 
     Attributes:
-        frames: uint8 (K, H, W, 3), the middle frame of each snippet.
-        flow: float32 (K, H, W, 2), the field that leaves it, in pixels.
+        frames: uint8 (K, H, W, 3), the middle frame of each snippet, at the stored resolution.
+        flow: float32 (K, h, w, 2), the field that leaves it, in pixels of these frames: the stored one at their
+            resolution, or that which the network computes, at the network's.
         attention: of these K snippets; None where the connection has none.
     """
 
@@ -76,21 +78,38 @@ def predictions(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 def see_clip(clip: StoredClip, model: CCSN, config: Config) -> SeenClip:
     """Reads a clip's snippets from its record and lets the network attend to them."""
-    length, size = config.model.flow_length, config.model.image_size
     place = {name: values[0] for name, values in places([clip], config.data.record_dir).items()}
+    record = str(place["file"]), int(place["offset"]), int(place["length"]), clip.fields
     fixed = config.model.consensus == "trn"  # the network takes no other number
-    starts = centre_starts(clip.fields, config.model.num_segments if fixed else SNIPPETS, length)
-    frames, fields = record_snippets(
-        str(place["file"]), int(place["offset"]), int(place["length"]), clip.fields, starts, length
-    )
+    starts = centre_starts(clip.fields, config.model.num_segments if fixed else SNIPPETS, config.model.flow_length)
     box, _ = view_boxes(clip.height, clip.width, 1)[0]
-    attention = clip_attention(model, *network_input(frames, fields, box, False, size))
+    see = _with_computed_flow if config.model.flow_source == "graph" else _with_stored_flow
+    frames, flow, inputs = see(record, starts, box, model, config)
     top, left, height, width = box
     square = np.s_[top : top + height, left : left + width]
-    middles = [snippet[length // 2].transpose(1, 2, 0)[square] for snippet in fields]
-    return SeenClip(
-        np.stack([frame[square] for frame in frames]), dequantise(np.stack(middles), config.data.flow_bound), attention
-    )
+    return SeenClip(np.stack([frame[square] for frame in frames]), flow, clip_attention(model, inputs))
+
+
+def _with_stored_flow(record, starts, box, _, config):
+    """The middle frames, their fields in pixels, and the network's inputs."""
+    length, (top, left, height, width) = config.model.flow_length, box
+    frames, fields = record_snippets(*record, starts, length)
+    inputs = dict(zip(("rgb", "flow"), network_input(frames, fields, box, False, config.model.image_size), strict=True))
+    middles = [
+        snippet[length // 2][:, top : top + height, left : left + width].transpose(1, 2, 0) for snippet in fields
+    ]
+    return frames, dequantise(np.stack(middles), config.data.flow_bound), inputs
+
+
+def _with_computed_flow(record, starts, box, model, config):
+    length, size = config.model.flow_length, config.model.image_size
+    snippets = record_frames(*record, starts, length)
+    frames = network_frames(snippets, box, False, empty_frames((len(snippets),), length, size))
+    estimate = keras.Model(model.input, model.get_layer("temporal_flow").output)
+    fields = keras.ops.convert_to_numpy(estimate({"frames": frames[None]}, training=False))
+    middle = 2 * (length // 2)
+    flow = fields[..., middle : middle + 2] * (box[2] / size)
+    return [snippet[length // 2] for snippet in snippets], flow, {"frames": frames}
 
 
 def _log_probability(logits):

@@ -36,22 +36,23 @@ def last_attention_block(model: CCSN) -> AttentionBlock | None:
     return blocks[-1] if blocks else None
 
 
-def clip_attention(model: CCSN, rgb: np.ndarray, flow: np.ndarray) -> Attention | None:
+def clip_attention(model: CCSN, inputs: dict[str, np.ndarray]) -> Attention | None:
     """The attention of `last_attention_block` for one clip; None where there is none.
 
     The maps that enter the block are read off by a model that ends there and shares the layers.
 
     Args:
         model: the network.
-        rgb: uint8 (K, S, S, 3).
-        flow: uint8 (K, S, S, 2L).
+        inputs: the network's inputs by name, each without the batch's axis, uint8 (K, ...).
     """
     block = last_attention_block(model)
     if block is None:
         return None
-    maps = keras.Model(model.inputs, block.input)({"rgb": rgb[None], "flow": flow[None]}, training=False)
+    batch = {name: values[None] for name, values in inputs.items()}
+    maps = keras.Model(model.input, block.input)(batch, training=False)
     height, width = maps[0].shape[-3:-1]
-    weights = (_of_segments(each, len(rgb), height, width) for each in block.attention_maps(maps))
+    segments = len(next(iter(inputs.values())))
+    weights = (_of_segments(each, segments, height, width) for each in block.attention_maps(maps))
     joined = block(maps, training=False)
     return Attention(*weights, tuple(_change(before, after) for before, after in zip(maps, joined, strict=True)))
 

@@ -137,6 +137,7 @@ def test_layouts(config, monkeypatch):
     assert min(lengths) <= report["whole"]["bytes"] <= max(lengths)
     sizes = report["bytes_per_frame"]
     assert sizes["snippets side by side"] < sizes["whole clips"] < sizes["every snippet"]
+    assert 0 < sizes["frames alone"] < sizes["whole clips"]
     field = report["field"]
     for smaller in ("at --flow_side", "with Huffman tables of its own"):
         assert field[smaller]["bytes"] < field["as stored"]["bytes"]

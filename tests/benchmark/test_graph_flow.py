@@ -48,10 +48,16 @@ def test_motions_are_as_large_as_they_say(motions):
 
 def test_the_layer_is_the_plain_code():
     frames = moving((1.5, -0.5), 33, 40, count=3)
-    settings = {"warps": 2, "iterations": 3}
-    fields = np.asarray(TVL1Flow(**settings)(frames[None]))[0].reshape(33, 40, 2, 2)
+    settings = {"warps": 2, "iterations": 3, "attachment": 0.2, "tightness": 0.4}
+    fields = np.asarray(TVL1Flow(**settings, median=0, smooth=False)(frames[None]))[0].reshape(33, 40, 2, 2)
     expected = np.asarray(plain_tvl1(frames[:-1], frames[1:], **settings))
     np.testing.assert_allclose(np.moveaxis(fields, 2, 0), expected, atol=1e-3)
+
+
+def test_the_trial_s_settings_are_those_of_the_plain_code():
+    frames = moving((1.0, 0.5), 32, 40)
+    fields = np.asarray(TVL1Flow(**graph_flow.FIRST_TRIAL)(frames[None]))[0]
+    np.testing.assert_allclose(fields, np.asarray(plain_tvl1(frames[:1], frames[1:]))[0], atol=1e-2)
 
 
 def test_report_table_and_picture(tiny_set, tmp_path, monkeypatch):
@@ -59,7 +65,7 @@ def test_report_table_and_picture(tiny_set, tmp_path, monkeypatch):
     monkeypatch.setattr(graph_flow, "OPENCV", {"DIS fast, finest scale 0": {"dis_preset": "fast"}})
     paths = sorted(map(str, (tiny_set / "videos").rglob("*.avi")))[:2]
     picture = tmp_path / "picture.png"
-    options = types.SimpleNamespace(motion_video=paths, motion_rounds=1, motion_picture=str(picture))
+    options = types.SimpleNamespace(motion_video=paths, motion_at=1.0, motion_rounds=1, motion_picture=str(picture))
     report = graph_flow.run(Config().replace(image_size=32), options)
     assert set(report["errors"]) == set(report["milliseconds"]) and len(report["errors"]) == 4
     assert all(0 < error < 20 for row in report["errors"].values() for error in row.values())

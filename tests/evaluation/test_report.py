@@ -3,6 +3,7 @@
 import dataclasses
 import json
 
+import numpy as np
 import pytest
 from html_pages import Page
 from layers import randomise_in_scale
@@ -10,7 +11,8 @@ from layers import randomise_in_scale
 from ccsn_tf.config import Config
 from ccsn_tf.errors import UserError
 from ccsn_tf.evaluation.evaluate import evaluate
-from ccsn_tf.models.build import build_model
+from ccsn_tf.evaluation.report_clips import see_clip
+from ccsn_tf.models.build import build_model, load_model
 
 
 @pytest.fixture
@@ -49,6 +51,18 @@ def test_without_attention_a_sentence_instead(run, tmp_path):
     assert "'sum', which has no attention to show" in parsed.text
     strips = [picture for picture in parsed.pictures() if picture.shape[1] > 2 * picture.shape[0]]
     assert len(strips) == 2 * len(parsed.all("article"))
+
+
+def test_flow_that_the_network_computes(run, tiny_manifest, tmp_path):
+    config = run(flow_source="graph")
+    evaluate(config, page=tmp_path / "page.html")
+    parsed = Page((tmp_path / "page.html").read_text(encoding="utf-8"))
+    strips = [picture for picture in parsed.pictures() if picture.shape[1] > 2 * picture.shape[0]]
+    assert len(strips) == STRIPS * len(parsed.all("article")) > 0
+    clip = next(clip for clip in tiny_manifest.clips if clip.label == "MoveRight")
+    seen = see_clip(clip, load_model(str(tmp_path / "model.keras")), config)
+    assert seen.frames.shape == (3, 36, 36, 3) and seen.flow.shape == (3, 32, 32, 2)
+    np.testing.assert_allclose(np.median(seen.flow, axis=(0, 1, 2)), [2, 0], atol=0.15)
 
 
 def test_a_folder_is_refused_before_the_work(run, tmp_path):

@@ -9,25 +9,25 @@ SEGMENTS = 3
 
 
 def one_clip():
-    return [values[0] for values in small_models.clips(number=1, segments=SEGMENTS).values()]
+    return {name: values[0] for name, values in small_models.clips(number=1, segments=SEGMENTS).items()}
 
 
-def entering(model, rgb, flow):
+def entering(model, inputs):
     """The block and the maps that enter it."""
-    block = last_attention_block(model)
-    return block, keras.Model(model.inputs, block.input)({"rgb": rgb[None], "flow": flow[None]}, training=False)
+    block, batch = last_attention_block(model), {name: values[None] for name, values in inputs.items()}
+    return block, keras.Model(model.inputs, block.input)(batch, training=False)
 
 
 @pytest.mark.parametrize("connection", ["none", "sum", "product", "concat"])
 def test_connections_without_attention(connection):
     model = small_models.kept(connection)
-    assert last_attention_block(model) is None and clip_attention(model, *one_clip()) is None
+    assert last_attention_block(model) is None and clip_attention(model, one_clip()) is None
 
 
 @pytest.mark.parametrize("connection", ["cross_attention", "nonlocal", "shared_affinity"])
 def test_the_weights_are_those_of_the_messages(connection):
     model = small_models.kept(connection)
-    block, maps = entering(model, *one_clip())
+    block, maps = entering(model, one_clip())
     spatial, temporal = maps
     messages = block.messages(spatial, temporal)
     if connection == "shared_affinity":
@@ -46,15 +46,17 @@ def test_the_weights_are_those_of_the_messages(connection):
 
 def test_of_each_segment():
     model = small_models.kept()
-    rgb, flow = one_clip()
-    found = clip_attention(model, rgb, flow)
-    block, maps = entering(model, rgb, flow)
+    clip = one_clip()
+    found = clip_attention(model, clip)
+    block, maps = entering(model, clip)
     height, width = maps[0].shape[1:3]
     assert found.to_spatial.shape == found.to_temporal.shape == (SEGMENTS, height * width, height, width)
     for weights, expected in zip((found.to_spatial, found.to_temporal), block.attention_maps(maps), strict=True):
         flat = weights.reshape(SEGMENTS, height * width, -1)
         np.testing.assert_allclose(flat, np.asarray(expected).mean(axis=1), rtol=1e-5)
-    alone = clip_attention(model, rgb[1:2], flow[1:2])  # a segment does not depend on the others
+    alone = clip_attention(
+        model, {name: part[1:2] for name, part in clip.items()}
+    )  # a segment does not depend on the others
     np.testing.assert_allclose(alone.to_spatial[0], found.to_spatial[1], rtol=1e-3, atol=1e-5)
     after = [np.asarray(joined) for joined in block(maps, training=False)]
     expected = [np.linalg.norm(b - np.asarray(a)) / np.linalg.norm(a) for a, b in zip(maps, after, strict=True)]
@@ -63,8 +65,8 @@ def test_of_each_segment():
 
 def test_over_a_clip_each_segment_in_itself():
     model = small_models.kept(span="clip")
-    found = clip_attention(model, *one_clip())
-    block, maps = entering(model, *one_clip())
+    found = clip_attention(model, one_clip())
+    block, maps = entering(model, one_clip())
     positions = int(np.prod(maps[0].shape[2:4]))
     weights = np.asarray(block.attention_maps(maps)[1]).mean(axis=1)[0]
     for k in range(SEGMENTS):
@@ -77,7 +79,7 @@ def test_the_model_stays_as_it_was():
     model, inputs = small_models.model(), small_models.clips(number=1)
     before = small_models.predict(model, inputs)
     layers, config, variables = [layer.name for layer in model.layers], model.get_config(), len(model.variables)
-    clip_attention(model, *one_clip())
+    clip_attention(model, one_clip())
     small_models.assert_same(small_models.predict(model, inputs), before)
     assert [layer.name for layer in model.layers] == layers and model.get_config() == config
     assert len(model.variables) == variables

@@ -134,6 +134,8 @@ def test_a_run_keeps_its_settings_but_for_paths_and_protocol(tmp_path):
     result = probe(f"--workdir={tmp_path}", "--epochs=8", **of_run)
     assert result.returncode == 1
     assert f"--epochs=8 contradicts {tmp_path}, which was trained with 7" in result.stderr
+    result = probe(f"--workdir={tmp_path}", "--flow_source=graph", **of_run)
+    assert f"--flow_source=graph contradicts {tmp_path}, which was trained with stored: leave" in result.stderr
 
 
 def test_given_flags_spell_the_same_config(tmp_path):

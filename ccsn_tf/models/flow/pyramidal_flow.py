@@ -57,6 +57,10 @@ class PyramidalFlow(keras.layers.Layer):
         """The field (2, P, H, W), P = N L pairs, x and y, of a level, from the one that it starts with."""
         raise NotImplementedError
 
+    def prepare(self, images):
+        """What is to be seen of images (N * (L + 1), H, W)."""
+        return images
+
     def kernel(self):
         """The derivatives' kernel, of five taps."""
         raise NotImplementedError
@@ -65,7 +69,7 @@ class PyramidalFlow(keras.layers.Layer):
         _check(frames.shape)
         images = grey(frames)
         frames_each, height, width = images.shape[1:]
-        pyramid = [ops.reshape(images, (-1, height, width))]
+        pyramid = [self.prepare(ops.reshape(images, (-1, height, width)))]
         while len(pyramid) < self.levels and min(pyramid[-1].shape[1:]) >= 2 * _SMALLEST:
             pyramid.append(halve(pyramid[-1]))
         length, field = frames_each - 1, None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 from keras import ops
 
-from ccsn_tf.models.flow.planes import CENTRAL, Warper, divergence, forward_differences, median
+from ccsn_tf.models.flow.planes import CENTRAL, Warper, divergence, forward_differences, median, smooth
 from ccsn_tf.models.flow.pyramidal_flow import Level, PyramidalFlow
 
 _FLAT = 1e-4  # squared grey values a pixel: no division by zero where an image is flat
@@ -29,8 +29,8 @@ class TVL1Flow(PyramidalFlow):
         ui = vi + theta div pi                                             i = 1, 2
         pi = (pi + tau / theta grad ui) / (1 + tau / theta |grad ui|)      grad forward, div its adjoint
 
-    Dual fields p start at zero at each level and are kept from warp to warp. With `median`, u is
-    then filtered after each warp, as OpenCV does with 5x5: the mistake of a pixel does not stay.
+    Dual fields p start at zero at each level and are kept from warp to warp. After each warp, u is filtered by 3x3
+    medians, where OpenCV takes 5x5: the mistake of a pixel does not stay. Before all, images are smoothed a little.
 
     Where the image is flat the data have no say, and u is smooth. Frames that are equal give exactly zero.
 
@@ -41,7 +41,8 @@ class TVL1Flow(PyramidalFlow):
         attachment: lambda, weight of the data, for grey values 0-255; likewise.
         tightness: theta, in pixels squared; likewise.
         step: tau, step of the dual fields; at most 0.25 is stable; likewise.
-        median: filter the field by 3x3 medians after each warp.
+        median: times that the field is filtered by 3x3 medians after each warp.
+        smooth: see the images through (1, 3, 1) / 5 along both axes.
         learnable: train lambda, theta, tau of each level, the kernel of the image's derivatives and those of the
             field's differences, in the manner of TVNet (Fan et al., CVPR 2018) and representation flow (Piergiovanni
             and Ryoo, CVPR 2019). Weights are departures from the values above, logarithmic for the first three, and
@@ -57,18 +58,19 @@ class TVL1Flow(PyramidalFlow):
         self,
         levels=4,
         warps=2,
-        iterations=8,
-        attachment=0.15,
-        tightness=0.3,
+        iterations=(8, 12, 16),
+        attachment=0.3,
+        tightness=0.6,
         step=0.25,
-        median=False,
+        median=1,
+        smooth=True,
         learnable=False,
         **kwargs,
     ):
         super().__init__(levels, **kwargs)
         self.warps, self.iterations = _by_level(warps), _by_level(iterations)
         self.attachment, self.tightness, self.step = _by_level(attachment), _by_level(tightness), _by_level(step)
-        self.median, self.learnable = median, learnable
+        self.median, self.smooth, self.learnable = median, smooth, learnable
 
     def build(self, _=None):
         if not self.learnable:
@@ -82,6 +84,9 @@ class TVL1Flow(PyramidalFlow):
             )
             for name, size in sizes.items()
         }
+
+    def prepare(self, images):
+        return smooth(images) if self.smooth else images
 
     def kernel(self):
         if not self.learnable:
@@ -113,7 +118,7 @@ class TVL1Flow(PyramidalFlow):
                     dual_x, dual_y = x / steepness, y / steepness
                 else:
                     dual_x, dual_y = (dual_x + x) / steepness, (dual_y + y) / steepness
-            if self.median:
+            for _ in range(self.median):
                 field = median(field)
         return unit * field
 
@@ -126,7 +131,7 @@ class TVL1Flow(PyramidalFlow):
         return [-1.0 + self.departures[name][0], 1.0 + self.departures[name][1]] if self.learnable else None
 
     def get_config(self):
-        names = ("warps", "iterations", "attachment", "tightness", "step", "median", "learnable")
+        names = ("warps", "iterations", "attachment", "tightness", "step", "median", "smooth", "learnable")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
 

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from ccsn_tf.models.flow.planes import derivatives, divergence, double, forward_differences, grey, halve, median
+from ccsn_tf.models.flow.planes import derivatives, divergence, double, forward_differences, grey, halve, median, smooth
 
 
 def random(*shape):
@@ -16,6 +16,15 @@ def test_grey_is_opencv_s():
     expected = np.stack([cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames[0]])
     assert np.abs(np.asarray(grey(frames))[0] - expected).max() <= 1  # where OpenCV's fixed point rounds otherwise
     assert (np.asarray(grey(frames))[0] == expected).mean() > 0.99
+
+
+@pytest.mark.parametrize("size", [(4, 6), (1, 3)])
+def test_smooth(size):
+    image = random(2, *size)
+    kernel = np.outer((0.2, 0.6, 0.2), (0.2, 0.6, 0.2))
+    wide = np.pad(image, [(0, 0), (1, 1), (1, 1)], mode="edge")
+    windows = np.lib.stride_tricks.sliding_window_view(wide, (3, 3), axis=(1, 2))
+    np.testing.assert_allclose(smooth(image), (windows * kernel).sum(axis=(-2, -1)), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("size", [(4, 6), (5, 7), (1, 3)])
