@@ -81,7 +81,7 @@ def chosen_items(export, data):
     if data.record_dir:
         if data.video_dir or given.video_list:
             raise UserError("--record_dir is given, and videos too: leave one of them out.")
-        return clips_of_records(data.record_dir, data.split, given.side, client_config(read_metadata(export)).data)
+        return clips_of_records(data.record_dir, data.split, given.side, client_config(read_metadata(export)))
     if given.video_list:
         return videos_of_list(given.video_list, data.video_dir)
     if data.video_dir:

@@ -20,14 +20,17 @@ from ccsn_tf.models.build import load_model
 from ccsn_tf.serving.client_config import FILE_NAME
 from ccsn_tf.serving.clips import clips_to_try
 from ccsn_tf.serving.folding import Folding, fold_batch_norms
+from ccsn_tf.serving.frames_signatures import ServedFrames
 from ccsn_tf.serving.metadata import make_metadata
-from ccsn_tf.serving.signatures import ServedModel
+from ccsn_tf.serving.signatures import ServedFlow
 from ccsn_tf.serving.verify import BATCHES, verify
 from ccsn_tf.serving.versions import versions
 from ccsn_tf.serving.warmup import FILE_NAME as WARMUP_FILE_NAME
 from ccsn_tf.serving.warmup import warmup_requests, write_warmup
 
 EXTRA = "assets.extra"
+
+_SERVED = {"stored": ServedFlow, "graph": ServedFrames}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,7 +88,7 @@ def export_saved_model(
         target = _target(export_dir, version)
         with _whole_folder(target) as beside:
             with _sentence(target):
-                ServedModel(network, metadata).save(str(beside))
+                _SERVED[config.model.flow_source](network, metadata).save(str(beside))
                 write_text(beside / EXTRA / FILE_NAME, json.dumps(metadata, indent=1) + "\n")
             report = None
             if check or warmup:
