@@ -29,14 +29,31 @@ class Exported:
 @pytest.fixture(scope="session")
 def workdir_config(tiny_data, tiny_manifest, tmp_path_factory):
     """The Config of a work directory with a model of random weights, for the classes of the tiny set."""
+    workdir = tmp_path_factory.mktemp("serving") / "run"
+    return _finished_run(workdir, tiny_data, tiny_manifest.classes)
+
+
+@pytest.fixture(scope="session")
+def frames_config(tiny_data, tmp_path_factory):
+    """The same of a model that computes flow itself, two fields a snippet, and of records of frames alone."""
+    from ccsn_tf.data.manifest import Manifest
+    from ccsn_tf.data.prepare import prepare
+
+    root = tmp_path_factory.mktemp("frames")
+    data = dataclasses.replace(tiny_data, flow="none", record_dir=str(root / "records"))
+    prepare(data, min_fields=2)
+    classes = Manifest.read(data.record_dir).classes
+    return _finished_run(root / "run", data, classes, flow_source="graph", flow_length=2)
+
+
+def _finished_run(workdir, data, classes, **settings):
     from ccsn_tf.models.build import build_model
 
-    workdir = tmp_path_factory.mktemp("serving") / "run"
-    settings = ModelConfig(image_size=SIZE, num_segments=2, embedding_dim=8, attention_heads=2)
-    config = Config(data=tiny_data, model=settings, train=TrainConfig(workdir=str(workdir)))
+    model = ModelConfig(image_size=SIZE, num_segments=2, embedding_dim=8, attention_heads=2, **settings)
+    config = Config(data=data, model=model, train=TrainConfig(workdir=str(workdir)))
     config = config.replace(test_segments=3, top_k=2)
     workdir.mkdir()
-    model = build_model(config.model, tiny_manifest.classes)
+    model = build_model(config.model, classes, "none", data.flow_bound, data.short_side)
     layers.randomise_in_scale(model)
     model.save(workdir / "model.keras")
     (workdir / "config.json").write_text(config.to_json())
@@ -46,13 +63,22 @@ def workdir_config(tiny_data, tiny_manifest, tmp_path_factory):
 @pytest.fixture(scope="session")
 def exported(workdir_config, tmp_path_factory):
     """The export of that model, verified; tests leave it alone."""
+    return _export(workdir_config, tmp_path_factory.mktemp("serving") / "model")
+
+
+@pytest.fixture(scope="session")
+def exported_frames(frames_config, tmp_path_factory):
+    """The export of the model that computes flow, verified; tests leave it alone."""
+    return _export(frames_config, tmp_path_factory.mktemp("serving") / "frames_model")
+
+
+def _export(config, folder):
     from ccsn_tf.models.build import load_model
     from ccsn_tf.serving.saved_model import export_saved_model
 
-    folder = tmp_path_factory.mktemp("serving") / "model"
-    done = export_saved_model(workdir_config, str(folder), must_be_real=True)
-    model = load_model(str(pathlib.Path(workdir_config.train.workdir, "model.keras")))
-    return Exported(workdir_config, model, folder, done.path, done.metadata, done.verification)
+    done = export_saved_model(config, str(folder), must_be_real=True)
+    model = load_model(str(pathlib.Path(config.train.workdir, "model.keras")))
+    return Exported(config, model, folder, done.path, done.metadata, done.verification)
 
 
 @pytest.fixture(scope="session")

@@ -46,9 +46,7 @@ def stored_settings(config: DataConfig) -> dict:
 def input_settings(config: Config) -> dict:
     """Those of `stored_settings` that a model's input depends on: of one that computes its flow, what frames do."""
     names = _OF_FRAMES if config.model.flow_source == "graph" else STORED
-    return {
-        name: value for name, value in stored_settings(config.data).items() if name in names and name != "dataset"
-    }
+    return {name: value for name, value in stored_settings(config.data).items() if name in names and name != "dataset"}
 
 
 def refuse_other_settings(made_with: dict, config: DataConfig, record_dir: str) -> None:

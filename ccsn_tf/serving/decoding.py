@@ -45,10 +45,10 @@ def decode_frames(jpegs: tf.Tensor, image_size: int) -> tf.Tensor:
     """
     flat, count = tf.reshape(jpegs, [-1]), jpegs.shape[1]
     sizes = tf.reshape(tf.map_fn(_colour_size, flat, fn_output_signature=tf.TensorSpec((2,), tf.int32)), [-1, count, 2])
+    other = tf.reduce_any(sizes != sizes[:, :1], [1, 2])
+    message = "frames: the frames of a snippet have different sizes: scale them to one; of its frames, height, width:"
     alike = tf.debugging.Assert(
-        tf.reduce_all(sizes == sizes[:, :1]),
-        ["frames: the frames of a snippet have different sizes: scale them to one size; heights, widths:", sizes],
-        summarize=8,
+        ~tf.reduce_any(other), [message, sizes[tf.argmax(tf.cast(other, tf.int32))]], summarize=2 * count
     )
     with tf.control_dependencies([alike]):
         flat = tf.identity(flat)
@@ -149,7 +149,8 @@ def _taps(side, image_size, at_border):
 
 def _jpeg_shape(jpeg, name):
     """The (height, width, channels) that a JPEG's header declares, within bounds, int32 (3,)."""
-    is_jpeg = tf.debugging.Assert(tf.io.is_jpeg(jpeg), [f"{name}: not a JPEG, the one format that is taken: convert it; bytes:", tf.strings.length(jpeg)])
+    message = f"{name}: not a JPEG, the one format that is taken: convert it; bytes:"
+    is_jpeg = tf.debugging.Assert(tf.io.is_jpeg(jpeg), [message, tf.strings.length(jpeg)])
     with tf.control_dependencies([is_jpeg]):
         shape = tf.io.extract_jpeg_shape(tf.identity(jpeg))
     pixels = tf.reduce_prod(tf.cast(shape[:2], tf.int64))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keras
 import tensorflow as tf
 
 from ccsn_tf.serving.decoding import decode_frames, scale_frames
@@ -20,12 +21,22 @@ class ServedFrames(ServedModel):
     frames of (S, S) are taken as they are. Flow is computed from what comes out.
     """
 
+    def __init__(self, network: keras.Model, metadata: dict):
+        super().__init__(network, metadata)
+        spec = tf.TensorSpec((None, None, self.length + 1, self.size, self.size, 3), tf.uint8)
+        # One function in the graph for all signatures: the iterations of flow are thousands of nodes.
+        self._once = tf.function(super().outputs, autograph=False).get_concrete_function(frames=spec)
+
+    def outputs(self, frames) -> dict:
+        return self._once(frames=frames)
+
     def signatures(self) -> dict:
         count = self.length + 1
         arrays = {"frames": tf.TensorSpec((None, None, count, None, None, 3), tf.uint8)}
         jpegs = {"frames": tf.TensorSpec((None, None, count), tf.string)}
-        wrong = {"frames": f"frames: send {count} RGB frames a snippet, (clips, segments, {count}, height, width, 3); found:"}
-        wrong_jpegs = {"frames": f"frames: send {count} JPEGs a snippet, (clips, segments, {count}); found:"}
+        each = f"a snippet, (clips, segments, {count}"
+        wrong = {"frames": f"frames: send {count} RGB frames {each}, height, width, 3); found:"}
+        wrong_jpegs = {"frames": f"frames: send {count} JPEGs {each}); found:"}
         classify = concrete(self._classify, arrays, wrong)
         return {
             "serving_default": classify,

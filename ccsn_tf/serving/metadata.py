@@ -42,6 +42,7 @@ _LAYOUTS = {
     },
 }
 
+
 def make_metadata(model: keras.Model, config: Config, max_segments: int | None) -> dict:
     """The metadata of a trained model, JSON-safe.
 

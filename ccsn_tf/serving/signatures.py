@@ -9,7 +9,6 @@ import tensorflow as tf
 
 from ccsn_tf.serving.decoding import decode_segments
 
-
 EMBEDDINGS = ("spatial_embedding", "temporal_embedding")
 
 
@@ -58,9 +57,13 @@ class ServedModel:
         with tf.control_dependencies([bound]):
             return {"metadata": tf.fill([tf.identity(count)], json.dumps(self._metadata))}
 
+    def outputs(self, **inputs) -> dict:
+        """What the network gives for its inputs."""
+        return self._network(inputs, training=False)
+
     def answers(self, **inputs) -> dict:
         """The answers of the network to its inputs."""
-        outputs = self._network(inputs, training=False)
+        outputs = self.outputs(**inputs)
         scores = tf.nn.softmax(outputs["logits"])
         top_scores, top_indices = tf.math.top_k(scores, self._metadata["top_k"])
         return {
@@ -74,7 +77,7 @@ class ServedModel:
 
     def embeddings(self, **inputs) -> dict:
         """The embeddings that the network makes of its inputs."""
-        outputs = self._network(inputs, training=False)
+        outputs = self.outputs(**inputs)
         return {name: outputs[name] for name in EMBEDDINGS}
 
 

@@ -60,7 +60,8 @@ def verify(path: str, model: keras.Model, metadata: dict, clips: Clips, also: Se
             raise UserError(f"The exported model refuses a request of {request.signature}: {_in_a_line(answer.error)}")
     if [json.loads(text) for text in answers[0].outputs["metadata"]] != [metadata] * 2:
         raise UserError("The exported model does not answer with its metadata.")
-    asked = zip(requests[1 + len(also) :], answers[1 + len(also) :], np.repeat(expected, len(of_arrays) + 1), strict=True)
+    repeated = np.repeat(expected, len(of_arrays) + 1)
+    asked = zip(requests[1 + len(also) :], answers[1 + len(also) :], repeated, strict=True)
     largest = {}
     for request, answer, wanted in asked:
         difference = np.maximum(compare(answer, wanted, metadata), largest.get(request.signature, 0.0))
