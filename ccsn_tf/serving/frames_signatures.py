@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import keras
 import tensorflow as tf
 
 from ccsn_tf.serving.decoding import decode_frames, scale_frames
@@ -20,15 +19,6 @@ class ServedFrames(ServedModel):
     Any H and W will do: the centre square of each frame is cropped and scaled to (S, S), to the bit as for training;
     frames of (S, S) are taken as they are. Flow is computed from what comes out.
     """
-
-    def __init__(self, network: keras.Model, metadata: dict):
-        super().__init__(network, metadata)
-        spec = tf.TensorSpec((None, None, self.length + 1, self.size, self.size, 3), tf.uint8)
-        # One function in the graph for all signatures: the iterations of flow are thousands of nodes.
-        self._once = tf.function(super().outputs, autograph=False).get_concrete_function(frames=spec)
-
-    def outputs(self, frames) -> dict:
-        return self._once(frames=frames)
 
     def signatures(self) -> dict:
         count = self.length + 1

@@ -33,6 +33,9 @@ class ServedModel:
         self._network, self._metadata = network, metadata
         self.size, self.length = metadata["image_size"], metadata["flow_length"]
         self.max_segments = metadata["limits"]["segments_a_request"]
+        specs = {name: tf.TensorSpec(tensor.shape, tensor.dtype) for name, tensor in network.input.items()}
+        # Once in the graph, for all signatures: flow alone may be thousands of nodes.
+        self._outputs = tf.function(self._of_network, autograph=False).get_concrete_function(**specs)
 
     def save(self, path: str) -> None:
         """Writes a SavedModel into the folder `path`, which loads where neither Keras nor this package is."""
@@ -57,13 +60,12 @@ class ServedModel:
         with tf.control_dependencies([bound]):
             return {"metadata": tf.fill([tf.identity(count)], json.dumps(self._metadata))}
 
-    def outputs(self, **inputs) -> dict:
-        """What the network gives for its inputs."""
+    def _of_network(self, **inputs):
         return self._network(inputs, training=False)
 
     def answers(self, **inputs) -> dict:
         """The answers of the network to its inputs."""
-        outputs = self.outputs(**inputs)
+        outputs = self._outputs(**inputs)
         scores = tf.nn.softmax(outputs["logits"])
         top_scores, top_indices = tf.math.top_k(scores, self._metadata["top_k"])
         return {
@@ -77,7 +79,7 @@ class ServedModel:
 
     def embeddings(self, **inputs) -> dict:
         """The embeddings that the network makes of its inputs."""
-        outputs = self.outputs(**inputs)
+        outputs = self._outputs(**inputs)
         return {name: outputs[name] for name in EMBEDDINGS}
 
 

@@ -17,7 +17,7 @@ from ccsn_tf.data.transform import network_frames
 from ccsn_tf.serving.client_config import client_config
 from ccsn_tf.serving.clips import clips_to_try
 from ccsn_tf.serving.decoding import decode_frames, scale_frames
-from ccsn_tf.serving.verify import ask
+from ccsn_tf.serving.verify import LIMITS, ask
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def test_what_was_verified(exported_frames):
     report = exported_frames.verification
     assert report["batches"] == [1, 3, 7] and report["segments"] == [2, 4]
     assert set(report["largest"]) == {"serving_default", "frames", "jpeg_frames", "embed"}
-    assert all(0 <= difference <= 1e-5 for difference in report["largest"].values())
+    assert all(0 <= difference <= 1e-4 for difference in report["largest"].values())
 
 
 def test_names_types_and_shapes(exported_frames):
@@ -55,14 +55,14 @@ def test_names_types_and_shapes(exported_frames):
     }
 
 
-def test_metadata_says_that_frames_are_taken(exported_frames, exported):
-    metadata = exported_frames.metadata
-    assert (metadata["flow_source"], exported.metadata["flow_source"]) == ("graph", "stored")
+def test_metadata_says_that_frames_are_taken(exported_frames):
+    metadata = dict(exported_frames.metadata)
+    assert (metadata["flow_source"], metadata["format"]) == ("graph", 1)
     assert metadata["preprocessing"] == {"short_side": 256, "flow_stride": 1, "jpeg_quality": 95}
     assert metadata["layout"].keys() == {"frames", "jpeg", "crop", "sampling"}
     assert client_config(metadata).model.flow_source == "graph"
-    of_before = {name: value for name, value in exported.metadata.items() if name != "flow_source"}
-    assert client_config(of_before) == client_config(exported.metadata)
+    del metadata["flow_source"]  # as exports have it that were written before there was a choice
+    assert client_config(metadata).model.flow_source == "stored"
 
 
 def test_every_signature_that_costs_is_warmed_up(exported_frames):
@@ -85,9 +85,15 @@ def test_answers_are_the_trained_model_s(exported_frames, loaded, clips, segment
     for signature in ("serving_default", "frames"):
         answer = call(loaded, signature, inputs)
         for scores, logits in (("scores", "logits"), ("temporal_scores", "temporal_logits")):
-            np.testing.assert_allclose(answer[scores], keras.ops.softmax(expected[logits]), atol=1e-5)
+            np.testing.assert_allclose(answer[scores], keras.ops.softmax(expected[logits]), atol=LIMITS["graph"])
     for name, value in call(loaded, "embed", inputs).items():
-        np.testing.assert_allclose(value, expected[name], atol=1e-5)
+        np.testing.assert_allclose(value, expected[name], atol=LIMITS["graph"])
+
+
+@tf.function(input_signature=[tf.TensorSpec((None, None, None, 3), tf.uint8)])
+def scaled(frames):
+    """Of frames whose size is not known beforehand, as in the signature."""
+    return scale_frames(frames, 32)
 
 
 @pytest.mark.parametrize("height, width", [(32, 32), (36, 48), (75, 50), (9, 7)])
@@ -95,7 +101,7 @@ def test_frames_of_any_size_are_cropped_and_scaled_as_for_training(height, width
     frames = np.stack([textured(height, width, 3, seed=seed) for seed in range(4)])
     ((box, mirrored),) = view_boxes(height, width, 1)
     expected = network_frames([list(frames)], box, mirrored, np.empty((1, 4, 32, 32, 3), np.uint8))[0]
-    np.testing.assert_array_equal(tf.function(scale_frames)(tf.constant(frames), 32), expected)
+    np.testing.assert_array_equal(scaled(tf.constant(frames)), expected)
 
 
 def test_jpegs_are_the_pictures_of_the_pipeline(exported_frames):
