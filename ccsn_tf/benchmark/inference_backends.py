@@ -28,8 +28,8 @@ def _predict(spec):
     model = _keras(spec)
 
     def scores(inputs):
-        batch = len(next(iter(inputs.values())))
-        return _softmax(model.predict(inputs, batch_size=batch, verbose=0)["logits"])
+        clips = len(next(iter(inputs.values())))
+        return _softmax(model.predict(inputs, batch_size=clips, verbose=0)["logits"])
 
     return scores
 
