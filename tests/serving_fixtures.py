@@ -7,6 +7,7 @@ import socket
 import keras
 import layers
 import pytest
+import videos
 from model_server import REAL_SERVER, Service, given_server, started_server
 
 from ccsn_tf.config import Config, ModelConfig, TrainConfig
@@ -102,6 +103,13 @@ def service(request, exported, tmp_path_factory):
     else:
         with started_server(exported.folder, tmp_path_factory.mktemp("server") / "log") as addresses:
             yield Service(*addresses, exported.path)
+
+
+@pytest.fixture(scope="session")
+def moving_video(tmp_path_factory):
+    """A video file to ask a model about."""
+    frames = videos.moving(num_frames=20, step=(2, 1), height=60, width=80, seed=3)
+    return str(videos.write_video(tmp_path_factory.mktemp("client") / "moving.mp4", frames))
 
 
 @pytest.fixture

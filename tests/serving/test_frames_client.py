@@ -38,12 +38,6 @@ def client(server, request):
     made.close()
 
 
-@pytest.fixture(scope="module")
-def video(tmp_path_factory):
-    frames = videos.moving(num_frames=20, step=(2, 1), height=60, width=80, seed=3)
-    return str(videos.write_video(tmp_path_factory.mktemp("client") / "moving.mp4", frames))
-
-
 @pytest.fixture(autouse=True)
 def no_flow(monkeypatch):
     def refuse(_):
@@ -57,22 +51,22 @@ def rows_of(output):
     return {row["video"]: row["scores"] for row in rows}
 
 
-def test_a_video_is_classified(client, exported_frames, video):
-    answer, metadata = client.classify_video(video), exported_frames.metadata
-    inputs = jpeg_inputs(video, client_config(metadata), metadata["segments"])
+def test_a_video_is_classified(client, exported_frames, moving_video):
+    answer, metadata = client.classify_video(moving_video), exported_frames.metadata
+    inputs = jpeg_inputs(moving_video, client_config(metadata), metadata["segments"])
     assert {name: value.shape for name, value in inputs.items()} == {"frames": (3, 3)}
     model = tf.saved_model.load(str(exported_frames.path))
     expected = model.signatures["jpeg_frames"](frames=inputs["frames"][None])
     np.testing.assert_allclose(answer["scores"], expected["scores"][0], atol=1e-6)
     assert answer["top_labels"][0] == metadata["classes"][int(np.argmax(answer["scores"]))]
-    of_keras = predict_video(video, make_forward(exported_frames.model), exported_frames.config)
+    of_keras = predict_video(moving_video, make_forward(exported_frames.model), exported_frames.config)
     np.testing.assert_allclose(answer["scores"], of_keras["fused"], atol=0.02)  # but for the JPEGs
     np.testing.assert_allclose(answer["temporal_scores"], of_keras["temporal"], atol=0.02)
 
 
-def test_a_video_without_a_server(client, exported_frames, video):
-    answer = LocalModel(str(exported_frames.folder)).classify_video(video)
-    np.testing.assert_allclose(answer["scores"], client.classify_video(video)["scores"], atol=1e-6)
+def test_a_video_without_a_server(client, exported_frames, moving_video):
+    answer = LocalModel(str(exported_frames.folder)).classify_video(moving_video)
+    np.testing.assert_allclose(answer["scores"], client.classify_video(moving_video)["scores"], atol=1e-6)
 
 
 def test_hostile_requests_get_a_reason(client, exported_frames):
