@@ -35,16 +35,33 @@ def workdir_config(tiny_data, tiny_manifest, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def frames_config(tiny_data, tmp_path_factory):
-    """The same of a model that computes flow itself, two fields a snippet, and of records of frames alone."""
-    from ccsn_tf.data.manifest import Manifest
+def frames_config(tmp_path_factory):
+    """The same of a model that computes flow itself, two fields a snippet.
+
+    Its records have stored `tvl1_graph` of the frames' full size, too. Of the videos, those of odd groups are as large
+    as the network's input; the others are wider, and their frames are cropped and not scaled.
+    """
+    from ccsn_tf.config import DataConfig
     from ccsn_tf.data.prepare import prepare
 
-    root = tmp_path_factory.mktemp("frames")
-    data = dataclasses.replace(tiny_data, flow="none", record_dir=str(root / "records"))
+    root, steps = tmp_path_factory.mktemp("frames"), {"Across": (2, 0), "Down": (-1, 2)}
+
+    def frames(label, group):
+        step, width = list(steps.values())[label], SIZE if group % 2 else SIZE + 12
+        return videos.moving(step=step, height=SIZE, width=width, seed=10 * label + group)
+
+    videos.write_tree(root / "set", tuple(steps), 5, frames)
+    data = DataConfig(
+        video_dir=str(root / "set" / "videos"),
+        split_dir=str(root / "set" / "lists"),
+        record_dir=str(root / "records"),
+        workers=1,
+        short_side=SIZE,
+        flow="tvl1_graph",
+        flow_side=0,
+    )
     prepare(data, min_fields=2)
-    classes = Manifest.read(data.record_dir).classes
-    return _finished_run(root / "run", data, classes, flow_source="graph", flow_length=2)
+    return _finished_run(root / "run", data, tuple(steps), flow_source="graph", flow_length=2)
 
 
 def _finished_run(workdir, data, classes, **settings):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Iterator
 
 import cv2
@@ -70,14 +71,19 @@ def _make_tvl1(config):
 
 
 def _make_tvl1_graph(config):
+    return _tvl1_graph()
+
+
+@functools.cache
+def _tvl1_graph():
+    """One for all: it has no buffers, and takes seconds to compile for each size of frames."""
     # The one import from the right, so that stored flow and the network's own have one definition. It is late because
     # it brings TensorFlow, which other workers do without.
     import tensorflow as tf
 
     from ccsn_tf.models.flow import TVL1Flow
 
-    layer = TVL1Flow()
-    compiled = tf.function(layer)  # once a size of frames
+    compiled = tf.function(TVL1Flow())
     return lambda previous, following: compiled(tf.stack([previous, following])[None])[0].numpy()
 
 

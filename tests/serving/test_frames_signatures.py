@@ -58,7 +58,7 @@ def test_names_types_and_shapes(exported_frames):
 def test_metadata_says_that_frames_are_taken(exported_frames):
     metadata = dict(exported_frames.metadata)
     assert (metadata["flow_source"], metadata["format"]) == ("graph", 1)
-    assert metadata["preprocessing"] == {"short_side": 256, "flow_stride": 1, "jpeg_quality": 95}
+    assert metadata["preprocessing"] == {"short_side": 32, "flow_stride": 1, "jpeg_quality": 95}
     assert metadata["layout"].keys() == {"frames", "jpeg", "crop", "sampling"}
     assert client_config(metadata).model.flow_source == "graph"
     del metadata["flow_source"]  # as exports have it that were written before there was a choice
