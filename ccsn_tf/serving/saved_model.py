@@ -30,6 +30,9 @@ from ccsn_tf.serving.warmup import warmup_requests, write_warmup
 
 EXTRA = "assets.extra"
 
+# Clips times segments of one request, by the model's source of flow, unless told otherwise (memory: docs/SERVING.md).
+MAX_SEGMENTS = {"stored": 256, "graph": 64}
+
 _SERVED = {"stored": ServedFlow, "graph": ServedFrames}
 
 
@@ -47,7 +50,7 @@ def export_saved_model(
     config: Config,
     export_dir: str,
     version: int = 0,
-    max_segments: int = 256,
+    max_segments: int = 0,
     fold: bool = True,
     check: bool = True,
     warmup: bool = True,
@@ -63,7 +66,7 @@ def export_saved_model(
         config: of the run; `eval.test_segments` and `eval.top_k` are what clients get.
         export_dir: one folder a model, with a folder a version in it.
         version: 1 or more; 0 takes the number after the highest that is there.
-        max_segments: clips times segments that one request may have.
+        max_segments: clips times segments that one request may have; 0: `MAX_SEGMENTS`.
         fold: put batch normalisations into the convolutions before them (see `fold_batch_norms`).
         check: compare with the trained model in a fresh process (see `verify`).
         warmup: add warm-up requests for TensorFlow Serving.
@@ -75,6 +78,7 @@ def export_saved_model(
             that does not agree with the trained one, of which nothing is left then.
     """
     workdir = pathlib.Path(config.train.workdir)
+    max_segments = max_segments or MAX_SEGMENTS[config.model.flow_source]
     _check_limit(config, max_segments)
     _target(export_dir, version)
     model = load_model(str(workdir / "model.keras"))
