@@ -31,6 +31,7 @@ def hostile(metadata):
     good, most = frames(metadata), metadata["limits"]["segments_a_request"]
     count = metadata["flow_length"] + 1
     send, some, few = f"send {count} RGB frames a snippet", "at least one clip", f"may have {most} segments in all"
+    huge = np.zeros((1, 1, count, 2**11 + 1, 2**11, 3), np.uint8)
     of_pixels = {
         "fewer frames": (frames(metadata, count=count - 1), send),
         "more frames": (frames(metadata, count=count + 1), send),
@@ -42,7 +43,10 @@ def hostile(metadata):
         "floats": (frames(metadata, dtype="float32"), ""),
         "strings": (jpegs(metadata), ""),
         "no pixels": (frames(metadata, height=0), "1 to 4194304 pixels: scale it down"),
-        "4 megapixels and a line": (frames(metadata, segments=1, height=2**11 + 1, width=2**11), "scale it down"),
+        "4 megapixels and a line": (
+            {"frames": np.zeros((1, 1, count, 2**11 + 1, 2**11, 3), np.uint8)},
+            "scale it down",
+        ),
         "no clip": (frames(metadata, clips=0), some),
         "no segment": (frames(metadata, segments=0), some),
         "too many clips": (frames(metadata, clips=most + 1, segments=1, height=1, width=1), few),
