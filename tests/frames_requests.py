@@ -43,10 +43,7 @@ def hostile(metadata):
         "floats": (frames(metadata, dtype="float32"), ""),
         "strings": (jpegs(metadata), ""),
         "no pixels": (frames(metadata, height=0), "1 to 4194304 pixels: scale it down"),
-        "4 megapixels and a line": (
-            {"frames": np.zeros((1, 1, count, 2**11 + 1, 2**11, 3), np.uint8)},
-            "scale it down",
-        ),
+        "4 megapixels and a line": ({"frames": huge}, "scale it down"),
         "no clip": (frames(metadata, clips=0), some),
         "no segment": (frames(metadata, segments=0), some),
         "too many clips": (frames(metadata, clips=most + 1, segments=1, height=1, width=1), few),
