@@ -81,11 +81,14 @@ def run(config: Config, options) -> dict:
         report[side.name] = {"segments": segments, "pairs": pairs, "milliseconds": milliseconds}
     stored = [side for side in sides if side.flow is None][-1]
     most, words, last = report[stored.name], _flow_in_words(stored.config), len(frames) - 1
-    flow_of_all = {words: of_all["flow"], "TV-L1": tvl1["milliseconds"] * last}
-    for name, milliseconds in flow_of_all.items():
+    flow_of_all = {
+        words: (last // stored.config.data.flow_stride, of_all["flow"]),
+        "TV-L1": (last, tvl1["milliseconds"] * last),
+    }
+    for name, (pairs, milliseconds) in flow_of_all.items():
         report[f"{name} of all frames"] = {
             "segments": most["segments"],
-            "pairs": last,
+            "pairs": pairs,
             "milliseconds": {**most["milliseconds"], "decode": of_all["decode"], "flow": milliseconds},
         }
     return {

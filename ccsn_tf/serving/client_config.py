@@ -9,7 +9,9 @@ from ccsn_tf.errors import UserError
 FORMAT = 1
 FILE_NAME = "ccsn.json"
 
-# By the model's source of flow: the signature that takes pictures as JPEGs, and those that take arrays.
+# By the model's source of flow: clips times segments at once, unless told otherwise (memory: docs/SERVING.md); the
+# signature that takes pictures as JPEGs; and those that take arrays.
+MAX_SEGMENTS = {"stored": 256, "graph": 64}
 JPEG_SIGNATURES = {"stored": "jpeg", "graph": "jpeg_frames"}
 ARRAY_SIGNATURES = {"stored": ("serving_default", "embed"), "graph": ("serving_default", "frames", "embed")}
 

@@ -17,7 +17,7 @@ from ccsn_tf.config import Config
 from ccsn_tf.errors import UserError
 from ccsn_tf.files import only_process, write_text
 from ccsn_tf.models.build import load_model
-from ccsn_tf.serving.client_config import FILE_NAME
+from ccsn_tf.serving.client_config import FILE_NAME, MAX_SEGMENTS
 from ccsn_tf.serving.clips import clips_to_try
 from ccsn_tf.serving.folding import Folding, fold_batch_norms
 from ccsn_tf.serving.frames_signatures import ServedFrames
@@ -29,9 +29,6 @@ from ccsn_tf.serving.warmup import FILE_NAME as WARMUP_FILE_NAME
 from ccsn_tf.serving.warmup import warmup_requests, write_warmup
 
 EXTRA = "assets.extra"
-
-# Clips times segments of one request, by the model's source of flow, unless told otherwise (memory: docs/SERVING.md).
-MAX_SEGMENTS = {"stored": 256, "graph": 64}
 
 _SERVED = {"stored": ServedFlow, "graph": ServedFrames}
 
