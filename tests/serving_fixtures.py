@@ -59,6 +59,7 @@ def frames_config(tmp_path_factory):
         short_side=SIZE,
         flow="tvl1_graph",
         flow_side=0,
+        stall_seconds=3600.0,  # TensorFlow loads in the worker: minutes where all cores are taken
     )
     prepare(data, min_fields=2)
     return _finished_run(root / "run", data, tuple(steps), flow_source="graph", flow_length=2)
