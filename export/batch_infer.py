@@ -34,7 +34,7 @@ flags.DEFINE_string("output_dir", "", "infer: folder of the predictions.")
 flags.DEFINE_enum("format", "jsonl", tuple(FORMATS), "infer: JSON lines, or Parquet.")
 flags.DEFINE_string("video_list", "", "infer: text file, a path a line, relative to --video_dir or else to the file.")
 flags.DEFINE_enum("side", "test", SIDES, "infer: with --record_dir, which clips of the split.")
-flags.DEFINE_integer("batch_size", 8, "infer: clips a batch.", lower_bound=1)
+flags.DEFINE_integer("batch_size", 0, "infer: clips a batch; 0: 8, or fewer that fit memory.", lower_bound=0)
 flags.DEFINE_integer("segments", 0, "infer: snippets of a clip; 0: as many as the model says.", lower_bound=0)
 flags.DEFINE_bool("all_scores", False, "infer: write the scores of all classes, too.")
 flags.DEFINE_integer("rows_a_part", 256, "infer: rows of a Parquet file, or of one that Beam writes.", lower_bound=1)
@@ -81,7 +81,7 @@ def chosen_items(export, data):
     if data.record_dir:
         if data.video_dir or given.video_list:
             raise UserError("--record_dir is given, and videos too: leave one of them out.")
-        return clips_of_records(data.record_dir, data.split, given.side, client_config(read_metadata(export)).data)
+        return clips_of_records(data.record_dir, data.split, given.side, client_config(read_metadata(export)))
     if given.video_list:
         return videos_of_list(given.video_list, data.video_dir)
     if data.video_dir:

@@ -21,7 +21,7 @@ from ccsn_tf.serving.saved_model import export_saved_model
 
 flags.DEFINE_string("export_dir", "", "export: folder of the model; receives a folder a version.")
 flags.DEFINE_integer("version", 0, "export: the version's number; 0: the one after the highest there.", lower_bound=0)
-flags.DEFINE_integer("max_segments", 256, "export: clips times segments of a request, which bounds memory.", 1)
+flags.DEFINE_integer("max_segments", 0, "export: most clips times segments a request; 0: 256, with flow inside 64.", 0)
 flags.DEFINE_bool("fold_batch_norms", True, "export: put batch normalisation into the convolution before it.")
 flags.DEFINE_bool("verify", True, "export: compare with the trained model in a fresh process.")
 flags.DEFINE_bool("warmup", True, "export: add warm-up requests for TensorFlow Serving.")

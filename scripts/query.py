@@ -5,9 +5,9 @@
     python scripts/query.py --export_dir=MODEL VIDEO...
 
 The first is gRPC, the second REST; the third needs no server: a fresh process, which has TensorFlow and nothing of this
-package, loads the model for each video. Frames and flow are made here, as the served model says that it wants them, and
-sent as JPEGs. A video that cannot be used, or got no answer, is reported on stderr; the others are still asked for,
-and the exit status is 1.
+package, loads the model for each video. Frames, and flow unless the model computes it, are made here, as the served
+model says that it wants them, and sent as JPEGs. A video that cannot be used, or got no answer, is reported on stderr;
+the others are still asked for, and the exit status is 1.
 """
 
 import json

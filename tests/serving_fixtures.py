@@ -7,6 +7,7 @@ import socket
 import keras
 import layers
 import pytest
+import videos
 from model_server import REAL_SERVER, Service, given_server, started_server
 
 from ccsn_tf.config import Config, ModelConfig, TrainConfig
@@ -29,14 +30,49 @@ class Exported:
 @pytest.fixture(scope="session")
 def workdir_config(tiny_data, tiny_manifest, tmp_path_factory):
     """The Config of a work directory with a model of random weights, for the classes of the tiny set."""
+    workdir = tmp_path_factory.mktemp("serving") / "run"
+    return _finished_run(workdir, tiny_data, tiny_manifest.classes)
+
+
+@pytest.fixture(scope="session")
+def frames_config(tmp_path_factory):
+    """The same of a model that computes flow itself, two fields a snippet.
+
+    Its records have stored `tvl1_graph` of the frames' full size, too. Of the videos, those of odd groups are as large
+    as the network's input; the others are wider, and their frames are cropped and not scaled.
+    """
+    from ccsn_tf.config import DataConfig
+    from ccsn_tf.data.prepare import prepare
+
+    root, steps = tmp_path_factory.mktemp("frames"), {"Across": (2, 0), "Down": (-1, 2)}
+
+    def frames(label, group):
+        step, width = list(steps.values())[label], SIZE if group % 2 else SIZE + 12
+        return videos.moving(step=step, height=SIZE, width=width, seed=10 * label + group)
+
+    videos.write_tree(root / "set", tuple(steps), 5, frames)
+    data = DataConfig(
+        video_dir=str(root / "set" / "videos"),
+        split_dir=str(root / "set" / "lists"),
+        record_dir=str(root / "records"),
+        workers=1,
+        short_side=SIZE,
+        flow="tvl1_graph",
+        flow_side=0,
+        stall_seconds=3600.0,  # TensorFlow loads in the worker: minutes where all cores are taken
+    )
+    prepare(data, min_fields=2)
+    return _finished_run(root / "run", data, tuple(steps), flow_source="graph", flow_length=2)
+
+
+def _finished_run(workdir, data, classes, **settings):
     from ccsn_tf.models.build import build_model
 
-    workdir = tmp_path_factory.mktemp("serving") / "run"
-    settings = ModelConfig(image_size=SIZE, num_segments=2, embedding_dim=8, attention_heads=2)
-    config = Config(data=tiny_data, model=settings, train=TrainConfig(workdir=str(workdir)))
+    model = ModelConfig(image_size=SIZE, num_segments=2, embedding_dim=8, attention_heads=2, **settings)
+    config = Config(data=data, model=model, train=TrainConfig(workdir=str(workdir)))
     config = config.replace(test_segments=3, top_k=2)
     workdir.mkdir()
-    model = build_model(config.model, tiny_manifest.classes)
+    model = build_model(config.model, classes, "none", data.flow_bound, data.short_side)
     layers.randomise_in_scale(model)
     model.save(workdir / "model.keras")
     (workdir / "config.json").write_text(config.to_json())
@@ -46,13 +82,22 @@ def workdir_config(tiny_data, tiny_manifest, tmp_path_factory):
 @pytest.fixture(scope="session")
 def exported(workdir_config, tmp_path_factory):
     """The export of that model, verified; tests leave it alone."""
+    return _export(workdir_config, tmp_path_factory.mktemp("serving") / "model")
+
+
+@pytest.fixture(scope="session")
+def exported_frames(frames_config, tmp_path_factory):
+    """The export of the model that computes flow, verified; tests leave it alone."""
+    return _export(frames_config, tmp_path_factory.mktemp("serving") / "frames_model")
+
+
+def _export(config, folder):
     from ccsn_tf.models.build import load_model
     from ccsn_tf.serving.saved_model import export_saved_model
 
-    folder = tmp_path_factory.mktemp("serving") / "model"
-    done = export_saved_model(workdir_config, str(folder), must_be_real=True)
-    model = load_model(str(pathlib.Path(workdir_config.train.workdir, "model.keras")))
-    return Exported(workdir_config, model, folder, done.path, done.metadata, done.verification)
+    done = export_saved_model(config, str(folder), must_be_real=True)
+    model = load_model(str(pathlib.Path(config.train.workdir, "model.keras")))
+    return Exported(config, model, folder, done.path, done.metadata, done.verification)
 
 
 @pytest.fixture(scope="session")
@@ -76,6 +121,13 @@ def service(request, exported, tmp_path_factory):
     else:
         with started_server(exported.folder, tmp_path_factory.mktemp("server") / "log") as addresses:
             yield Service(*addresses, exported.path)
+
+
+@pytest.fixture(scope="session")
+def moving_video(tmp_path_factory):
+    """A video file to ask a model about."""
+    frames = videos.moving(num_frames=20, step=(2, 1), height=60, width=80, seed=3)
+    return str(videos.write_video(tmp_path_factory.mktemp("client") / "moving.mp4", frames))
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import tensorflow as tf
 from absl import flags
 
 from ccsn_tf.config import Config
+from ccsn_tf.serving.client_config import JPEG_SIGNATURES
 from ccsn_tf.serving.clips import clips_to_try
 from ccsn_tf.serving.saved_model import export_saved_model
 
@@ -26,8 +27,8 @@ def run(config: Config, options) -> dict:
     """Exports the model of --workdir twice and runs both on clips of its records, --test_segments segments each.
 
     Returns:
-        `clips` (where they came from), `image_size`, `segments`, `bytes` {signature: of a request of one clip},
-        `milliseconds` {"not folded" | "folded" | "jpeg": {batch size: best time}}, the first two of serving_default.
+        `clips` (where they came from), `image_size`, `segments`, `bytes` {"arrays" | "jpegs": of a request of one
+        clip}, `milliseconds` {"not folded" | "folded" | "jpegs": {batch size: best time}}, the first two of arrays.
     """
     run_config = Config.from_json(pathlib.Path(config.train.workdir, "config.json")).replace(
         workdir=config.train.workdir, test_segments=config.eval.test_segments
@@ -38,10 +39,10 @@ def run(config: Config, options) -> dict:
         models = {"not folded": tf.saved_model.load(str(plain.path)), "folded": tf.saved_model.load(str(folded.path))}
     with clips_to_try(run_config, tuple(folded.metadata["classes"]), max(BATCHES), must_be_real=False) as clips:
         segments = config.eval.test_segments
-        inputs = {"serving_default": clips.arrays(segments), "jpeg": clips.jpegs(segments)}
+        inputs = {"arrays": clips.arrays(segments), "jpegs": clips.jpegs(segments)}
         source = clips.source
-    calls = {name: (model.signatures["serving_default"], inputs["serving_default"]) for name, model in models.items()}
-    calls["jpeg"] = models["folded"].signatures["jpeg"], inputs["jpeg"]
+    calls = {name: (model.signatures["serving_default"], inputs["arrays"]) for name, model in models.items()}
+    calls["jpegs"] = models["folded"].signatures[JPEG_SIGNATURES[run_config.model.flow_source]], inputs["jpegs"]
     best = {name: dict.fromkeys(map(str, BATCHES), np.inf) for name in calls}
     for _ in range(options.serving_rounds + 1):  # the first round of a size prepares it, and is the slowest
         for batch in BATCHES:
@@ -60,15 +61,15 @@ def table(report: dict) -> str:
     """The report as Markdown."""
     sizes = {name: f"{size / 1e6:.2f} MB" for name, size in report["bytes"].items()}
     lines = [
-        f"{report['segments']} segments at {report['image_size']} px. Bytes of a clip: {sizes['serving_default']} as "
-        f"arrays, {sizes['jpeg']} as JPEGs ({report['clips']}).",
+        f"{report['segments']} segments at {report['image_size']} px. Bytes of a clip: {sizes['arrays']} as "
+        f"arrays, {sizes['jpegs']} as JPEGs ({report['clips']}).",
         "",
         "| clips a batch | as trained | folded | ratio | JPEGs, folded | clips/s |",
         "|---|---|---|---|---|---|",
     ]
     times = report["milliseconds"]
     for batch, folded in times["folded"].items():
-        plain, jpeg = times["not folded"][batch], times["jpeg"][batch]
+        plain, jpeg = times["not folded"][batch], times["jpegs"][batch]
         rate = 1000 * int(batch) / jpeg
         lines.append(
             f"| {batch} | {plain:.0f} ms | {folded:.0f} ms | {plain / folded:.2f} | {jpeg:.0f} ms | {rate:.1f} |"

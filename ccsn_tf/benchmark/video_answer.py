@@ -1,4 +1,4 @@
-"""From a video file to its best classes, by stage, and against TV-L1 flow of all its frames in their own size."""
+"""From a video file to its best classes, by stage: flow beforehand, flow in the network, and TV-L1 of all frames."""
 
 from __future__ import annotations
 
@@ -7,25 +7,38 @@ import os
 import pathlib
 import tempfile
 import time
+from collections.abc import Callable
 
 import av
+import keras
 import numpy as np
+import tensorflow as tf
 
 from ccsn_tf.config import Config
 from ccsn_tf.data.augment import view_boxes
 from ccsn_tf.data.flow import grey_of, make_estimator
 from ccsn_tf.data.frames import count_frames, iter_frames
+from ccsn_tf.data.inputs import input_form
 from ccsn_tf.data.snippets import video_snippets
 from ccsn_tf.data.stopwatch import Stopwatch
-from ccsn_tf.data.transform import network_input
 from ccsn_tf.errors import UserError
 from ccsn_tf.evaluation.predict import predict_video
 from ccsn_tf.evaluation.protocol import make_forward
-from ccsn_tf.models.build import load_model
+from ccsn_tf.models.build import build_model, load_model
 
 STAGES = ("decode", "flow", "crop and scale", "network")
 TVL1 = {"flow": "tvl1", "flow_side": 0}
 _ROUNDS = 7
+
+
+@dataclasses.dataclass(frozen=True)
+class Side:
+    """A way to an answer: its name, its settings, the network, and what of the network is flow, where it has that."""
+
+    name: str
+    config: Config
+    forward: Callable
+    flow: Callable | None = None
 
 
 def run(config: Config, options) -> dict:
@@ -39,43 +52,52 @@ def run(config: Config, options) -> dict:
     Raises:
         UserError: the video cannot be used, or is shorter.
     """
-    forward = make_forward(load_model(str(pathlib.Path(config.train.workdir, "model.keras"))))
-    numbers = sorted({config.model.num_segments, config.eval.test_segments})
+    model = load_model(str(pathlib.Path(config.train.workdir, "model.keras")))
+    sides = [
+        dataclasses.replace(side, name=f"{side.name}, {number} segments", config=asked)
+        for side in _sides(model, config)
+        for number in sorted({config.model.num_segments, config.eval.test_segments})
+        for asked in [side.config.replace(test_segments=number)]
+    ]
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, os.path.basename(options.video))
         cut(options.video, path, options.video_frames)
-        height, width = next(iter_frames(path, config.data.short_side)).shape[:2]
-        rounds, wholes = {number: [] for number in numbers}, {number: [] for number in numbers}
+        frames = list(iter_frames(path, config.data.short_side))
+        rounds, wholes = {side.name: [] for side in sides}, {side.name: [] for side in sides}
         for turn in range(_ROUNDS + 1):
-            for number in numbers:
-                asked = config.replace(test_segments=number)
-                times = answer_by_stage(path, forward, asked)
+            for side in sides:
+                times = answer_by_stage(path, side)
                 begun = time.perf_counter()
-                predict_video(path, forward, asked)
+                predict_video(path, side.forward, side.config)
                 if turn:
-                    wholes[number].append(1000 * (time.perf_counter() - begun))
-                    rounds[number].append(times)
-        tvl1 = _tvl1_pair(path, config, options.tvl1_pairs)
-        last = len(list(iter_frames(path, config.data.short_side))) - 1
-    sides, whole = {}, {}
-    for number in numbers:
-        name = f"{_flow_in_words(config)}, {number} segments"
-        milliseconds = {stage: float(np.median([times[stage] for times in rounds[number]])) for stage in STAGES}
-        sides[name] = {"segments": number, "pairs": rounds[number][0]["pairs"], "milliseconds": milliseconds}
-        whole[name] = float(np.median(wholes[number]))
-    most = sides[f"{_flow_in_words(config)}, {numbers[-1]} segments"]["milliseconds"]
-    sides["TV-L1 of all frames"] = {
-        "segments": numbers[-1],
-        "pairs": last,
-        "milliseconds": {**most, "flow": tvl1["milliseconds"] * last},
+                    wholes[side.name].append(1000 * (time.perf_counter() - begun))
+                    rounds[side.name].append(times)
+        of_all = _beforehand(path, sides[0].config, len(frames))
+        tvl1 = _tvl1_pair(frames, config, options.tvl1_pairs)
+    report = {}
+    for side in sides:
+        milliseconds = {stage: float(np.median([times[stage] for times in rounds[side.name]])) for stage in STAGES}
+        segments, pairs = side.config.eval.test_segments, rounds[side.name][0]["pairs"]
+        report[side.name] = {"segments": segments, "pairs": pairs, "milliseconds": milliseconds}
+    stored = [side for side in sides if side.flow is None][-1]
+    most, words, last = report[stored.name], _flow_in_words(stored.config), len(frames) - 1
+    flow_of_all = {
+        words: (last // stored.config.data.flow_stride, of_all["flow"]),
+        "TV-L1": (last, tvl1["milliseconds"] * last),
     }
+    for name, (pairs, milliseconds) in flow_of_all.items():
+        report[f"{name} of all frames"] = {
+            "segments": most["segments"],
+            "pairs": pairs,
+            "milliseconds": {**most["milliseconds"], "decode": of_all["decode"], "flow": milliseconds},
+        }
     return {
         "video": os.path.basename(options.video),
-        "frames": last + 1,
-        "width": width,
-        "height": height,
-        "sides": sides,
-        "whole": whole,
+        "frames": len(frames),
+        "width": frames[0].shape[1],
+        "height": frames[0].shape[0],
+        "sides": report,
+        "whole": {name: float(np.median(times)) for name, times in wholes.items()},
         "tvl1": tvl1,
     }
 
@@ -99,22 +121,34 @@ def table(report: dict) -> str:
     lines += [
         "",
         f"TV-L1: {tvl1['pairs']} of {report['frames'] - 1} pairs measured in this run ({tvl1['milliseconds']:.0f} ms a "
-        "pair), the rest computed from them; its other stages are those of the row above.",
+        "pair), the rest computed from them. Flow of all frames is what records hold; crop, scale and network of these "
+        "rows are those of the most segments with flow beforehand.",
     ]
     return "\n".join(lines)
 
 
-def answer_by_stage(path: str, forward, config: Config) -> dict:
-    """What `predict_video` does with the centre crop: {stage: milliseconds, "pairs": of frames that have flow}."""
-    watch = Stopwatch()
-    frames, fields = video_snippets(path, config, config.eval.test_segments, watch)
+def answer_by_stage(path: str, side: Side) -> dict:
+    """What `predict_video` does with the centre crop: {stage: milliseconds, "pairs": of frames that have flow}.
+
+    Flow in the network is what the network takes to its flow, when it is run so far and no further.
+    """
+    watch, form, config = Stopwatch(), input_form(side.config.model), side.config
+    snippets = form.of_video(path, config, config.eval.test_segments, watch)
     with watch.stage("crop and scale"):
-        ((box, mirrored),) = view_boxes(*frames[0].shape[:2], 1)
-        rgb, flow = network_input(frames, fields, box, mirrored, config.model.image_size)
+        ((box, mirrored),) = view_boxes(*form.size(snippets), 1)
+        views = form.empty((1, config.eval.test_segments))
+        form.write(snippets, box, mirrored, {name: part[0] for name, part in views.items()})
     with watch.stage("network"):
-        forward({"rgb": rgb[None], "flow": flow[None]})["logits"].numpy()
-    pairs = len({id(field) for snippet in fields for field in snippet})  # snippets that overlap share fields
-    return {**{stage: 1000 * seconds for stage, seconds in watch.seconds.items()}, "pairs": pairs}
+        side.forward(views)["logits"].numpy()
+    times = {stage: 1000 * seconds for stage, seconds in watch.seconds.items()}
+    if side.flow is None:
+        pairs = len({id(field) for snippet in snippets[1] for field in snippet})  # those that overlap share fields
+        return {**times, "pairs": pairs}
+    begun = time.perf_counter()
+    side.flow(views).numpy()
+    flow = 1000 * (time.perf_counter() - begun)
+    pairs = config.eval.test_segments * config.model.flow_length
+    return {**times, "flow": flow, "network": times["network"] - flow, "pairs": pairs}
 
 
 def cut(source: str, target: str, num_frames: int) -> None:
@@ -137,14 +171,46 @@ def cut(source: str, target: str, num_frames: int) -> None:
             part.mux(packet)
 
 
-def _tvl1_pair(path, config, count):
+def _sides(model, config):
+    """The model, and one like it whose flow comes from elsewhere; the time does not depend on weights."""
+    if config.model.flow_source == "graph":
+        algorithm = config.data.flow if config.data.flow not in ("none", "stored") else "dis"
+        stored = config.replace(flow_source="stored", learnable_flow=False, flow=algorithm)
+        networks = _like(model, stored), model
+        graph = config
+    else:
+        if config.model.frames_per_segment > 1:  # such a network computes no flow
+            return [Side(_flow_in_words(config), config, make_forward(model))]
+        stored, graph = config, config.replace(flow_source="graph", flow_stride=1)
+        networks = model, _like(model, graph)
+    form = networks[1].get_layer("stored_form").output
+    flow = tf.function(keras.Model(networks[1].inputs, form))
+    return [
+        Side(_flow_in_words(stored), stored, make_forward(networks[0])),
+        Side("TV-L1 in the network", graph, make_forward(networks[1]), lambda views: flow(views["frames"])),
+    ]
+
+
+def _like(model, config):
+    return build_model(config.replace(pretrained="none").model, model.classes, short_side=config.data.short_side)
+
+
+def _beforehand(path, config, num_frames):
+    """Milliseconds of "decode" and "flow" of all frames, as prepared records would have them."""
+    watch = Stopwatch()
+    every = (num_frames - 1) // config.data.flow_stride - config.model.flow_length + 1  # a snippet at each position
+    video_snippets(path, config, every, watch)
+    return {stage: 1000 * seconds for stage, seconds in watch.seconds.items()}
+
+
+def _tvl1_pair(frames, config, count):
     """The mean time of pairs that are evenly spaced over the video, in its own size."""
-    frames = [grey_of(frame) for frame in iter_frames(path, config.data.short_side)]
-    firsts = np.unique(np.linspace(0, len(frames) - 2, count).round().astype(int)).tolist()
+    greys = [grey_of(frame) for frame in frames]
+    firsts = np.unique(np.linspace(0, len(greys) - 2, count).round().astype(int)).tolist()
     estimate = make_estimator(dataclasses.replace(config.data, **TVL1))
     begun = time.perf_counter()
     for first in firsts:
-        estimate(frames[first], frames[first + 1])
+        estimate(greys[first], greys[first + 1])
     return {"pairs": len(firsts), "milliseconds": 1000 * (time.perf_counter() - begun) / len(firsts)}
 
 

@@ -7,7 +7,7 @@ import json
 import pathlib
 from collections.abc import Sequence
 
-from ccsn_tf.config import DataConfig
+from ccsn_tf.config import Config, DataConfig
 from ccsn_tf.data.datasets.listing import select_classes
 from ccsn_tf.errors import UserError
 from ccsn_tf.files import write_text
@@ -33,12 +33,20 @@ _OF_FLOW = {
     "dis_finest_scale": ("dis",),
     "flow_side": ("dis", "farneback", "tvl1", "tvl1_graph"),
 }
+# Those that the frames depend on.
+_OF_FRAMES = ("short_side", "flow_stride", "jpeg_quality")
 
 
 def stored_settings(config: DataConfig) -> dict:
     """The settings of `config` that the records depend on, without those that its flow does not look at."""
     names = [name for name in STORED if config.flow in _OF_FLOW.get(name, (config.flow,))]
     return {name: getattr(config, name) for name in names}
+
+
+def input_settings(config: Config) -> dict:
+    """Those of `stored_settings` that a model's input depends on: of one that computes its flow, what frames do."""
+    names = _OF_FRAMES if config.model.flow_source == "graph" else STORED
+    return {name: value for name, value in stored_settings(config.data).items() if name in names and name != "dataset"}
 
 
 def refuse_other_settings(made_with: dict, config: DataConfig, record_dir: str) -> None:

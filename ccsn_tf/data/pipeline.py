@@ -12,11 +12,10 @@ import tensorflow as tf
 
 from ccsn_tf.config import ModelConfig
 from ccsn_tf.data.augment import view_boxes
+from ccsn_tf.data.inputs import InputForm, input_form
 from ccsn_tf.data.manifest import StoredClip
 from ccsn_tf.data.plan import Plan, labels_of, places, refuse_short
 from ccsn_tf.data.sampling import centre_starts
-from ccsn_tf.data.snippets import record_frames, record_snippets
-from ccsn_tf.data.transform import empty_frames, empty_input, network_frames, network_input
 
 _PLACE = ("file", "offset", "length", "fields")
 
@@ -38,12 +37,14 @@ def training_batches(plan: Plan, model: ModelConfig, replicas: int = 1, share: s
     chosen = share_of_plan(plan, replicas, share)
     per_replica, cores = chosen["label"].shape[1], _cores()
 
+    form, leading = input_form(model), (per_replica, model.num_segments)
+
     def load_batch(*columns):
-        inputs = _empty((per_replica, model.num_segments), model)
+        inputs = form.empty(leading)
 
         def load(number):
             *where, box, mirrored = (column[number] for column in columns)
-            _fill([part[number : number + 1] for part in inputs], where, [box], [mirrored], model)
+            _write(form, where, [box], [mirrored], {name: part[number : number + 1] for name, part in inputs.items()})
 
         def load_share(first):
             for number in range(first, per_replica, cores):
@@ -52,10 +53,10 @@ def training_batches(plan: Plan, model: ModelConfig, replicas: int = 1, share: s
         # A task a thread, not a clip: whoever waits for them is woken less often, and takes less of Python's lock.
         for _ in _threads().map(load_share, range(cores)):
             pass
-        return inputs
+        return tuple(inputs.values())
 
     def load(item):
-        return _load(load_batch, item, (per_replica, model.num_segments), model), item["label"]
+        return _load(load_batch, item, form.shapes(leading)), item["label"]
 
     # Enough batches at a time for every core to have a clip, also where one batch ends and the next begins.
     together = 1 + -(-cores // per_replica)
@@ -102,14 +103,16 @@ def evaluation_views(
         "mirrored": np.array([[mirrored for _, mirrored in views] for views in boxes]),
     }
 
+    form, leading = input_form(model), (num_crops, num_segments)
+
     def load_views(*columns):
         *where, boxes, mirrored = columns
-        inputs = _empty((num_crops, num_segments), model)
-        _fill(inputs, where, boxes, mirrored, model)
-        return inputs
+        inputs = form.empty(leading)
+        _write(form, where, boxes, mirrored, inputs)
+        return tuple(inputs.values())
 
     def load(item):
-        return {**_load(load_views, item, (num_crops, num_segments), model), "label": item["label"]}
+        return {**_load(load_views, item, form.shapes(leading)), "label": item["label"]}
 
     together = max(1, min(_cores(), _MOST_CLIPS // model.frames_per_segment))
     return untuned(tf.data.Dataset.from_tensor_slices(plan).map(load, num_parallel_calls=together).prefetch(2))
@@ -130,31 +133,15 @@ def untuned(dataset):
     return dataset.with_options(options)
 
 
-def _empty(leading, model) -> tuple[np.ndarray, ...]:
-    """Arrays for the network's inputs: rgb and flow, or frames alone."""
-    if model.flow_source == "graph":
-        return (empty_frames(leading, model.flow_length, model.image_size),)
-    return empty_input(leading, model.flow_length, model.image_size, model.frames_per_segment)
-
-
-def _fill(inputs, where, boxes, mirrored, model):
+def _write(form: InputForm, where, boxes, mirrored, inputs):
     """Reads a clip's snippets and writes each view of them into its place of the arrays."""
-    if model.flow_source == "graph":
-        snippets = record_frames(*where, model.flow_length)
-        for out, box, turned in zip(*inputs, boxes, mirrored, strict=True):
-            network_frames(snippets, box, turned, out)
-        return
-    frames, fields = record_snippets(*where, model.flow_length, model.frames_per_segment)
-    for rgb, flow, box, turned in zip(*inputs, boxes, mirrored, strict=True):
-        network_input(frames, fields, box, turned, model.image_size, (rgb, flow))
+    snippets = form.of_record(*where)
+    for number, (box, turned) in enumerate(zip(boxes, mirrored, strict=True)):
+        form.write(snippets, box, turned, {name: part[number] for name, part in inputs.items()})
 
 
-def _load(function, item, leading, model):
+def _load(function, item, shapes):
     """What `function` makes of a plan's item, by name of input."""
-    size = (model.image_size, model.image_size)
-    shapes = {"rgb": (*leading, *size, 3 * model.frames_per_segment), "flow": (*leading, *size, 2 * model.flow_length)}
-    if model.flow_source == "graph":
-        shapes = {"frames": (*leading, model.flow_length + 1, *size, 3)}
     columns = [item[name] for name in (*_PLACE, "starts", "box", "mirrored")]
     inputs = tf.numpy_function(function, columns, (tf.uint8,) * len(shapes), stateful=False)
     return {name: tf.ensure_shape(part, shapes[name]) for name, part in zip(shapes, inputs, strict=True)}

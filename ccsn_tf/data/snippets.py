@@ -60,17 +60,23 @@ def video_snippets(path: str, config: Config, num_segments: int, watch: Stopwatc
     return [frames[index] for index in seen.tolist()], [[fields[i] for i in row] for row in snippets.tolist()]
 
 
-def video_frames(path: str, config: Config, num_segments: int) -> list[list[np.ndarray]]:
+def video_frames(
+    path: str, config: Config, num_segments: int, watch: Stopwatch | None = None
+) -> list[list[np.ndarray]]:
     """As `video_snippets`, all L + 1 frames of each snippet and no flow: K times L + 1, uint8 (H, W, 3).
 
     Raises:
         VideoError: the video cannot be used, or is shorter than a snippet.
     """
-    length, num_frames = config.model.flow_length, count_frames(path)
-    refuse_few_frames(path, num_frames, length, 1)
-    snippets = centre_starts(num_frames - 1, num_segments, length)[:, None] + np.arange(length + 1)
-    wanted = np.unique(snippets).tolist()
-    frames = dict(zip(wanted, iter_frames(path, config.data.short_side, wanted), strict=True))
+    watch, length, frames = watch or Stopwatch(), config.model.flow_length, {}
+    with watch.stage("decode"):
+        num_frames = count_frames(path, watch.beat)
+        refuse_few_frames(path, num_frames, length, 1)
+        snippets = centre_starts(num_frames - 1, num_segments, length)[:, None] + np.arange(length + 1)
+        wanted = np.unique(snippets).tolist()
+        for index, frame in zip(wanted, iter_frames(path, config.data.short_side, wanted), strict=True):
+            frames[index] = frame
+            watch.beat()
     return [[frames[index] for index in snippet] for snippet in snippets.tolist()]
 
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from ccsn_tf.config import Config
 from ccsn_tf.data.augment import view_boxes
-from ccsn_tf.data.snippets import video_frames, video_snippets
-from ccsn_tf.data.transform import empty_frames, network_frames, network_input
+from ccsn_tf.data.inputs import input_form
+from ccsn_tf.data.snippets import video_snippets
 from ccsn_tf.evaluation.protocol import LOGITS, average_views, score_views
 
 
@@ -28,30 +28,25 @@ def predict_video(path: str, forward: Callable, config: Config) -> dict[str, np.
     Raises:
         VideoError: the video cannot be used, or is shorter than a snippet.
     """
-    views = _views_of_frames(path, config) if config.model.flow_source == "graph" else _views(path, config)
+    views = video_views(path, config)
     crops = len(next(iter(views.values())))
     outputs = average_views(score_views(forward, views), crops, config.eval.average)
     return {stream: _softmax(outputs[name][0]) for stream, name in LOGITS.items()}
 
 
-def _views(path, config):
-    """The network's inputs `rgb` and `flow`, one view after the other."""
-    frames, fields = read_snippets(path, config, config.eval.test_segments)
-    views = [
-        network_input(frames, fields, box, mirrored, config.model.image_size)
-        for box, mirrored in view_boxes(*frames.shape[1:3], config.eval.test_crops)
-    ]
-    return dict(zip(("rgb", "flow"), (np.stack(parts) for parts in zip(*views, strict=True)), strict=True))
+def video_views(path: str, config: Config) -> dict[str, np.ndarray]:
+    """The network's inputs by name, uint8 (crops, K, ...): the test views of a video.
 
-
-def _views_of_frames(path, config):
-    """The network's input `frames`, one view after the other."""
-    snippets = video_frames(path, config, config.eval.test_segments)
-    boxes = view_boxes(*snippets[0][0].shape[:2], config.eval.test_crops)
-    frames = empty_frames((len(boxes), len(snippets)), config.model.flow_length, config.model.image_size)
-    for out, (box, mirrored) in zip(frames, boxes, strict=True):
-        network_frames(snippets, box, mirrored, out)
-    return {"frames": frames}
+    Raises:
+        VideoError: see `predict_video`.
+    """
+    form = input_form(config.model)
+    snippets = form.of_video(path, config, config.eval.test_segments)
+    boxes = view_boxes(*form.size(snippets), config.eval.test_crops)
+    views = form.empty((len(boxes), config.eval.test_segments))
+    for number, (box, mirrored) in enumerate(boxes):
+        form.write(snippets, box, mirrored, {name: part[number] for name, part in views.items()})
+    return views
 
 
 def read_snippets(path: str, config: Config, num_segments: int) -> tuple[np.ndarray, np.ndarray]:

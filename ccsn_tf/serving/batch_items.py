@@ -6,9 +6,9 @@ import dataclasses
 import os
 import pathlib
 
-from ccsn_tf.config import DataConfig
+from ccsn_tf.config import Config
 from ccsn_tf.data.datasets.listing import VIDEO_SUFFIXES
-from ccsn_tf.data.manifest import Manifest, stored_settings
+from ccsn_tf.data.manifest import Manifest, input_settings
 from ccsn_tf.errors import UserError
 from ccsn_tf.serving.clip_input import StoredRecord, VideoFile
 
@@ -67,22 +67,22 @@ def videos_of_list(path: str, folder: str = "") -> Items:
     return _videos(folder or os.path.dirname(path) or ".", names)
 
 
-def clips_of_records(record_dir: str, split: int, side: str, config: DataConfig) -> Items:
+def clips_of_records(record_dir: str, split: int, side: str, config: Config) -> Items:
     """The clips of prepared records; named as there.
 
     Args:
         record_dir: the folder.
         split: which train/test split.
         side: one of `SIDES`; of "all" each clip that is there, whatever the split.
-        config: how the model wants its frames and flow, from `client_config`.
+        config: how the model wants its input, from `client_config`.
 
     Raises:
         UserError: no finished records, records made otherwise, no such split, or no clip.
     """
     manifest = Manifest.read(record_dir)
-    for name, wanted in stored_settings(config).items():
+    for name, wanted in input_settings(config).items():
         made = manifest.settings.get(name)
-        if name != "dataset" and made != wanted:
+        if made != wanted:
             raise UserError(
                 f"--record_dir={record_dir} was made with {name}={made}, and the model wants {wanted}: prepare the "
                 f"videos again with --{name}={wanted} into another folder, or give the videos themselves."

@@ -12,8 +12,10 @@ from ccsn_tf.data.worker_pool import WorkerPool
 from ccsn_tf.errors import UserError
 from ccsn_tf.serving.backends import Exported, read_metadata
 from ccsn_tf.serving.batch_rows import prediction, to_bytes
-from ccsn_tf.serving.client_config import client_config
+from ccsn_tf.serving.client_config import MAX_SEGMENTS, client_config
 from ccsn_tf.serving.clip_input import make_input
+
+_BATCH = 8  # clips at most, where nothing is asked for
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +26,7 @@ class BatchSettings:
         segments: snippets of a clip; 0: as many as the model's metadata says.
         top_k: classes named; 0: as many as the metadata says.
         all_scores: write every class's score, too.
-        batch_size: clips a batch.
+        batch_size: clips a batch; 0: 8, or as many as memory is meant for.
         format: one of `batch_rows.FORMATS`.
         rows_a_part: rows of a file, where one does not hold all.
         workers: processes that make input; 0: one a core.
@@ -34,7 +36,7 @@ class BatchSettings:
     segments: int = 0
     top_k: int = 0
     all_scores: bool = False
-    batch_size: int = 8
+    batch_size: int = 0
     format: str = "jsonl"
     rows_a_part: int = 256
     workers: int = 0
@@ -64,6 +66,10 @@ class BatchPlan:
             top_k=min(settings.top_k or metadata["top_k"], len(self.classes)),
         )
         most = metadata["limits"]["segments_a_request"] if export.backend == "saved_model" else None
+        if not settings.batch_size:
+            bound = most or MAX_SEGMENTS[self.config.model.flow_source]
+            fitting = max(1, min(_BATCH, bound // settings.segments))
+            self.settings = settings = dataclasses.replace(settings, batch_size=fitting)
         if most and settings.batch_size * settings.segments > most:
             raise UserError(
                 f"--batch_size={settings.batch_size} clips of {settings.segments} segments are more than the {most} "

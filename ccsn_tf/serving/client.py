@@ -14,10 +14,9 @@ from typing import Protocol
 import numpy as np
 
 from ccsn_tf.config import Config
-from ccsn_tf.data.snippets import video_snippets
+from ccsn_tf.data.inputs import input_form
 from ccsn_tf.errors import UserError
-from ccsn_tf.serving.client_config import client_config
-from ccsn_tf.serving.clip_input import snippet_jpegs
+from ccsn_tf.serving.client_config import JPEG_SIGNATURES, client_config
 from ccsn_tf.serving.retry import StatusError, persist
 
 
@@ -71,7 +70,7 @@ class Client:
         return self._model()[1]
 
     def classify_video(self, path: str, segments: int = 0) -> dict[str, np.ndarray]:
-        """Scores of one video, by the signature `jpeg`.
+        """Scores of one video, by the model's signature of JPEGs: `jpeg_frames` where it computes flow, or `jpeg`.
 
         Args:
             path: a video file.
@@ -90,7 +89,7 @@ class Client:
         except ServingError as error:
             if error.code != "NOT_FOUND" or self._known is None:
                 raise
-        # The version that the flow was made for is no longer served: ask the newest what it wants, once.
+        # The version that the input was made for is no longer served: ask the newest what it wants, once.
         self._known = None
         return self._classify_video(path, segments)
 
@@ -109,7 +108,8 @@ class Client:
     def _classify_video(self, path, segments):
         version, _, config = self._model()
         inputs = jpeg_inputs(path, config, segments or config.eval.test_segments)
-        answer = self.predict("jpeg", {name: value[None] for name, value in inputs.items()}, version)
+        signature = JPEG_SIGNATURES[config.model.flow_source]
+        answer = self.predict(signature, {name: value[None] for name, value in inputs.items()}, version)
         return {name: value[0] for name, value in answer.items()}
 
     def _model(self):
@@ -154,22 +154,22 @@ class Client:
 
 
 def jpeg_inputs(path: str, config: Config, segments: int) -> dict[str, np.ndarray]:
-    """One video as the signature `jpeg` takes it: rgb bytes (K,), flow bytes (K, L), in object arrays.
+    """One video as a signature of JPEGs takes it, bytes in object arrays.
 
     Args:
         path: a video file.
         config: from `client_config`.
         segments: K.
 
+    Returns:
+        rgb (K,) and flow (K, L); of a model that computes flow, frames (K, L + 1) alone.
+
     Raises:
         VideoError: the video cannot be used.
     """
-    frames, fields = snippet_jpegs(*video_snippets(path, config, segments), config.data.jpeg_quality)
-    rgb, flow = np.empty(len(frames), object), np.empty((len(fields), len(fields[0])), object)
-    rgb[:] = frames
-    for segment, snippet in enumerate(fields):
-        flow[segment, :] = snippet
-    return {"rgb": rgb, "flow": flow}
+    form = input_form(config.model)
+    jpegs = form.to_jpegs(form.of_video(path, config, segments), config.data.jpeg_quality)
+    return {name: np.array(values, object) for name, values in jpegs.items()}
 
 
 def _connect(server, model) -> Transport:

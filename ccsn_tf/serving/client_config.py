@@ -9,9 +9,15 @@ from ccsn_tf.errors import UserError
 FORMAT = 1
 FILE_NAME = "ccsn.json"
 
+# By the model's source of flow: clips times segments at once, unless told otherwise (memory: docs/SERVING.md); the
+# signature that takes pictures as JPEGs; and those that take arrays.
+MAX_SEGMENTS = {"stored": 256, "graph": 64}
+JPEG_SIGNATURES = {"stored": "jpeg", "graph": "jpeg_frames"}
+ARRAY_SIGNATURES = {"stored": ("serving_default", "embed"), "graph": ("serving_default", "frames", "embed")}
+
 
 def client_config(metadata: dict) -> Config:
-    """The settings with which a client makes its input, as `data.snippets.video_snippets` takes them.
+    """The settings with which a client makes its input, as `data.inputs` takes them.
 
     Raises:
         UserError: the model comes from a version of this package that made its input otherwise.
@@ -24,6 +30,7 @@ def client_config(metadata: dict) -> Config:
                 **metadata["preprocessing"],
                 "image_size": metadata["image_size"],
                 "flow_length": metadata["flow_length"],
+                "flow_source": metadata.get("flow_source", "stored"),  # older exports know no other
                 "test_segments": metadata["segments"],
                 "top_k": metadata["top_k"],
             }

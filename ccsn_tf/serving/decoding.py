@@ -32,6 +32,50 @@ def decode_segments(rgb: tf.Tensor, flow: tf.Tensor, image_size: int) -> tuple[t
     return tf.map_fn(lambda jpegs: _decode_segment(*jpegs, image_size), (rgb, flow), fn_output_signature=specs)
 
 
+def decode_frames(jpegs: tf.Tensor, image_size: int) -> tf.Tensor:
+    """Decodes the frames of snippets from which flow is computed, and crops and scales them likewise.
+
+    Args:
+        jpegs: string (N, T), T known, colour JPEGs; those of a snippet have one size.
+        image_size: S.
+
+    Returns:
+        uint8 (N, T, S, S, 3). Evaluating it fails with InvalidArgument, in words, where a JPEG is none, is damaged, is
+        too large, has another number of channels, or another size than the snippet's first.
+    """
+    flat, count = tf.reshape(jpegs, [-1]), jpegs.shape[1]
+    sizes = tf.reshape(tf.map_fn(_colour_size, flat, fn_output_signature=tf.TensorSpec((2,), tf.int32)), [-1, count, 2])
+    other = tf.reduce_any(sizes != sizes[:, :1], [1, 2])
+    message = "frames: the frames of a snippet have different sizes: scale them to one; of its frames, height, width:"
+    alike = tf.debugging.Assert(
+        ~tf.reduce_any(other), [message, sizes[tf.argmax(tf.cast(other, tf.int32))]], summarize=2 * count
+    )
+    with tf.control_dependencies([alike]):
+        flat = tf.identity(flat)
+    spec = tf.TensorSpec((image_size, image_size, 3), tf.uint8)
+    frames = tf.map_fn(lambda jpeg: _centre(_decode(jpeg, 3), image_size), flat, fn_output_signature=spec)
+    return tf.reshape(frames, [-1, count, image_size, image_size, 3])
+
+
+def scale_frames(frames: tf.Tensor, image_size: int) -> tf.Tensor:
+    """Crops frames, uint8 (N, H, W, 3), to the centre square and scales them, (N, S, S, 3).
+
+    Frames of (S, S) are themselves. Evaluating it fails with InvalidArgument where they are too large.
+    """
+    size = tf.shape(frames)[1:3]
+    pixels = tf.reduce_prod(tf.cast(size, tf.int64))
+    message = f"frames: a frame must have 1 to {MAX_PIXELS} pixels: scale it down; height, width:"
+    within = tf.debugging.Assert((pixels > 0) & (pixels <= MAX_PIXELS), [message, size])
+    with tf.control_dependencies([within]):
+        frames = tf.identity(frames)
+    spec = tf.TensorSpec((image_size, image_size, 3), tf.uint8)
+    return tf.cond(
+        tf.reduce_all(size == image_size),
+        lambda: tf.reshape(frames, [-1, image_size, image_size, 3]),
+        lambda: tf.map_fn(lambda frame: _centre(frame, image_size), frames, fn_output_signature=spec),
+    )
+
+
 def centre_box(height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
     """The box of `data.augment.view_boxes`'s centre view, a square, int32 (3,): top, left, side."""
     side = tf.minimum(height, width)
@@ -52,6 +96,19 @@ def _decode_segment(frame_jpeg, field_jpegs, image_size):
     fields = tf.reshape(tf.transpose(tf.stack(planes), [2, 3, 0, 1]), [height, width, -1])  # x1, y1, x2, y2, ...
     box = centre_box(height, width)
     return _scaled(frame, box, image_size, 3), _scaled(fields, box, image_size, 2 * len(planes))
+
+
+def _colour_size(jpeg):
+    """(height, width) of a colour JPEG, int32 (2,)."""
+    shape = _jpeg_shape(jpeg, "frames")
+    message = "frames: not a colour JPEG of 3 channels, without alpha: convert it to RGB; channels:"
+    with tf.control_dependencies([tf.debugging.Assert(shape[2] == 3, [message, shape[2]])]):
+        return tf.identity(shape[:2])
+
+
+def _centre(image, image_size):
+    height, width = tf.unstack(tf.shape(image)[:2])
+    return _scaled(image, centre_box(height, width), image_size, 3)
 
 
 def _scaled(image, box, image_size, channels):
@@ -92,7 +149,8 @@ def _taps(side, image_size, at_border):
 
 def _jpeg_shape(jpeg, name):
     """The (height, width, channels) that a JPEG's header declares, within bounds, int32 (3,)."""
-    is_jpeg = tf.debugging.Assert(tf.io.is_jpeg(jpeg), [f"{name}: not a JPEG; bytes:", tf.strings.length(jpeg)])
+    message = f"{name}: not a JPEG, the one format that is taken: convert it; bytes:"
+    is_jpeg = tf.debugging.Assert(tf.io.is_jpeg(jpeg), [message, tf.strings.length(jpeg)])
     with tf.control_dependencies([is_jpeg]):
         shape = tf.io.extract_jpeg_shape(tf.identity(jpeg))
     pixels = tf.reduce_prod(tf.cast(shape[:2], tf.int64))

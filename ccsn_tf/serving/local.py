@@ -8,7 +8,7 @@ import numpy as np
 
 from ccsn_tf.errors import UserError
 from ccsn_tf.serving.client import jpeg_inputs
-from ccsn_tf.serving.client_config import FILE_NAME, client_config
+from ccsn_tf.serving.client_config import FILE_NAME, JPEG_SIGNATURES, client_config
 from ccsn_tf.serving.exchange import Request
 from ccsn_tf.serving.verify import ask
 from ccsn_tf.serving.versions import versions
@@ -46,7 +46,8 @@ class LocalModel:
     def classify_video(self, path: str, segments: int = 0) -> dict[str, np.ndarray]:
         """See `client.Client.classify_video`; what is refused is a `UserError`."""
         inputs = jpeg_inputs(path, self._config, segments or self._config.eval.test_segments)
-        (answer,) = ask(str(self.path), [Request("jpeg", {name: value[None] for name, value in inputs.items()})])
+        signature = JPEG_SIGNATURES[self._config.model.flow_source]
+        (answer,) = ask(str(self.path), [Request(signature, {name: value[None] for name, value in inputs.items()})])
         if answer.error:
             raise UserError(f"{self.path} refuses the request: {' '.join(answer.error.split())}")
         outputs = {name: value[0] for name, value in answer.outputs.items()}

@@ -15,7 +15,7 @@ import keras
 import numpy as np
 
 from ccsn_tf.config import UNBOUND, Config
-from ccsn_tf.data.manifest import stored_settings
+from ccsn_tf.data.manifest import input_settings
 from ccsn_tf.errors import UserError
 from ccsn_tf.serving.client_config import FORMAT
 from ccsn_tf.serving.decoding import MAX_PIXELS
@@ -23,13 +23,23 @@ from ccsn_tf.serving.decoding import MAX_PIXELS
 # Of the versions that may matter to what the model computes, or to the input it was trained on.
 _PACKAGES = ("ccsn_tf", "tensorflow", "keras", "av", "opencv-contrib-python-headless")
 
-_LAYOUT = {
-    "rgb": "the middle frame (number flow_length // 2 from the snippet's first), RGB, 0 to 255",
-    "flow": "channels x1, y1, x2, y2, ...; pixels a frame at the stored size, clipped to +- flow_bound, then "
-    "round(255 (v + flow_bound) / (2 flow_bound))",
-    "jpeg": "rgb: colour; flow: one grey image a field, x above y, so twice as high; neither cropped nor scaled",
-    "crop": "the centre square, scaled bilinearly to image_size; signature jpeg does it itself",
-    "sampling": "segments of equal length; of each, the snippet in its middle",
+_CROP = "the centre square, scaled bilinearly to image_size; "
+_SAMPLING = "segments of equal length; of each, the snippet in its middle"
+_LAYOUTS = {
+    "stored": {
+        "rgb": "the middle frame (number flow_length // 2 from the snippet's first), RGB, 0 to 255",
+        "flow": "channels x1, y1, x2, y2, ...; pixels a frame at the stored size, clipped to +- flow_bound, then "
+        "round(255 (v + flow_bound) / (2 flow_bound))",
+        "jpeg": "rgb: colour; flow: one grey image a field, x above y, so twice as high; neither cropped nor scaled",
+        "crop": f"{_CROP}signature jpeg does it itself",
+        "sampling": _SAMPLING,
+    },
+    "graph": {
+        "frames": "the flow_length + 1 consecutive frames of a snippet, RGB, 0 to 255; flow is computed from them",
+        "jpeg": "colour; the frames of a snippet have one size; neither cropped nor scaled",
+        "crop": f"{_CROP}signatures frames and jpeg_frames do it themselves",
+        "sampling": _SAMPLING,
+    },
 }
 
 
@@ -42,25 +52,19 @@ def make_metadata(model: keras.Model, config: Config, max_segments: int | None) 
         max_segments: clips times segments that a request may have; None: any number.
 
     Raises:
-        UserError: the work directory's evaluation.json is damaged, or the model takes frames, several a segment, or a
-            fixed number of segments.
+        UserError: the work directory's evaluation.json is damaged, or the model's spatial stream takes several frames, or
+            the model a fixed number of segments.
     """
     if config.model.frames_per_segment > 1:
         raise UserError(
             f"--workdir={config.train.workdir}: models of --backbone={config.model.backbone}, which see several frames "
             "a segment, cannot be exported; evaluate.py and predict.py take them."
         )
-    if config.model.flow_source == "graph":
-        raise UserError(
-            f"{config.train.workdir} was trained with --flow_source=graph, whose frames no export takes yet: use "
-            "evaluate.py and predict.py, or train on records of --flow=tvl1_graph."
-        )
     if config.model.consensus == "trn":
         raise UserError(
             f"{config.train.workdir} was trained with --consensus=trn, whose fixed number of segments no export takes "
             "yet: use evaluate.py and predict.py, or train with --consensus=mean."
         )
-    settings = {name: value for name, value in stored_settings(config.data).items() if name != "dataset"}
     return {
         "format": FORMAT,
         "classes": list(model.classes),
@@ -70,8 +74,9 @@ def make_metadata(model: keras.Model, config: Config, max_segments: int | None) 
         "segments_in_training": config.model.num_segments,
         "embedding_dim": config.model.embedding_dim,
         "top_k": min(config.eval.top_k, len(model.classes)),
-        "preprocessing": settings,
-        "layout": _LAYOUT,
+        "flow_source": config.model.flow_source,
+        "preprocessing": input_settings(config),
+        "layout": _LAYOUTS[config.model.flow_source],
         "limits": {"segments_a_request": max_segments, "pixels_a_jpeg": MAX_PIXELS},
         "versions": {name: _version(name) for name in _PACKAGES},
         "exported": datetime.date.today().isoformat(),

@@ -17,17 +17,20 @@ from ccsn_tf.config import Config
 from ccsn_tf.errors import UserError
 from ccsn_tf.files import only_process, write_text
 from ccsn_tf.models.build import load_model
-from ccsn_tf.serving.client_config import FILE_NAME
+from ccsn_tf.serving.client_config import FILE_NAME, MAX_SEGMENTS
 from ccsn_tf.serving.clips import clips_to_try
 from ccsn_tf.serving.folding import Folding, fold_batch_norms
+from ccsn_tf.serving.frames_signatures import ServedFrames
 from ccsn_tf.serving.metadata import make_metadata
-from ccsn_tf.serving.signatures import ServedModel
+from ccsn_tf.serving.signatures import ServedFlow
 from ccsn_tf.serving.verify import BATCHES, verify
 from ccsn_tf.serving.versions import versions
 from ccsn_tf.serving.warmup import FILE_NAME as WARMUP_FILE_NAME
 from ccsn_tf.serving.warmup import warmup_requests, write_warmup
 
 EXTRA = "assets.extra"
+
+_SERVED = {"stored": ServedFlow, "graph": ServedFrames}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +47,7 @@ def export_saved_model(
     config: Config,
     export_dir: str,
     version: int = 0,
-    max_segments: int = 256,
+    max_segments: int = 0,
     fold: bool = True,
     check: bool = True,
     warmup: bool = True,
@@ -60,7 +63,7 @@ def export_saved_model(
         config: of the run; `eval.test_segments` and `eval.top_k` are what clients get.
         export_dir: one folder a model, with a folder a version in it.
         version: 1 or more; 0 takes the number after the highest that is there.
-        max_segments: clips times segments that one request may have.
+        max_segments: clips times segments that one request may have; 0: `MAX_SEGMENTS`.
         fold: put batch normalisations into the convolutions before them (see `fold_batch_norms`).
         check: compare with the trained model in a fresh process (see `verify`).
         warmup: add warm-up requests for TensorFlow Serving.
@@ -72,6 +75,7 @@ def export_saved_model(
             that does not agree with the trained one, of which nothing is left then.
     """
     workdir = pathlib.Path(config.train.workdir)
+    max_segments = max_segments or MAX_SEGMENTS[config.model.flow_source]
     _check_limit(config, max_segments)
     _target(export_dir, version)
     model = load_model(str(workdir / "model.keras"))
@@ -85,7 +89,7 @@ def export_saved_model(
         target = _target(export_dir, version)
         with _whole_folder(target) as beside:
             with _sentence(target):
-                ServedModel(network, metadata).save(str(beside))
+                _SERVED[config.model.flow_source](network, metadata).save(str(beside))
                 write_text(beside / EXTRA / FILE_NAME, json.dumps(metadata, indent=1) + "\n")
             report = None
             if check or warmup:

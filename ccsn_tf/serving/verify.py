@@ -16,11 +16,14 @@ import tensorflow as tf
 
 from ccsn_tf.errors import UserError
 from ccsn_tf.evaluation.protocol import make_forward
+from ccsn_tf.serving.client_config import ARRAY_SIGNATURES, JPEG_SIGNATURES
 from ccsn_tf.serving.clips import Clips
 from ccsn_tf.serving.exchange import Answer, Request, read_answers, write_requests
 
 BATCHES = (1, 3, 7)
-LIMIT = 1e-5
+# The largest difference that is accepted, by the model's source of flow: flow that is computed is rounded to 8 bits, so
+# that another rounding of floats may become another level of a pixel.
+LIMITS = {"stored": 1e-5, "graph": 1e-4}
 
 _PROGRAM = pathlib.Path(__file__).with_name("run_saved_model.py")
 
@@ -42,15 +45,17 @@ def verify(path: str, model: keras.Model, metadata: dict, clips: Clips, also: Se
         {"clips": where they came from, "batches", "segments", "limit", "largest": {signature: largest difference}}.
 
     Raises:
-        UserError: the SavedModel cannot be loaded, refuses a request, or differs by more than `LIMIT`.
+        UserError: the SavedModel cannot be loaded, refuses a request, or differs by more than `LIMITS` says.
     """
+    source = metadata["flow_source"]
+    of_arrays, of_jpegs, limit = ARRAY_SIGNATURES[source], JPEG_SIGNATURES[source], LIMITS[source]
     segments, forward = (metadata["segments_in_training"], metadata["segments_in_training"] + 2), make_forward(model)
     requests, expected = [Request("metadata", {"request": np.zeros(2, np.int32)}), *also], []
     for count in segments:
         arrays, jpegs = clips.arrays(count), clips.jpegs(count)
         for batch in BATCHES:
             head, told = ({name: value[:batch] for name, value in inputs.items()} for inputs in (arrays, jpegs))
-            requests += [Request("serving_default", head), Request("jpeg", told), Request("embed", head)]
+            requests += [Request(name, head) for name in of_arrays] + [Request(of_jpegs, told)]
             expected.append(_keras_answers(forward, head))
     answers = ask(path, requests)
     for request, answer in zip(requests, answers, strict=True):
@@ -58,25 +63,26 @@ def verify(path: str, model: keras.Model, metadata: dict, clips: Clips, also: Se
             raise UserError(f"The exported model refuses a request of {request.signature}: {_in_a_line(answer.error)}")
     if [json.loads(text) for text in answers[0].outputs["metadata"]] != [metadata] * 2:
         raise UserError("The exported model does not answer with its metadata.")
-    asked = zip(requests[1 + len(also) :], answers[1 + len(also) :], np.repeat(expected, 3), strict=True)
+    repeated = np.repeat(expected, len(of_arrays) + 1)
+    asked = zip(requests[1 + len(also) :], answers[1 + len(also) :], repeated, strict=True)
     largest = {}
     for request, answer, wanted in asked:
         difference = np.maximum(compare(answer, wanted, metadata), largest.get(request.signature, 0.0))
         largest[request.signature] = float(difference)  # which keeps what is not a number
-    for signature in ("serving_default", "embed", "jpeg"):
-        if not largest[signature] <= LIMIT:
+    for signature in (*of_arrays, of_jpegs):
+        if not largest[signature] <= limit:
             remedy = "export with --nofold_batch_norms, which rounds as the trained model does"
-            if signature == "jpeg":  # which has the network in common with the others
+            if signature == of_jpegs:  # which has the network in common with the others
                 remedy = "its pictures are not those of the input pipeline; install the versions of constraints.txt"
             raise UserError(
                 f"The exported model differs from the trained one by {largest[signature]:.1e} in {signature}, more "
-                f"than {LIMIT:.0e}: {remedy}."
+                f"than {limit:.0e}: {remedy}."
             )
     return {
         "clips": clips.source,
         "batches": list(BATCHES),
         "segments": list(segments),
-        "limit": LIMIT,
+        "limit": limit,
         "largest": largest,
     }
 
@@ -104,7 +110,7 @@ def compare(answer: Answer, wanted: dict[str, np.ndarray], metadata: dict) -> fl
     """The largest difference of an answer to what is wanted; infinite where it contradicts itself, NaN where it is.
 
     Args:
-        answer: of serving_default, jpeg or embed.
+        answer: of any signature but `metadata`.
         wanted: name -> array of everything that such an answer may hold but the top classes.
         metadata: of the model.
     """

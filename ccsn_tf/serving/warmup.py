@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from ccsn_tf.errors import UserError
+from ccsn_tf.serving.client_config import ARRAY_SIGNATURES, JPEG_SIGNATURES
 from ccsn_tf.serving.clips import Clips
 from ccsn_tf.serving.exchange import Request
 
@@ -18,7 +19,8 @@ def warmup_requests(clips: Clips, metadata: dict) -> list[Request]:
     """One clip for each signature, with the segments that clients are told to send; arrays with those of training."""
     arrays, jpegs = clips.arrays(metadata["segments_in_training"]), clips.jpegs(metadata["segments"])
     one, told = ({name: value[:1] for name, value in inputs.items()} for inputs in (arrays, jpegs))
-    return [Request("jpeg", told), Request("serving_default", one), Request("embed", one)]
+    source = metadata["flow_source"]
+    return [Request(JPEG_SIGNATURES[source], told), *(Request(name, one) for name in ARRAY_SIGNATURES[source])]
 
 
 def write_warmup(path: pathlib.Path, requests: Sequence[Request]) -> None:

@@ -1,5 +1,6 @@
 """The benchmark of inference: what it reports, not how fast."""
 
+import dataclasses
 import subprocess
 import sys
 import types
@@ -12,8 +13,8 @@ from ccsn_tf.benchmark import inference, inference_worker, video_answer
 from ccsn_tf.data.video import iter_frames
 from ccsn_tf.errors import UserError
 from ccsn_tf.evaluation.predict import predict_video
-from ccsn_tf.evaluation.protocol import make_forward
 from ccsn_tf.models.build import load_model
+from ccsn_tf.models.flow import StoredForm, TVL1Flow
 
 
 def options(**changes):
@@ -84,28 +85,49 @@ def test_a_video_by_stage(workdir_config, tmp_path):
     path = videos.write_video(tmp_path / "a.avi", videos.moving(16, (1, 0)))
     report = video_answer.run(workdir_config, options(video=str(path)))
     assert (report["frames"], report["width"], report["height"]) == (12, 48, 36)
-    few, many, tvl1 = report["sides"].values()
-    assert (few["segments"], many["segments"], tvl1["segments"]) == (2, 3, 3)
-    assert few["pairs"] < tvl1["pairs"] == 11 and report["tvl1"]["pairs"] == 2
+    few, many, few_inside, many_inside, dis, tvl1 = report["sides"].values()
+    assert [side["segments"] for side in report["sides"].values()] == [2, 3, 2, 3, 3, 3]
+    assert few["pairs"] < dis["pairs"] == tvl1["pairs"] == 11 and report["tvl1"]["pairs"] == 2
+    assert (few_inside["pairs"], many_inside["pairs"]) == (10, 15)
     for side in report["sides"].values():
-        assert set(side["milliseconds"]) == set(video_answer.STAGES) and min(side["milliseconds"].values()) > 0
+        assert set(side["milliseconds"]) == set(video_answer.STAGES)
+        assert all(time > 0 for stage, time in side["milliseconds"].items() if stage != "network")
     assert tvl1["milliseconds"]["flow"] == 11 * report["tvl1"]["milliseconds"] > many["milliseconds"]["flow"]
     rows = [line for line in video_answer.table(report).splitlines() if line.startswith("| ")]
-    assert len(rows) == 4 and rows[-1].startswith("| TV-L1 of all frames | 11 |")
+    assert [row.split(" | ")[0] for row in rows[1:]] == [
+        "| DIS fast, finest scale 1 at 128 px, 2 segments",
+        "| DIS fast, finest scale 1 at 128 px, 3 segments",
+        "| TV-L1 in the network, 2 segments",
+        "| TV-L1 in the network, 3 segments",
+        "| DIS fast, finest scale 1 at 128 px of all frames",
+        "| TV-L1 of all frames",
+    ]
 
 
-def test_the_stages_are_those_of_predict_video(workdir_config, tmp_path):
+@pytest.mark.parametrize("fixture", ["workdir_config", "frames_config"])
+def test_the_stages_are_those_of_predict_video(request, fixture, tmp_path):
+    config = request.getfixturevalue(fixture)
     path = str(videos.write_video(tmp_path / "a.avi", videos.moving(16, (1, 0))))
-    forward, given = make_forward(load_model(f"{workdir_config.train.workdir}/model.keras")), []
+    model, given = load_model(f"{config.train.workdir}/model.keras"), []
+    own, other = video_answer._sides(model, config)
+    if fixture == "frames_config":
+        own, other = other, own
+    assert (own.config, other.config.model.flow_source == own.config.model.flow_source) == (config, False)
 
     def listening(inputs):
         given.append(inputs)
-        return forward(inputs)
+        return own.forward(inputs)
 
-    predict_video(path, listening, workdir_config)
-    video_answer.answer_by_stage(path, listening, workdir_config)
-    for name in ("rgb", "flow"):
-        np.testing.assert_array_equal(given[0][name], given[1][name])
+    predict_video(path, listening, config)
+    times = video_answer.answer_by_stage(path, dataclasses.replace(own, forward=listening))
+    assert set(times) == {*video_answer.STAGES, "pairs"}
+    assert given[0].keys() == given[1].keys()
+    for name, value in given[0].items():
+        np.testing.assert_array_equal(value, given[1][name])
+    if own.flow:
+        frames = given[0]["frames"]
+        expected = StoredForm(20.0, 256 / 32)(TVL1Flow()(frames.reshape(-1, *frames.shape[2:])))
+        assert np.abs(own.flow(given[0]) - expected).max() <= 1 and np.ptp(expected) > 50
 
 
 def test_cut_keeps_the_first_frames_as_they_are(tmp_path):

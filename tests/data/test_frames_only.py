@@ -17,7 +17,7 @@ from ccsn_tf.data.prepare import prepare
 from ccsn_tf.data.snippets import record_frames
 from ccsn_tf.data.transform import network_input
 from ccsn_tf.errors import UserError
-from ccsn_tf.evaluation.predict import _views_of_frames
+from ccsn_tf.evaluation.predict import video_views
 from ccsn_tf.models.flow import TVL1Flow
 
 
@@ -80,9 +80,8 @@ def test_views_of_a_video_are_those_of_its_record(config, manifest, tiny_set):
     clip = clips[0]
     (view,) = evaluation_views([clip], classes, config.data.record_dir, config.model, 3, 3).as_numpy_iterator()
     asked = config.replace(test_segments=3, test_crops=3)
-    of_video = _views_of_frames(str(next((tiny_set / "videos").rglob(f"{clip.name.split('/')[-1]}.*"))), asked)[
-        "frames"
-    ]
+    path = next((tiny_set / "videos").rglob(f"{clip.name.split('/')[-1]}.*"))
+    of_video = video_views(str(path), asked)["frames"]
     assert view["frames"].shape == of_video.shape == (3, 3, 6, 36, 36, 3)
     assert np.corrcoef(view["frames"].ravel(), of_video.ravel())[0, 1] > 0.95  # JPEG between
     assert len(view_boxes(36, 48, 3)) == 3

@@ -96,7 +96,7 @@ def test_every_video_once_with_the_scores_that_the_server_gives(folder, tmp_path
 
 def test_records_and_their_videos_have_the_scores_of_keras(exported, models, tiny_data, tiny_manifest, tmp_path):
     config = client_config(exported.metadata)
-    items = clips_of_records(tiny_data.record_dir, 1, "all", config.data)
+    items = clips_of_records(tiny_data.record_dir, 1, "all", config)
     predict_all(items, choose([models["saved_model"]]), str(tmp_path / "records"), SETTINGS)
     predict_all(videos_of_folder(tiny_data.video_dir), choose([models["saved_model"]]), str(tmp_path / "v"), SETTINGS)
     clips, forward = tiny_manifest.clips, make_forward(exported.model)
@@ -112,7 +112,7 @@ def test_records_and_their_videos_have_the_scores_of_keras(exported, models, tin
 
 
 def test_sides_of_a_split(exported, tiny_data, tiny_manifest):
-    config = client_config(exported.metadata).data
+    config = client_config(exported.metadata)
     for side in ("train", "test"):
         items = clips_of_records(tiny_data.record_dir, 2, side, config)
         assert sorted(item.name for item in items.items) == sorted(tiny_manifest.splits[2][side])

@@ -1,8 +1,8 @@
-import dataclasses
 import pathlib
 
 import pytest
 
+from ccsn_tf.config import Config
 from ccsn_tf.errors import UserError
 from ccsn_tf.serving.batch_items import clips_of_records, videos_of_folder, videos_of_list
 
@@ -46,13 +46,20 @@ def test_mistakes(tmp_path):
 
 
 def test_records_that_the_model_does_not_take(tiny_data):
-    other = dataclasses.replace(tiny_data, dataset="folder")
-    assert len(clips_of_records(tiny_data.record_dir, 1, "all", other).items) == 15
+    wanted = Config(data=tiny_data)
+    assert len(clips_of_records(tiny_data.record_dir, 1, "all", wanted.replace(dataset="folder")).items) == 15
     with pytest.raises(
         UserError, match=r"was made with flow_bound=20\.0, and the model wants 10\.0: prepare the videos"
     ):
-        clips_of_records(tiny_data.record_dir, 1, "test", dataclasses.replace(tiny_data, flow_bound=10.0))
+        clips_of_records(tiny_data.record_dir, 1, "test", wanted.replace(flow_bound=10.0))
     with pytest.raises(UserError, match=r"--split=7 is not in .*: give one of 1, 2"):
-        clips_of_records(tiny_data.record_dir, 7, "test", tiny_data)
+        clips_of_records(tiny_data.record_dir, 7, "test", wanted)
     with pytest.raises(UserError, match="holds no finished records"):
-        clips_of_records(f"{tiny_data.record_dir}/absent", 1, "test", tiny_data)
+        clips_of_records(f"{tiny_data.record_dir}/absent", 1, "test", wanted)
+
+
+def test_a_model_that_computes_flow_takes_records_of_any(tiny_data):
+    wanted = Config(data=tiny_data).replace(flow_source="graph", flow="tvl1_graph", flow_bound=10.0)
+    assert len(clips_of_records(tiny_data.record_dir, 1, "all", wanted).items) == 15
+    with pytest.raises(UserError, match=r"was made with short_side=256, and the model wants 128: prepare the videos"):
+        clips_of_records(tiny_data.record_dir, 1, "test", wanted.replace(short_side=128))

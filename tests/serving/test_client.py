@@ -35,12 +35,6 @@ def client(service, request):
     made.close()
 
 
-@pytest.fixture(scope="module")
-def video(tmp_path_factory):
-    frames = videos.moving(num_frames=20, step=(2, 1), height=60, width=80, seed=3)
-    return str(videos.write_video(tmp_path_factory.mktemp("client") / "moving.mp4", frames))
-
-
 def agree(answer, expected):
     for name, value in expected.items():
         if value.dtype == object:
@@ -67,24 +61,24 @@ def test_answers_are_the_model_s(client, service, signature):
     agree(client.predict(signature, inputs), service.expected(signature, inputs))
 
 
-def test_a_video_is_classified(client, service, video):
-    answer = client.classify_video(video)
-    inputs = jpeg_inputs(video, client_config(service.metadata), service.metadata["segments"])
+def test_a_video_is_classified(client, service, moving_video):
+    answer = client.classify_video(moving_video)
+    inputs = jpeg_inputs(moving_video, client_config(service.metadata), service.metadata["segments"])
     expected = service.expected("jpeg", {name: value[None] for name, value in inputs.items()})
     np.testing.assert_allclose(answer["scores"], expected["scores"][0], atol=1e-6)
     assert answer["top_labels"][0] == service.metadata["classes"][int(np.argmax(answer["scores"]))]
     assert answer["scores"].sum() == pytest.approx(1, abs=1e-5)
 
 
-def test_the_answer_is_that_of_predict_but_for_the_jpegs(exported, stand_in, video):
-    answer = Client(f"localhost:{stand_in.grpc_port}").classify_video(video)
-    expected = predict_video(video, make_forward(exported.model), exported.config)
+def test_the_answer_is_that_of_predict_but_for_the_jpegs(exported, stand_in, moving_video):
+    answer = Client(f"localhost:{stand_in.grpc_port}").classify_video(moving_video)
+    expected = predict_video(moving_video, make_forward(exported.model), exported.config)
     for scores, stream in (("scores", "fused"), ("spatial_scores", "spatial"), ("temporal_scores", "temporal")):
         np.testing.assert_allclose(answer[scores], expected[stream], atol=0.02)
 
 
-def test_the_number_of_segments_can_be_chosen(client, service, video):
-    one, eight = client.classify_video(video, segments=1), client.classify_video(video, segments=8)
+def test_the_number_of_segments_can_be_chosen(client, service, moving_video):
+    one, eight = client.classify_video(moving_video, segments=1), client.classify_video(moving_video, segments=8)
     assert np.abs(one["scores"] - eight["scores"]).max() > 1e-5
 
 
@@ -116,20 +110,20 @@ def test_another_model_s_name(client):
     assert caught.value.code == "NOT_FOUND"
 
 
-def test_a_new_version_brings_its_own_metadata(exported, video, tmp_path):
+def test_a_new_version_brings_its_own_metadata(exported, moving_video, tmp_path):
     """A client that knows version 1 must not send input made for it to version 2."""
     shutil.copytree(exported.path, tmp_path / "1")
     with StandIn(str(tmp_path)) as server:
         clients = [Client(f"localhost:{server.grpc_port}"), Client(f"http://localhost:{server.rest_port}")]
-        before = [client.classify_video(video)["scores"] for client in clients]
+        before = [client.classify_video(moving_video)["scores"] for client in clients]
         (tmp_path / "1").rename(tmp_path / "2")
         server.reload()
         for client, scores in zip(clients, before, strict=True):
-            np.testing.assert_allclose(client.classify_video(video)["scores"], scores, atol=1e-6)
+            np.testing.assert_allclose(client.classify_video(moving_video)["scores"], scores, atol=1e-6)
             assert client._known[0] == 2
 
 
-def test_a_model_of_somebody_else(tmp_path, video):
+def test_a_model_of_somebody_else(tmp_path, moving_video):
     import tensorflow as tf
 
     module = tf.Module()
@@ -138,7 +132,7 @@ def test_a_model_of_somebody_else(tmp_path, video):
     with StandIn(str(tmp_path)) as server:
         for address in (f"localhost:{server.grpc_port}", f"http://localhost:{server.rest_port}"):
             with pytest.raises(UserError, match=r"has no metadata of ours .*: name a model that export/saved_model.py"):
-                Client(address).classify_video(video)
+                Client(address).classify_video(moving_video)
 
 
 @pytest.mark.parametrize(

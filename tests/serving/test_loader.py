@@ -2,18 +2,21 @@
 
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
 
+import frames_requests
 import keras
 import numpy as np
 import pytest
 import serving_requests
 
+from ccsn_tf.serving.client_config import ARRAY_SIGNATURES, JPEG_SIGNATURES
 from ccsn_tf.serving.clips import clips_to_try
 from ccsn_tf.serving.exchange import Request, read_answers, write_requests
-from ccsn_tf.serving.verify import compare
+from ccsn_tf.serving.verify import LIMITS, compare
 
 SOURCES = pathlib.Path(__file__).parents[2] / "export" / "tf_serving"
 
@@ -39,17 +42,20 @@ def run(loader, model_dir, folder, requests):
     return read_answers(folder)
 
 
-def test_agrees_with_keras_on_real_clips(loader, exported, tmp_path):
+@pytest.mark.parametrize("fixture", ["exported", "exported_frames"])
+def test_agrees_with_keras_on_real_clips(loader, request, fixture, tmp_path):
+    exported = request.getfixturevalue(fixture)
     with clips_to_try(exported.config, tuple(exported.model.classes), 3, must_be_real=True) as clips:
         arrays, jpegs = clips.arrays(2), clips.jpegs(2)
     outputs = {name: value.numpy() for name, value in exported.model(arrays, training=False).items()}
     for scores, logits in (("scores", "logits"), ("spatial_scores", "spatial_logits")):
         outputs[scores] = keras.ops.convert_to_numpy(keras.ops.softmax(outputs[logits]))
     outputs["temporal_scores"] = keras.ops.convert_to_numpy(keras.ops.softmax(outputs["temporal_logits"]))
-    requests = [Request("serving_default", arrays), Request("jpeg", jpegs), Request("embed", arrays)]
+    source = exported.metadata["flow_source"]
+    requests = [Request(name, arrays) for name in ARRAY_SIGNATURES[source]] + [Request(JPEG_SIGNATURES[source], jpegs)]
     answers = run(loader, exported.path, tmp_path, requests)
     assert not any(answer.error for answer in answers)
-    assert all(compare(answer, outputs, exported.metadata) <= 1e-5 for answer in answers)
+    assert all(compare(answer, outputs, exported.metadata) <= LIMITS[source] for answer in answers)
 
 
 def test_hostile_requests_are_refused_and_the_next_is_answered(loader, exported, tmp_path):
@@ -61,6 +67,18 @@ def test_hostile_requests_are_refused_and_the_next_is_answered(loader, exported,
     reference = answers[1].outputs["scores"]
     for name, refused, answered in zip(hostile, answers[::2], answers[1::2], strict=True):
         assert refused.error.startswith(("INVALID_ARGUMENT", "NOT_FOUND")), (name, refused)
+        np.testing.assert_array_equal(answered.outputs["scores"], reference)
+
+
+def test_hostile_requests_of_frames(loader, exported_frames, tmp_path):
+    hostile = frames_requests.hostile(exported_frames.metadata)
+    good = Request("frames", frames_requests.frames(exported_frames.metadata))
+    requests = [request for bad, _ in hostile.values() for request in (bad, good)]
+    answers = run(loader, exported_frames.path, tmp_path, requests)
+    reference = answers[1].outputs["scores"]
+    for (name, (_, reason)), refused, answered in zip(hostile.items(), answers[::2], answers[1::2], strict=True):
+        assert refused.error.startswith(("INVALID_ARGUMENT", "NOT_FOUND")), (name, refused)
+        assert re.search(reason, " ".join(refused.error.split())), (name, refused)
         np.testing.assert_array_equal(answered.outputs["scores"], reference)
 
 
