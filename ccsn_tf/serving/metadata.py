@@ -42,22 +42,18 @@ def make_metadata(model: keras.Model, config: Config, max_segments: int | None) 
         max_segments: clips times segments that a request may have; None: any number.
 
     Raises:
-        UserError: the work directory's evaluation.json is damaged, or the model takes frames, or several a segment.
+        UserError: the work directory's evaluation.json is damaged, or the model takes several frames a segment.
     """
     if config.model.frames_per_segment > 1:
         raise UserError(
             f"--workdir={config.train.workdir}: models of --backbone={config.model.backbone}, which see several frames "
             "a segment, cannot be exported; evaluate.py and predict.py take them."
         )
-    if config.model.flow_source == "graph":
-        raise UserError(
-            f"{config.train.workdir} was trained with --flow_source=graph, whose frames no export takes yet: use "
-            "evaluate.py and predict.py, or train on records of --flow=tvl1_graph."
-        )
     settings = {name: value for name, value in stored_settings(config.data).items() if name != "dataset"}
     return {
         "format": FORMAT,
         "classes": list(model.classes),
+        "input": "frames" if config.model.flow_source == "graph" else "rgb+flow",
         "image_size": config.model.image_size,
         "flow_length": config.model.flow_length,
         "segments": config.eval.test_segments,

@@ -74,10 +74,10 @@ def test_a_pixel_counts_as_in_the_stored_frame():
     assert (arguments["flow_scale"], arguments["flow_bound"]) == (4.0, 10.0)
 
 
-def test_no_export_takes_frames():
-    config = Config().replace(flow_source="graph", workdir="runs/a", **SIZES)
-    with pytest.raises(UserError, match=r"^runs/a was trained with --flow_source=graph, whose frames no export takes"):
-        make_metadata(CCSN(**SMALL, flow_source="graph"), config, None)
+def test_metadata_say_what_the_model_takes():
+    for source, said in (("graph", "frames"), ("stored", "rgb+flow")):
+        config = Config().replace(flow_source=source, workdir="runs/a", **SIZES)
+        assert make_metadata(CCSN(**SMALL, flow_source=source), config, None)["input"] == said
 
 
 def test_settings_that_contradict():
