@@ -112,22 +112,22 @@ class ModelThread:
             self._thread.shutdown()
             raise
 
-    def submit(self, rgb: np.ndarray, flow: np.ndarray) -> concurrent.futures.Future:
-        """Queues a batch, uint8 (B, K, S, S, 3) and (B, K, S, S, 2L); its result is the scores, float32 (B, classes).
+    def submit(self, inputs: dict[str, np.ndarray]) -> concurrent.futures.Future:
+        """Queues a batch, the network's inputs by name, uint8 (B, K, ...); its result: scores, float32 (B, classes).
 
         The result raises UserError where the model refuses the batch.
         """
-        return self._thread.submit(self._scores, rgb, flow)
+        return self._thread.submit(self._scores, inputs)
 
     def close(self) -> None:
         """Ends the thread after the batch that it is at."""
         self._thread.submit(self._stack.close)
         self._thread.shutdown()
 
-    def _scores(self, rgb, flow):
+    def _scores(self, inputs):
         begun = time.perf_counter()
         try:
-            return np.asarray(self._model({"rgb": rgb, "flow": flow})["scores"])
+            return np.asarray(self._model(inputs)["scores"])
         finally:
             self.seconds += time.perf_counter() - begun
 
@@ -156,7 +156,7 @@ def _can_run(backend):
 
 @contextlib.contextmanager
 def _opened(export: Exported) -> Iterator[tuple[Callable, dict]]:
-    """Yields the model, a function of {"rgb", "flow"} that returns {"scores", ...}, and its metadata."""
+    """Yields the model, a function of the network's inputs that returns {"scores", ...}, and its metadata."""
     if export.backend == "saved_model":
         yield _saved_model(export.path), _saved_metadata(export.path)
     elif export.backend == "onnx":

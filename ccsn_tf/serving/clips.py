@@ -36,10 +36,10 @@ class Clips:
     record_dir: str
 
     def arrays(self, num_segments: int) -> dict[str, np.ndarray]:
-        """As the test pipeline makes them, centre crop: rgb uint8 (N, K, S, S, 3), flow uint8 (N, K, S, S, 2L)."""
+        """The network's inputs by name, as the test pipeline makes them, centre crop: uint8 (N, K, ...)."""
         views = evaluation_views(self.stored, self.classes, self.record_dir, self.config.model, num_segments, 1)
-        parts = [(view["rgb"][0].numpy(), view["flow"][0].numpy()) for view in views]
-        return {name: np.stack(values) for name, values in zip(("rgb", "flow"), zip(*parts, strict=True), strict=True)}
+        parts = [{name: values[0].numpy() for name, values in view.items() if name != "label"} for view in views]
+        return {name: np.stack([part[name] for part in parts]) for name in parts[0]}
 
     def jpegs(self, num_segments: int) -> dict[str, np.ndarray]:
         """The same snippets as stored: rgb bytes (N, K), flow bytes (N, K, L)."""

@@ -147,7 +147,8 @@ def _calibrated(graph, config, model, settings, segments, progress):
     chosen = [clips[index] for index in order[: settings.calibration_clips]]
     views = evaluation_views(chosen, classes, data.record_dir, config.model, segments, 1)
     batches = (
-        {name: batch[name][:, 0].numpy() for name in ("rgb", "flow")} for batch in views.batch(_CALIBRATION_BATCH)
+        {name: values[:, 0].numpy() for name, values in batch.items() if name != "label"}
+        for batch in views.batch(_CALIBRATION_BATCH)
     )
     convolutions = deep_convolutions(graph, settings.float_convolutions)
     if not convolutions:

@@ -104,7 +104,7 @@ def _config(model, settings):
             f"{model} was built by {description['tensorrt']['module']}, whose engines Triton does not load: give it "
             "the ONNX file, or build with --module=tensorrt."
         )
-    metadata, (most, segments, *_) = description["model"], description["inputs"]["rgb"]["profile"]["max"]
+    metadata, (most, segments, *_) = description["model"], next(iter(description["inputs"].values()))["profile"]["max"]
     if settings.max_batch > most:
         raise UserError(f"--max_batch={settings.max_batch}, but {model} was built for at most {most}: lower it.")
     if settings.device == "cpu":

@@ -106,8 +106,8 @@ def test_models_that_cannot_be_loaded(exported, models, tmp_path):
 def test_a_batch_that_the_model_refuses(exported, models):
     size = exported.metadata["image_size"]
     thread = ModelThread(choose([models["saved_model"]]))
-    rgb, flow = np.zeros((300, 1, size, size, 3), np.uint8), np.zeros((300, 1, size, size, 10), np.uint8)
+    inputs = {name: np.zeros((300, 1, size, size, count), np.uint8) for name, count in (("rgb", 3), ("flow", 10))}
     with pytest.raises(UserError, match=r"refuses a batch \(.*a request may have 256 segments.*\): lower --batch_size"):
-        thread.submit(rgb, flow).result()
-    assert thread.submit(rgb[:2], flow[:2]).result().shape == (2, 3)
+        thread.submit(inputs).result()
+    assert thread.submit({name: values[:2] for name, values in inputs.items()}).result().shape == (2, 3)
     thread.close()
