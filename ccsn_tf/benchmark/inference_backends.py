@@ -26,7 +26,12 @@ def _keras(spec):
 
 def _predict(spec):
     model = _keras(spec)
-    return lambda inputs: _softmax(model.predict(inputs, batch_size=len(inputs["rgb"]), verbose=0)["logits"])
+
+    def scores(inputs):
+        clips = len(next(iter(inputs.values())))
+        return _softmax(model.predict(inputs, batch_size=clips, verbose=0)["logits"])
+
+    return scores
 
 
 def _call(spec):

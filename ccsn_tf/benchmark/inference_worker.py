@@ -33,7 +33,7 @@ def main(arguments: list[str]) -> None:
 
     try:
         with np.load(spec["clips"]) as kept:
-            clips = {name: kept[name] for name in ("rgb", "flow")}
+            clips = dict(kept)
         scores = LOADERS[spec["load"]](spec)
         scores({name: value[:1] for name, value in clips.items()})
     except (UserError, ImportError) as error:

@@ -113,7 +113,7 @@ class ModelThread:
             raise
 
     def submit(self, inputs: dict[str, np.ndarray]) -> concurrent.futures.Future:
-        """Queues a batch, the network's inputs by name, uint8 (B, K, ...); its result: scores, float32 (B, classes).
+        """Queues a batch, {name: uint8 (B, K, ...)} (see `data.inputs`); its result is scores, float32 (B, classes).
 
         The result raises UserError where the model refuses the batch.
         """
@@ -156,7 +156,7 @@ def _can_run(backend):
 
 @contextlib.contextmanager
 def _opened(export: Exported) -> Iterator[tuple[Callable, dict]]:
-    """Yields the model, a function of the network's inputs that returns {"scores", ...}, and its metadata."""
+    """Yields the model, a function of {input: array} that returns {"scores", ...}, and its metadata."""
     if export.backend == "saved_model":
         yield _saved_model(export.path), _saved_metadata(export.path)
     elif export.backend == "onnx":

@@ -140,8 +140,8 @@ def predictions(
 
 def _begun(batch: list[tuple[str, ClipInput]], model: ModelThread):
     """A batch that the model was given: (names, future of the scores)."""
-    inputs = {name: np.stack([getattr(clip, name) for _, clip in batch]) for name in ("rgb", "flow")}
-    return [name for name, _ in batch], model.submit(inputs)
+    rgb, flow = (np.stack([getattr(clip, name) for _, clip in batch]) for name in ("rgb", "flow"))
+    return [name for name, _ in batch], model.submit({"rgb": rgb, "flow": flow})
 
 
 def _finished(running, plan, watch):

@@ -36,19 +36,22 @@ class Clips:
     record_dir: str
 
     def arrays(self, num_segments: int) -> dict[str, np.ndarray]:
-        """The network's inputs by name, as the test pipeline makes them, centre crop: uint8 (N, K, ...)."""
+        """As the test pipeline makes them, centre crop: {name: uint8 (N, K, ...)}, see `data.inputs`."""
         views = evaluation_views(self.stored, self.classes, self.record_dir, self.config.model, num_segments, 1)
-        parts = [{name: values[0].numpy() for name, values in view.items() if name != "label"} for view in views]
+        parts = [{name: value[0].numpy() for name, value in view.items() if name != "label"} for view in views]
         return {name: np.stack([part[name] for part in parts]) for name in parts[0]}
 
     def jpegs(self, num_segments: int) -> dict[str, np.ndarray]:
-        """The same snippets as stored: rgb bytes (N, K), flow bytes (N, K, L)."""
-        length, rgb, flow = self.config.model.flow_length, [], []
+        """The same snippets as stored, bytes: rgb (N, K) and flow (N, K, L), or frames (N, K, L + 1) alone."""
+        length, found = self.config.model.flow_length, []
         for clip in self.stored:
-            starts = centre_starts(clip.fields, num_segments, length)
-            rgb.append(self._feature(clip, "rgb")[middle_frame(starts, length)])
-            flow.append(self._feature(clip, "flow")[starts[:, None] + np.arange(length)])
-        return {"rgb": np.array(rgb, object), "flow": np.array(flow, object)}
+            starts, rgb = centre_starts(clip.fields, num_segments, length), self._feature(clip, "rgb")
+            if self.config.model.flow_source == "graph":
+                found.append({"frames": rgb[starts[:, None] + np.arange(length + 1)]})
+            else:
+                flow = self._feature(clip, "flow")[starts[:, None] + np.arange(length)]
+                found.append({"rgb": rgb[middle_frame(starts, length)], "flow": flow})
+        return {name: np.array([each[name] for each in found], object) for name in found[0]}
 
     def _feature(self, clip, name):
         with pathlib.Path(self.record_dir, clip.shard).open("rb") as file:
@@ -75,7 +78,7 @@ def clips_to_try(config: Config, classes: tuple[str, ...], count: int, must_be_r
         yield _of_records(dataclasses.replace(config.data, classes=classes), config, count, "test clips of its records")
         return
     with tempfile.TemporaryDirectory() as folder:
-        rendered = _rendered(config.data, folder, config.model.flow_length)
+        rendered = _rendered(config, folder)
         yield _of_records(rendered, config, count, "clips rendered for the purpose, as its records are not there")
 
 
@@ -89,11 +92,14 @@ def _of_records(data: DataConfig, config, count, source):
     return Clips(source, tuple(clip.name for clip in chosen), config, chosen, classes, data.record_dir)
 
 
-def _rendered(data, folder, flow_length):
+def _rendered(config, folder):
+    data, flow_length = config.data, config.model.flow_length
     frames = data.flow_stride * (flow_length + 2) + 1  # room for three snippets
     render_demo_set(f"{folder}/set", num_train=4, num_test=8, num_frames=frames, workers=1)
     settings = {**stored_settings(data), "dataset": "demo"}
-    if data.flow == "stored":  # elsewhere, for clips of its own
+    if config.model.flow_source == "graph":
+        settings["flow"] = "none"
+    elif data.flow == "stored":  # elsewhere, for clips of its own
         settings["flow"] = "dis"
     made = DataConfig(**settings, video_dir=f"{folder}/set", record_dir=f"{folder}/records", workers=1)
     prepare(made, flow_length)

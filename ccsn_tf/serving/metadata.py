@@ -42,7 +42,7 @@ def make_metadata(model: keras.Model, config: Config, max_segments: int | None) 
         max_segments: clips times segments that a request may have; None: any number.
 
     Raises:
-        UserError: the work directory's evaluation.json is damaged, or the model takes several frames a segment.
+        UserError: the work directory's evaluation.json is damaged, or the model's spatial stream takes several frames.
     """
     if config.model.frames_per_segment > 1:
         raise UserError(
@@ -53,13 +53,13 @@ def make_metadata(model: keras.Model, config: Config, max_segments: int | None) 
     return {
         "format": FORMAT,
         "classes": list(model.classes),
-        "input": "frames" if config.model.flow_source == "graph" else "rgb+flow",
         "image_size": config.model.image_size,
         "flow_length": config.model.flow_length,
         "segments": config.eval.test_segments,
         "segments_in_training": config.model.num_segments,
         "embedding_dim": config.model.embedding_dim,
         "top_k": min(config.eval.top_k, len(model.classes)),
+        "flow_source": config.model.flow_source,
         "preprocessing": settings,
         "layout": _LAYOUT,
         "limits": {"segments_a_request": max_segments, "pixels_a_jpeg": MAX_PIXELS},

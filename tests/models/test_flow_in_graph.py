@@ -13,7 +13,6 @@ from ccsn_tf.losses import JointLoss
 from ccsn_tf.models.build import build_model
 from ccsn_tf.models.ccsn import CCSN
 from ccsn_tf.models.flow import StoredForm, TVL1Flow
-from ccsn_tf.serving.metadata import make_metadata
 
 SIZES = {"flow_length": 2, "image_size": 32}
 SMALL = {"classes": ["a", "b"], **SIZES}
@@ -72,12 +71,6 @@ def test_a_pixel_counts_as_in_the_stored_frame():
     model = build_model(config.model, ["a", "b"], "none", config.data.flow_bound, config.data.short_side)
     arguments = model.get_config()
     assert (arguments["flow_scale"], arguments["flow_bound"]) == (4.0, 10.0)
-
-
-def test_metadata_say_what_the_model_takes():
-    for source, said in (("graph", "frames"), ("stored", "rgb+flow")):
-        config = Config().replace(flow_source=source, workdir="runs/a", **SIZES)
-        assert make_metadata(CCSN(**SMALL, flow_source=source), config, None)["input"] == said
 
 
 def test_settings_that_contradict():
