@@ -79,8 +79,8 @@ def tensorrt(version="10.13.3", **faults):
 
     Args:
         version: of it.
-        faults: `wrong_type`, a precision that every product of an engine has instead, `flow_type` of what computes flow;
-            `loads=False`, engines do not; `takes_cache=False`, timing caches are not taken.
+        faults: `wrong_type`, a precision that every product of an engine has instead; `flow_type`, likewise of what
+            computes flow; `loads=False`, engines do not; `takes_cache=False`, timing caches are not taken.
 
     Returns:
         The module; `made` holds the builder configurations.
