@@ -41,8 +41,7 @@ PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 
 @pytest.fixture(scope="module")
 def run_config(tiny_data, tiny_manifest, tmp_path_factory):
-    """The Config of a work directory with a model that computes flow: two levels, and few iterations, which are all
-    alike, so that its graph is small."""
+    """The Config of a work directory with a model that computes flow: of the iterations, which are alike, a few."""
     workdir = tmp_path_factory.mktemp("flow") / "run"
     settings = ModelConfig(
         image_size=SIZE, flow_length=LENGTH, num_segments=2, embedding_dim=8, attention_heads=2, flow_source="graph"
@@ -50,7 +49,7 @@ def run_config(tiny_data, tiny_manifest, tmp_path_factory):
     config = Config(data=tiny_data, model=settings, train=TrainConfig(workdir=str(workdir)))
     workdir.mkdir()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ccsn, "TVL1Flow", functools.partial(TVL1Flow, warps=2, iterations=2))
+        patch.setattr(ccsn, "TVL1Flow", functools.partial(TVL1Flow, warps=1, iterations=2))
         model = build_model(config.model, tiny_manifest.classes, "none", config.data.flow_bound, config.data.short_side)
         layers.randomise_in_scale(model)
         model.save(workdir / "model.keras")
@@ -109,7 +108,7 @@ def test_flow_stays_float32_and_is_the_same_to_the_last_bit(precision, flow_expo
     model = onnx.load(export.path)
     found = flow_precisions(model)
     assert set(found.values()) == {"fp32"} and export.report["flow"] == {"fp32": len(found)}
-    assert len(found) == len(flow_precisions(whole)) > 300 and not set(found) & set(product_precisions(model))
+    assert len(found) == len(flow_precisions(whole)) > 150 and not set(found) & set(product_precisions(model))
     counts = {"fp32": {"fp32": 27}, "int8": {"int8": 6, "fp32": 21}}.get(precision, {precision: 22, "fp32": 5})
     assert export.report["products"] == counts
     if precision != "bf16":  # which ONNX Runtime does not compute
@@ -134,8 +133,12 @@ def flow_tensor(model):
 
 def test_flow_in_half_precision_is_refused(flow_export, run_config, monkeypatch, tmp_path):
     flow_export("fp32")
-    monkeypatch.setattr(onnx_half, "float32_tensors", lambda model, graph: set())
-    monkeypatch.setattr(export_module, "check", lambda graph: None)
+    stays, sums = onnx_half.float32_tensors, ("Add", "Sub")
+
+    def all_but_sums_of_flow(model, graph):
+        return stays(model, graph) - {n.output[0] for n in model.graph.node if is_of_flow(n.name) and n.op_type in sums}
+
+    monkeypatch.setattr(onnx_half, "float32_tensors", all_but_sums_of_flow)
     with pytest.raises(UserError, match="--precision=fp16 reached the flow that the network computes: use fp32"):
         export_onnx(run_config, OnnxSettings(str(tmp_path / "model.onnx"), "fp16"))
 
@@ -153,7 +156,7 @@ def test_as_a_backend_it_takes_frames(flow_export, clips):
 def test_an_engine_has_flow_in_float32(precision, flow_export, tmp_path):
     settings = BuildSettings(compute_capabilities=DEFAULT_CAPABILITIES)
     built = export_engine(tensorrt_rtx, str(flow_export(precision).path), str(tmp_path / "model.plan"), settings)
-    assert built["compute_capabilities"] == list(DEFAULT_CAPABILITIES) and built["flow_layers"] > 5
+    assert built["compute_capabilities"] == list(DEFAULT_CAPABILITIES) and built["flow_layers"] > 2
     assert list(built["inputs"]) == ["frames"] and built["model"]["flow_source"] == "graph"
     assert built["products"] == ({"fp32": 27} if precision == "fp32" else {"fp16": 22, "fp32": 5})
 
