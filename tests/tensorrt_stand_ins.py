@@ -15,7 +15,7 @@ import onnx
 import onnxruntime
 
 from ccsn_tf.serving.onnx_graph import shape_of
-from ccsn_tf.serving.onnx_products import product_precisions
+from ccsn_tf.serving.onnx_products import flow_precisions, product_precisions
 
 OUT_OF_MEMORY = 2
 NUMPY = {onnx.TensorProto.UINT8: np.uint8, onnx.TensorProto.FLOAT: np.float32}
@@ -79,8 +79,8 @@ def tensorrt(version="10.13.3", **faults):
 
     Args:
         version: of it.
-        faults: `wrong_type`, a precision that every layer of an engine has instead; `loads=False`, engines do not;
-            `takes_cache=False`, timing caches are not taken.
+        faults: `wrong_type`, a precision that every product of an engine has instead; `flow_type`, likewise of what
+            computes flow; `loads=False`, engines do not; `takes_cache=False`, timing caches are not taken.
 
     Returns:
         The module; `made` holds the builder configurations.
@@ -128,7 +128,7 @@ def tensorrt(version="10.13.3", **faults):
             if not faults.get("loads", True):
                 self._log.log(ILogger.ERROR, "Stand-in:\n no memory")
                 return None
-            return Engine(plan.removeprefix(b"PLAN"), faults.get("wrong_type"))
+            return Engine(plan.removeprefix(b"PLAN"), faults.get("wrong_type"), faults.get("flow_type"))
 
     module = types.ModuleType("tensorrt")
     enums = {
@@ -206,8 +206,8 @@ class BuilderConfig:
 
 
 class Engine:
-    def __init__(self, content, wrong_type):
-        self._content, self._wrong_type = content, wrong_type
+    def __init__(self, content, wrong_type, flow_type):
+        self._content, self._wrong_type, self._flow_type = content, wrong_type, flow_type
 
     def create_engine_inspector(self):
         return self
@@ -219,9 +219,11 @@ class Engine:
             "bf16": ("BF16", "BFloat16"),
             "int8": 2 * ("Int8",),
         }
-        layers = []
-        for node, precision in product_precisions(onnx.load_model_from_string(self._content)).items():
-            words, weights = spelled[self._wrong_type or precision]
+        model, layers = onnx.load_model_from_string(self._content), []
+        computed = {name: self._wrong_type or precision for name, precision in product_precisions(model).items()}
+        computed |= {name: self._flow_type or precision for name, precision in flow_precisions(model).items()}
+        for node, precision in computed.items():
+            words, weights = spelled[precision]
             tensor = {"Name": "x", "Dimensions": [1, 2], "Format/Datatype": f"Row major linear {words} format"}
             layer = {"Name": node, "LayerType": "CaskConvolution", "Inputs": [tensor], "Outputs": [tensor]}
             layers.append(layer | {"Weights": {"Type": weights, "Count": 8}, "Metadata": f"[ONNX Layer: {node}]"})
@@ -245,7 +247,7 @@ class Context:
 
     def get_tensor_shape(self, name):
         (shape,) = (output.shape for output in self._session.get_outputs() if output.name == name)
-        return (self._shapes["rgb"][0], *shape[1:])
+        return (next(iter(self._shapes.values()))[0], *shape[1:])
 
     def execute_async_v3(self, stream):
         assert stream == 2

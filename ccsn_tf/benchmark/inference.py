@@ -55,8 +55,9 @@ def run(config: Config, options) -> dict:
     Returns:
         `clips` (where they came from), `image_size`, `segments`, `backbone`, `backends` {name: {"not_measured": why} or
         {`calls` and `milliseconds` {"p50", "p95", "p99"} at batch 1, `clips_a_second` {batch: by the median},
-        `megabytes` of the process at most: {"1": up to batch 1, "<largest>": to the end}, `difference` of a score to
-        the reference's}}, `video` (see `video_answer.run`, None: not asked for).
+        `megabytes` of the process at most: {"1": up to batch 1, "<largest>": to the end}, `start` (seconds from the
+        first import to the first answer, one clip), `difference` of a score to the reference's}}, `video` (see
+        `video_answer.run`, None: not asked for).
 
     Raises:
         UserError: no finished run, or a file of --inference_onnx of another model.
@@ -108,6 +109,10 @@ def table(report: dict) -> str:
         f"A clip at a time (p50, p95, p99 of {min(calls)} to {max(calls)} calls a row), then clips a second by batch "
         "size, by the median. MB: the most that a fresh process held, after a clip and in all. Difference: the largest "
         "of a score to `predict`'s.",
+        "",
+        "Start, from the first import to the first answer, seconds: "
+        + ", ".join(f"{name} {row['start']:.1f}" for name, row in rows.items())
+        + ".",
     ]
     for name, row in report["backends"].items():
         if "not_measured" in row:
@@ -154,7 +159,7 @@ def _specs(config, folder, options):
 class _Side:
     """A process that runs the model in one way (see inference_worker); a context manager.
 
-    `unavailable` says why it cannot; "": it can.
+    `unavailable` says why it cannot; "": it can. `start`: see `run`.
     """
 
     def __init__(self, name, spec):
@@ -163,11 +168,12 @@ class _Side:
         command = [sys.executable, "-m", "ccsn_tf.benchmark.inference_worker", json.dumps(spec)]
         pipe = subprocess.PIPE
         self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=self._log, text=True)
-        self.unavailable = ""
+        self.unavailable, self.start = "", None
 
     def __enter__(self):
         try:
-            self.unavailable = self._answer().get("unavailable", "")
+            answer = self._answer()
+            self.unavailable, self.start = answer.get("unavailable", ""), answer.get("start")
         except BaseException:
             self.__exit__()
             raise
@@ -214,6 +220,7 @@ def _measure(sides, options):
             "milliseconds": {word: float(np.quantile(single, share)) for word, share in _QUANTILES.items()},
             "clips_a_second": {str(batch): batch / float(np.median(times[name][batch])) for batch in BATCHES},
             "megabytes": {batch: held / 1e6 for batch, held in memory[name].items()},
+            "start": side.start,
             "difference": float(np.abs(scores[name] - scores[REFERENCE]).max()),
         }
     return backends

@@ -2,9 +2,9 @@
 
     python -m ccsn_tf.benchmark.inference_worker '{"load": "onnx", "path": "model.onnx", "clips": "clips.npz"}'
 
-Answers a line of JSON for each line of JSON: first {} or {"unavailable": why}; then {"scores": batch} with the scores
-of the first clips, {"batch": B, "seconds": T} with the times of calls, and {"memory": true} with the most that the
-process has held so far. TensorFlow is loaded only by the ways that need it.
+Answers a line of JSON for each line of JSON: first {"start": seconds} or {"unavailable": why}; then {"scores": batch}
+with the scores of the first clips, {"batch": B, "seconds": T} with the times of calls, and {"memory": true} with the
+most that the process has held so far. TensorFlow is loaded only by the ways that need it.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ def main(arguments: list[str]) -> None:
     def answer(value):
         print(json.dumps(value), file=answers, flush=True)
 
+    begun = time.perf_counter()
     try:
         with np.load(spec["clips"]) as kept:
             clips = dict(kept)
@@ -39,7 +40,7 @@ def main(arguments: list[str]) -> None:
     except (UserError, ImportError) as error:
         answer({"unavailable": str(error)})
         return
-    answer({})
+    answer({"start": time.perf_counter() - begun})
     for line in sys.stdin:
         asked = json.loads(line)
         if "memory" in asked:

@@ -52,8 +52,8 @@ def make_metadata(model: keras.Model, config: Config, max_segments: int | None) 
         max_segments: clips times segments that a request may have; None: any number.
 
     Raises:
-        UserError: the work directory's evaluation.json is damaged, or the model's spatial stream takes several frames, or
-            the model a fixed number of segments.
+        UserError: the work directory's evaluation.json is damaged, or the model's spatial stream takes several frames,
+            or the model a fixed number of segments.
     """
     if config.model.frames_per_segment > 1:
         raise UserError(

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Iterator
 
 import keras
+import numpy as np
 import onnx
 import tensorflow as tf
 
@@ -36,14 +37,19 @@ def to_onnx(model: keras.Model) -> onnx.ModelProto:
     tf2onnx = optional("tf2onnx", "onnx")
     network, _ = fold_batch_norms(model)
 
-    def outputs(rgb, flow):
-        made = network({"rgb": rgb, "flow": flow}, training=False)
+    names = list(model.input)
+
+    def outputs(*arrays):
+        made = network(dict(zip(names, arrays, strict=True)), training=False)
         return {**made, "scores": tf.nn.softmax(made["logits"])}
 
-    signature = [tf.TensorSpec(model.input[name].shape, tf.uint8, name=name) for name in ("rgb", "flow")]
+    signature = [tf.TensorSpec(model.input[name].shape, tf.uint8, name=name) for name in names]
     with _complaints_are_errors("tf2onnx"):
         converted, _ = tf2onnx.convert.from_function(
-            tf.function(outputs, autograph=False), input_signature=signature, opset=OPSET
+            tf.function(outputs, autograph=False),
+            input_signature=signature,
+            opset=OPSET,
+            custom_op_handlers={"Roll": (_roll, [])},
         )
     name_dimensions(converted, (BATCH, SEGMENTS))
     cast_inputs_first(converted)
@@ -62,6 +68,22 @@ def check(model: onnx.ModelProto) -> None:
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"The conversion to ONNX made an invalid graph ({reason}): export a SavedModel.") from None
+
+
+def _roll(graph, node, name, _):
+    """tf.roll by a constant along one axis: two slices, whose bounds tf2onnx would compute from shapes at run time."""
+    shift, axis = (node.inputs[place].get_tensor_value(as_list=False).item() for place in (1, 2))
+    begin, cut, end, along = (
+        graph.make_const(f"{name}/{word}", np.array([value], np.int64)).output[0]
+        for word, value in (("begin", 0), ("cut", -shift), ("end", np.iinfo(np.int64).max), ("along", axis))
+    )
+    parts = [
+        graph.make_node("Slice", [node.input[0], *bounds, along], name=f"{name}/{word}").output[0]
+        for word, bounds in (("last", (cut, end)), ("first", (begin, cut)))
+    ]
+    kept = {"shapes": [graph.get_shape(node.output[0])], "dtypes": [graph.get_dtype(node.output[0])]}
+    graph.remove_node(name)
+    graph.make_node("Concat", parts, {"axis": axis}, outputs=node.output, name=name, **kept)
 
 
 @contextlib.contextmanager

@@ -28,7 +28,8 @@ class OnnxModel:
         metadata: what a client needs to know (see `metadata.make_metadata`), `precision` included.
 
     Call arguments:
-        {"rgb": uint8 (B, K, S, S, 3), "flow": uint8 (B, K, S, S, 2L)}.
+        {"rgb": uint8 (B, K, S, S, 3), "flow": uint8 (B, K, S, S, 2L)}, or {"frames": uint8 (B, K, L + 1, S, S, 3)}: the
+        inputs of the `CCSN`.
 
     Returns:
         {name: float32 array}: the outputs of `CCSN`, and `scores`, (B, classes).

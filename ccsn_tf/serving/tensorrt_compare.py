@@ -43,7 +43,7 @@ def compare_engine(engine: TensorRTModel, onnx_path: str, workdir: str = "") -> 
         trained = as_exported(model)
     else:
         trained, words = runnable(onnx.load(onnx_path))
-    profile = engine.inputs["rgb"]["profile"]
+    profile = next(iter(engine.inputs.values()))["profile"]
     batches, segments = (
         sorted({min(max(value, profile["min"][axis]), profile["max"][axis]) for value in values})
         for axis, values in enumerate((BATCHES, (config.model.num_segments, config.model.num_segments + 2)))

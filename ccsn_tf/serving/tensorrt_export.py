@@ -13,9 +13,9 @@ from ccsn_tf.errors import UserError
 from ccsn_tf.files import whole_file, write_text
 from ccsn_tf.serving.cuda import find_gpu
 from ccsn_tf.serving.onnx_file import read_onnx
-from ccsn_tf.serving.onnx_products import product_precisions, unweighted_products
+from ccsn_tf.serving.onnx_products import flow_precisions, product_precisions, unweighted_products
 from ccsn_tf.serving.tensorrt_build import BuildSettings, build, capabilities_for
-from ccsn_tf.serving.tensorrt_layers import check_precision
+from ccsn_tf.serving.tensorrt_layers import check_flow, check_precision
 from ccsn_tf.serving.tensorrt_run import FORMAT, TensorRTModel, description_path
 
 
@@ -40,9 +40,9 @@ def export_engine(
     Returns:
         The description: `format`, `tensorrt` (module, version, onnx_parser), `compute_capabilities`, `onnx` (file,
         sha256), `plan_sha256`, `precision`, `products` (how many convolutions and matrix products compute in what),
-        `inputs` (with their profile) and `outputs`, `layers` (see `Layer`) and `described_by`, `tf32`,
-        `workspace_mb`, `run` (the report of `compare`, or None: built and not run), `model` (the metadata of the ONNX
-        file).
+        `flow_layers` (how many compute flow from frames), `inputs` (with their profile) and `outputs`, `layers` (see
+        `Layer`) and `described_by`, `tf32`, `workspace_mb`, `run` (the report of `compare`, or None: built and not
+        run), `model` (the metadata of the ONNX file).
 
     Raises:
         UserError: not an ONNX file of ours, one in another precision, or an engine that cannot be built, is not in the
@@ -76,6 +76,7 @@ def export_engine(
         "tf32": settings.tf32,
         "workspace_mb": settings.workspace_mb,
         "products": check_precision(built.layers, product_precisions(model), unweighted_products(model), wanted),
+        "flow_layers": check_flow(built.layers) if flow_precisions(model) else 0,
         "inputs": built.inputs,
         "outputs": built.outputs,
         "described_by": built.described_by,

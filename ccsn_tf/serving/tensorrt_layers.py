@@ -14,7 +14,7 @@ import re
 from collections.abc import Collection
 
 from ccsn_tf.errors import UserError
-from ccsn_tf.serving.onnx_products import PRECISIONS
+from ccsn_tf.serving.onnx_products import PRECISIONS, is_of_flow
 
 # How the two descriptions spell a type, by itself or within words such as "Row major linear FP16 format".
 _SPELLINGS = {
@@ -114,6 +114,22 @@ def check_precision(
     if not counts[precision]:
         raise UserError(f"The engine has no layer in {precision}, which was asked for: not kept.")
     return dict(counts)
+
+
+def check_flow(layers: list[Layer]) -> int:
+    """How many layers compute flow from frames and nothing else: all of them in float32.
+
+    Raises:
+        UserError: one takes, holds or gives something narrower, or there is none.
+    """
+    of_flow = [layer for layer in layers if layer.nodes and all(map(is_of_flow, layer.nodes))]
+    for layer in of_flow:
+        narrow = set(PRECISIONS[1:]).intersection((*layer.inputs, *layer.constants, *layer.outputs))
+        if narrow:
+            raise UserError(f"The engine computes flow in {min(narrow)} ({layer.nodes[0]}), not in fp32: not kept.")
+    if not of_flow:
+        raise UserError("The engine does not say in what it computes flow: not kept.")
+    return len(of_flow)
 
 
 def _narrowest_input(layer):

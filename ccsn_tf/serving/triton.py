@@ -104,7 +104,7 @@ def _config(model, settings):
             f"{model} was built by {description['tensorrt']['module']}, whose engines Triton does not load: give it "
             "the ONNX file, or build with --module=tensorrt."
         )
-    metadata, (most, segments, *_) = description["model"], description["inputs"]["rgb"]["profile"]["max"]
+    metadata, (most, segments, *_) = description["model"], next(iter(description["inputs"].values()))["profile"]["max"]
     if settings.max_batch > most:
         raise UserError(f"--max_batch={settings.max_batch}, but {model} was built for at most {most}: lower it.")
     if settings.device == "cpu":
@@ -123,14 +123,13 @@ def config_text(backend: str, metadata: dict, settings: TritonSettings, segments
         settings: of the serving.
         segments: of the clip that warms the model up.
     """
-    size, channels = metadata["image_size"], {"rgb": 3, "flow": 2 * metadata["flow_length"]}
-    inputs = [_tensor(name, "TYPE_UINT8", (-1, size, size, count)) for name, count in channels.items()]
+    shapes = _shapes_of_a_segment(metadata)
+    inputs = [_tensor(name, "TYPE_UINT8", (-1, *shape)) for name, shape in shapes.items()]
     outputs = [_tensor(name, "TYPE_FP32", (len(metadata["classes"]),), LABELS) for name in _BY_CLASS]
     outputs += [_tensor(name, "TYPE_FP32", (metadata["embedding_dim"],)) for name in _EMBEDDINGS]
     warmup = "".join(
-        f'  inputs {{ key: "{name}" value {{ data_type: TYPE_UINT8 '
-        f"{_dims((segments, size, size, count))} zero_data: true }} }}\n"
-        for name, count in channels.items()
+        f'  inputs {{ key: "{name}" value {{ data_type: TYPE_UINT8 {_dims((segments, *shape))} zero_data: true }} }}\n'
+        for name, shape in shapes.items()
     )
     preferred = [2**power for power in range(1, settings.max_batch.bit_length()) if 2**power < settings.max_batch]
     sizes = " ".join(f"preferred_batch_size: {count}" for count in [*preferred, settings.max_batch])
@@ -154,6 +153,13 @@ model_warmup [ {{
 {warmup}}} ]
 parameters {{ key: "{METADATA_KEY}" value {{ string_value: "{text}" }} }}
 """
+
+
+def _shapes_of_a_segment(metadata):
+    size, length = metadata["image_size"], metadata["flow_length"]
+    if metadata.get("flow_source") == "graph":
+        return {"frames": (length + 1, size, size, 3)}
+    return {"rgb": (size, size, 3), "flow": (size, size, 2 * length)}
 
 
 def _tensor(name, data_type, dims, labels=""):

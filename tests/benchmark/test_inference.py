@@ -43,6 +43,7 @@ def test_report_and_table(workdir_config, onnx_export, three_backends):
     for name in (inference.REFERENCE, "ONNX Runtime"):
         quantiles = rows[name]["milliseconds"]
         assert 0 < quantiles["p50"] <= quantiles["p95"] <= quantiles["p99"] and rows[name]["calls"] >= 3
+        assert rows[name]["start"] > 0 and f"{name} {rows[name]['start']:.1f}" in inference.table(report)
         assert set(rows[name]["clips_a_second"]) == set(rows[name]["megabytes"]) == {"1", "2"}
     # TensorFlow alone takes more than ONNX Runtime with this model: each process has loaded its own way only.
     assert rows["ONNX Runtime"]["megabytes"]["2"] < 250 < rows[inference.REFERENCE]["megabytes"]["1"]

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from ccsn_tf.errors import UserError
-from ccsn_tf.serving.tensorrt_layers import Layer, check_precision, layers_of_inspector, layers_of_log
+from ccsn_tf.serving.tensorrt_layers import Layer, check_flow, check_precision, layers_of_inspector, layers_of_log
 
 
 def tensor(dtype, *sizes):
@@ -113,3 +113,15 @@ def test_what_is_absent_or_in_nothing_that_was_asked_for_is_an_error():
         check_precision(layers, {"head": "fp32", "conv": "fp16"}, (), "fp16")
     with pytest.raises(UserError, match="no layer in fp16, which was asked for"):
         check_precision(layers, {"head": "fp32"}, (), "fp16")
+
+
+def test_layers_that_compute_flow_are_float32():
+    flow, other = "ccsn_1/temporal_flow_1/mul_3", "ccsn_1/stored_form_1/Round"
+    whole = [layer(["fp32", "Int32"], ["fp32"], flow), layer(["UInt8"], ["fp32"], flow, "ccsn/temporal_flow/sub")]
+    # The last one also leaves it, and hands on half precision; a layer without nodes only waits.
+    assert check_flow([*whole, layer(["fp32"], ["fp16"], flow, other), layer(["fp16"], [])]) == 2
+    for narrow in ("fp16", "bf16", "int8"):
+        with pytest.raises(UserError, match=rf"computes flow in {narrow} \(ccsn_1.*mul_3\), not in fp32: not kept"):
+            check_flow([*whole, layer(["fp32"], [narrow], flow)])
+    with pytest.raises(UserError, match="does not say in what it computes flow"):
+        check_flow([layer(["fp32"], ["fp32"], "ccsn_1/temporal_flower/mul", other)])
