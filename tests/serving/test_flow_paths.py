@@ -15,6 +15,8 @@ from ccsn_tf.evaluation.protocol import make_forward
 from ccsn_tf.models.build import build_model
 from ccsn_tf.serving.agreement import softmax
 from ccsn_tf.serving.exchange import Request
+from ccsn_tf.serving.onnx_export import OnnxSettings, export_onnx
+from ccsn_tf.serving.onnx_session import OnnxModel
 from ccsn_tf.serving.verify import ask
 
 LIMIT = 1e-3
@@ -27,9 +29,15 @@ def by_saved_model(exported, frames):
     return answer.outputs["scores"]
 
 
+def by_onnx_runtime(exported, frames):
+    """The exported file in ONNX Runtime."""
+    path = export_onnx(exported.config, OnnxSettings(f"{exported.path}.onnx", must_be_real=True)).path
+    return OnnxModel(str(path))({"frames": frames})["scores"]
+
+
 # Functions of an export (see serving_fixtures) and of the frames that Keras takes, uint8 (N, K, L + 1, S, S, 3), to
 # the scores (N, classes), which must be those of Keras.
-OF_FRAMES = {"SavedModel": by_saved_model}
+OF_FRAMES = {"SavedModel": by_saved_model, "ONNX Runtime": by_onnx_runtime}
 
 
 class Paths:
