@@ -72,7 +72,7 @@ class Deadly:
     name: str
     how: str
 
-    def snippets(self, config, num_segments, watch):
+    def snippets(self, form, config, num_segments, watch):
         if self.how == "hangs":
             time.sleep(600)
         if self.how == "raises":
