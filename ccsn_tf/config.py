@@ -301,6 +301,11 @@ class EvalConfig(_Checked):
     average: str = setting("logits", "What is averaged over crops.", choices=("logits", "probabilities"))
     top_k: int = setting(5, "Classes printed for a predicted video.", minimum=1)
 
+    @property
+    def side(self) -> str:
+        """The side of the split that the tested clips are on: "test" or "train"."""
+        return "test" if self.test_on == "test" else "train"
+
 
 @dataclasses.dataclass(frozen=True)
 class Config:

@@ -10,12 +10,9 @@ from collections.abc import Callable
 
 import numpy as np
 
+from ccsn_tf.evaluation.metrics import softmax
+
 Scores = Callable[[dict[str, np.ndarray]], np.ndarray]
-
-
-def _softmax(logits):
-    exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return exponentials / exponentials.sum(axis=-1, keepdims=True)
 
 
 def _keras(spec):
@@ -29,21 +26,21 @@ def _predict(spec):
 
     def scores(inputs):
         clips = len(next(iter(inputs.values())))
-        return _softmax(model.predict(inputs, batch_size=clips, verbose=0)["logits"])
+        return softmax(model.predict(inputs, batch_size=clips, verbose=0)["logits"])
 
     return scores
 
 
 def _call(spec):
     model = _keras(spec)
-    return lambda inputs: _softmax(model(inputs, training=False)["logits"].numpy())
+    return lambda inputs: softmax(model(inputs, training=False)["logits"].numpy())
 
 
 def _function(spec):
     from ccsn_tf.evaluation.protocol import make_forward
 
     forward = make_forward(_keras(spec))
-    return lambda inputs: _softmax(forward(inputs)["logits"].numpy())
+    return lambda inputs: softmax(forward(inputs)["logits"].numpy())
 
 
 def _saved_model(spec):

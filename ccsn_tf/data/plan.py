@@ -85,8 +85,7 @@ def training_plan(
     Returns:
         Arrays with leading axes (steps, batch): `clip` (index into `clips`), `file` (str), `offset`, `length`, `fields`
         (int64), `label` (int32), `starts` (..., K) int64 segment starts, `box` (..., 4) int64 top, left, height,
-        width,
-        `mirrored` (bool).
+        width, `mirrored` (bool).
 
     Raises:
         UserError: P is larger than the number of classes, or a clip is shorter than a snippet.

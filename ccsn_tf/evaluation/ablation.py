@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from ccsn_tf.errors import UserError
-from ccsn_tf.evaluation.metrics import top_k_accuracy
+from ccsn_tf.evaluation.metrics import softmax, top_k_accuracy
 from ccsn_tf.files import write_text
 
 STREAMS = ("spatial", "temporal", "fused")
@@ -129,7 +129,7 @@ def _row(parts, done):
     for place in sorted({(cell.split, cell.seed) for cell in done}):
         runs = {cell.name: run for cell, run in done.items() if (cell.split, cell.seed) == place}
         if all(name in runs for name, _ in parts):
-            chances = sum(_softmax(runs[name]["scores"][stream]) for name, stream in parts)
+            chances = sum(softmax(runs[name]["scores"][stream]) for name, stream in parts)
             labels = runs[parts[0][0]]["scores"]["labels"]
             found.setdefault(place[0], []).append(top_k_accuracy(chances, labels, 1))
     splits = {split: _spread(values) for split, values in found.items()}
@@ -193,11 +193,6 @@ def _read(workdir):
             "scores": {name: scores[name] for name in (*STREAMS, "labels")},
             "seconds": sum(float(row.split(",")[column]) for row in rows),
         }
-
-
-def _softmax(logits):
-    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return shifted / shifted.sum(axis=-1, keepdims=True)
 
 
 def _spread(values):

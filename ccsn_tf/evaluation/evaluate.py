@@ -57,7 +57,7 @@ def evaluate(
     classes = tuple(model.classes)  # its own label order, whatever the order in the records
     clips = evaluated_clips(config, classes)
     segments, crops, average = config.eval.test_segments, config.eval.test_crops, config.eval.average
-    side = "test" if config.eval.test_on == "test" else "train"
+    side = config.eval.side
     forward, views = _views(model, config, clips, classes, segments, crops)
     scores = score_clips(forward, views, len(clips), config.model, segments, crops, progress, average)
     confusion = confusion_matrix(scores.logits["fused"], scores.labels)

@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from ccsn_tf.config import ModelConfig
+from ccsn_tf.evaluation.metrics import softmax
 
 LOGITS = {"spatial": "spatial_logits", "temporal": "temporal_logits", "fused": "logits"}
 EMBEDDINGS = ("spatial_embedding", "temporal_embedding")
@@ -53,7 +54,7 @@ def average_views(outputs: dict[str, np.ndarray], crops: int, average: str = "lo
         average: "logits", as they are (TSN), or "probabilities", whose mean is returned as its logarithm.
     """
     if average == "probabilities":
-        outputs = {name: _softmax(v) if name in LOGITS.values() else v for name, v in outputs.items()}
+        outputs = {name: softmax(v) if name in LOGITS.values() else v for name, v in outputs.items()}
     means = {name: values.reshape(-1, crops, values.shape[-1]).mean(axis=1) for name, values in outputs.items()}
     if average == "probabilities":
         means |= {name: np.log(np.maximum(means[name], np.finfo(np.float32).tiny)) for name in LOGITS.values()}
@@ -104,8 +105,3 @@ def protocol_in_words(segments: int, crops: int, average: str = "logits") -> str
     """The protocol as it is printed beside every figure."""
     views = {1: "centre crop", 3: "3 crops", 5: "5 crops", 10: "10 crops"}[crops]
     return f"{segments} segments x {views} a clip, {average} averaged, fused by the model"
-
-
-def _softmax(logits):
-    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return shifted / shifted.sum(axis=-1, keepdims=True)

@@ -11,6 +11,7 @@ import numpy as np
 from ccsn_tf.config import Config
 from ccsn_tf.data.manifest import StoredClip
 from ccsn_tf.evaluation import report_pictures as pictures
+from ccsn_tf.evaluation.metrics import softmax
 from ccsn_tf.evaluation.protocol import Scores
 from ccsn_tf.evaluation.report_clips import SeenClip, most_confident, predictions, see_clip
 from ccsn_tf.evaluation.report_page import ClipCard, Strip, render
@@ -58,7 +59,7 @@ def _card(done, index):
         done.clips[index].name,
         classes[done.scores.labels[index]],
         classes[predicted],
-        {stream: float(_softmax(values)[predicted]) for stream, values in logits.items()},
+        {stream: float(softmax(values)[predicted]) for stream, values in logits.items()},
         _strips(seen),
     )
 
@@ -100,11 +101,6 @@ def _about_attention(model, connection):
         "spread or less; the brightest is the peak of the three snippets, which is given. Attention is not effect: "
         "beside it stands the size of what the block adds to a stream, relative to the stream's own features there."
     )
-
-
-def _softmax(logits):
-    shifted = np.exp(logits - logits.max())
-    return shifted / shifted.sum()
 
 
 def _text(value):

@@ -17,7 +17,7 @@ import numpy as np
 from ccsn_tf.config import Config
 from ccsn_tf.data.manifest import Manifest
 from ccsn_tf.data.pipeline import evaluation_views
-from ccsn_tf.evaluation.metrics import top_k_accuracy
+from ccsn_tf.evaluation.metrics import softmax, top_k_accuracy
 from ccsn_tf.evaluation.protocol import Scores, make_forward, score_clips
 from ccsn_tf.files import whole_file
 from ccsn_tf.serving.metadata import weights_hash
@@ -88,9 +88,3 @@ def compare_scores(reference: Scores, other: Scores) -> dict:
             "largest_change": float(change.max()),
         }
     return report
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Probabilities over the last axis."""
-    exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return exponentials / exponentials.sum(axis=-1, keepdims=True)

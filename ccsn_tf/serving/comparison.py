@@ -8,8 +8,8 @@ import keras
 import numpy as np
 
 from ccsn_tf.errors import UserError
+from ccsn_tf.evaluation.metrics import softmax
 from ccsn_tf.evaluation.protocol import make_forward
-from ccsn_tf.serving.agreement import softmax
 from ccsn_tf.serving.clips import Clips
 
 Model = Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]

@@ -23,9 +23,8 @@ def select_clips(config: Config) -> tuple[tuple[str, ...], list[StoredClip], lis
 def evaluated_clips(config: Config, classes: tuple[str, ...]) -> list[StoredClip]:
     """The clips that `eval.test_on` names, of these classes: the split's test clips, or held-out training groups."""
     data = dataclasses.replace(config.data, classes=classes)
-    side = "test" if config.eval.test_on == "test" else "train"
-    clips = Manifest.read(data.record_dir).select(data, side)[1]
-    return clips if side == "test" else _held_out(config, classes, clips)[1]
+    clips = Manifest.read(data.record_dir).select(data, config.eval.side)[1]
+    return clips if config.eval.side == "test" else _held_out(config, classes, clips)[1]
 
 
 def _held_out(config, classes, training):

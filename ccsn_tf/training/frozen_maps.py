@@ -64,12 +64,12 @@ class FrozenMaps:
         sides = 1 + self._config.data.flip
         views = rng.integers(self._config.train.frozen_views, size=plan["label"].shape) * sides + plan["mirrored"]
         rows = share_of_plan({"clip": plan["clip"], "view": views, "label": plan["label"]}, replicas, share)
-        paths = {stream: [self._path(stream, self._training(), clip) for clip in clips] for stream in STREAMS}
+        paths = self._paths(clips, self._training())
 
         def load(row):
             def read(numbers, views):
                 chosen = list(zip(numbers, views, strict=True))
-                return [np.stack([_open(paths[stream][n])[v] for n, v in chosen]) for stream in STREAMS]
+                return [np.stack([_open(own[n])[v] for n, v in chosen]) for own in paths.values()]
 
             return self._named(tf.numpy_function(read, [row["clip"], row["view"]], [tf.float16] * 2)), row["label"]
 
@@ -98,31 +98,30 @@ class FrozenMaps:
             return ({name: part for name, part in view.items() if name != "label"} for view in views)
 
         self._keep(clips, protocol, views, report)
-        paths = [[str(self._path(stream, protocol, clip)) for stream in STREAMS] for clip in clips]
+        paths = [list(map(str, both)) for both in zip(*self._paths(clips, protocol).values(), strict=True)]
 
         def read(row):
             return [np.array(_open(path.decode())) for path in row]
 
         def load(row, label):
-            maps = tf.numpy_function(
-                lambda names: [np.array(_open(n.decode())) for n in names], [row], [tf.float16] * 2
-            )
-            return {**self._named(maps), "label": label}
+            return {**self._named(tf.numpy_function(read, [row], [tf.float16] * 2)), "label": label}
 
         rows = tf.data.Dataset.from_tensor_slices((paths, labels_of(clips, classes)))
         return untuned(rows.map(load, num_parallel_calls=2).prefetch(2))
 
     def _keep(self, clips, views, make, report):
-        missing = [clip for clip in clips if not all(self._path(s, views, clip).is_file() for s in STREAMS)]
+        missing = {}
+        for clip, *paths in zip(clips, *self._paths(clips, views).values(), strict=True):
+            absent = {stream: path for stream, path in zip(STREAMS, paths, strict=True) if not path.is_file()}
+            if absent:
+                missing[clip] = absent
         if not missing:
             return
-        for number, (clip, inputs) in enumerate(zip(missing, make(missing), strict=True), start=1):
-            for stream in STREAMS:
-                path = self._path(stream, views, clip)
-                if not path.is_file():
-                    maps = self._run(stream, inputs)
-                    with whole_file(path) as beside:
-                        np.save(beside, maps)
+        for number, (absent, inputs) in enumerate(zip(missing.values(), make(list(missing)), strict=True), start=1):
+            for stream, path in absent.items():
+                maps = self._run(stream, inputs)
+                with whole_file(path) as beside:
+                    np.save(beside, maps)
             report(number, len(missing))
 
     def _run(self, stream, inputs):
@@ -142,12 +141,20 @@ class FrozenMaps:
         views = self._config.train.frozen_views
         return {"views": views, "segments": model.num_segments, "crops": crops, "flip": data.flip}
 
-    def _path(self, stream, views, clip):
+    def _paths(self, clips, views):
+        """The clips' files of each stream."""
         model = {name: getattr(self._config.model, name) for name in _OF_INPUT}
-        content = [self._weights[stream], self._stage, model, stored_settings(self._config.data), views]
-        folder = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
-        record = f"{clip.name.replace('/', '+')}-{clip.fields}x{clip.height}x{clip.width}-{clip.length}.npy"
-        return pathlib.Path(self._config.train.frozen_cache, f"{stream}-{folder}", record)
+        records = [
+            f"{clip.name.replace('/', '+')}-{clip.fields}x{clip.height}x{clip.width}-{clip.length}.npy"
+            for clip in clips
+        ]
+        paths = {}
+        for stream in STREAMS:
+            content = [self._weights[stream], self._stage, model, stored_settings(self._config.data), views]
+            key = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+            folder = pathlib.Path(self._config.train.frozen_cache, f"{stream}-{key}")
+            paths[stream] = [folder / record for record in records]
+        return paths
 
     def _named(self, maps):
         for part, known in zip(maps, self.upper.inputs, strict=True):

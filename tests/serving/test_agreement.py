@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from ccsn_tf.errors import UserError
+from ccsn_tf.evaluation.metrics import softmax
 from ccsn_tf.evaluation.protocol import Scores, make_forward
 from ccsn_tf.models.build import load_model
-from ccsn_tf.serving.agreement import EvaluationClips, compare_scores, softmax
+from ccsn_tf.serving.agreement import EvaluationClips, compare_scores
 
 LOGITS = np.array([[4.0, 0, 0], [0, 3, 0], [0, 0, 2], [1, 0, 0]])
 LABELS = np.array([0, 1, 1, 0])

@@ -16,9 +16,9 @@ from worker_tasks import Deadly
 
 from ccsn_tf.data.pipeline import evaluation_views
 from ccsn_tf.errors import UserError
+from ccsn_tf.evaluation.metrics import softmax
 from ccsn_tf.evaluation.protocol import make_forward
 from ccsn_tf.files import only_process
-from ccsn_tf.serving.agreement import softmax
 from ccsn_tf.serving.backends import choose
 from ccsn_tf.serving.batch import predict_all
 from ccsn_tf.serving.batch_items import Items, clips_of_records, videos_of_folder

@@ -10,10 +10,10 @@ import pytest
 
 from ccsn_tf.data.manifest import Manifest
 from ccsn_tf.data.pipeline import evaluation_views
+from ccsn_tf.evaluation.metrics import softmax
 from ccsn_tf.evaluation.predict import video_views
 from ccsn_tf.evaluation.protocol import make_forward
 from ccsn_tf.models.build import build_model
-from ccsn_tf.serving.agreement import softmax
 from ccsn_tf.serving.exchange import Request
 from ccsn_tf.serving.onnx_export import OnnxSettings, export_onnx
 from ccsn_tf.serving.onnx_session import OnnxModel
