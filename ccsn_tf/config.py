@@ -103,6 +103,15 @@ class DataConfig(_Checked):
     )
     dis_preset: str = setting("fast", "DIS preset (docs/BENCHMARKS.md).", choices=("ultrafast", "fast", "medium"))
     dis_finest_scale: int = setting(1, "DIS: finest pyramid level, 0 is full resolution.", minimum=0, maximum=4)
+    tvl1_levels: int = setting(4, "TV-L1 in the graph: most levels of the pyramid.", minimum=1)
+    tvl1_warps: tuple[int, ...] = setting((2,), "TV-L1 in the graph: warps a level, the finest first.", minimum=1)
+    tvl1_iterations: tuple[int, ...] = setting(
+        (8, 12, 16), "TV-L1 in the graph: inner iterations a warp, the finest level first.", minimum=1
+    )
+    tvl1_lambda: float = setting(0.3, "TV-L1 in the graph: weight of the data, for grey values 0-255.", minimum=1e-3)
+    tvl1_theta: float = setting(0.6, "TV-L1 in the graph: tightness, in pixels squared.", minimum=1e-3)
+    tvl1_medians: int = setting(1, "TV-L1 in the graph: 3x3 medians of the field after each warp.", minimum=0)
+    tvl1_smooth: bool = setting(True, "TV-L1 in the graph: smooth the images first.")
     flow_side: int = setting(
         128, "Flow is computed on frames scaled down to this short side, and scaled up again; 0: as stored.", minimum=0
     )
@@ -145,6 +154,9 @@ class DataConfig(_Checked):
         super().__post_init__()
         if self.crop == "corners" and not self.crop_scales:
             raise UserError("--crop=corners needs --crop_scales, as in --crop_scales=1,0.875,0.75,0.66.")
+        for name in ("tvl1_warps", "tvl1_iterations"):
+            if not getattr(self, name):
+                raise UserError(f"--{name} needs a number, or one a level, as in --{name}=2,3.")
         for pair in self.mirror_pairs:
             if len({name for name in pair.split(":") if name}) != 2 or pair.count(":") != 1:
                 raise UserError(f"--mirror_pairs must be pairs of classes, as in Left:Right. Received: {pair}.")
@@ -153,6 +165,19 @@ class DataConfig(_Checked):
     def batch_size(self) -> int:
         """Clips in a global batch, P x Q."""
         return self.classes_per_batch * self.clips_per_class
+
+    @property
+    def tvl1(self) -> dict:
+        """The arguments of `TVL1Flow`, wherever it computes: in the network, or for records of `flow=tvl1_graph`."""
+        return {
+            "levels": self.tvl1_levels,
+            "warps": self.tvl1_warps,
+            "iterations": self.tvl1_iterations,
+            "attachment": self.tvl1_lambda,
+            "tightness": self.tvl1_theta,
+            "median": self.tvl1_medians,
+            "smooth": self.tvl1_smooth,
+        }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -410,6 +435,11 @@ class Config:
 def settings() -> list[tuple[str, dataclasses.Field]]:
     """Every setting as (group name, field), in order."""
     return [(group.name, field) for group in dataclasses.fields(Config) for field in dataclasses.fields(group.default)]
+
+
+def flag_text(value) -> object:
+    """A setting's value as one writes it on the command line."""
+    return ",".join(map(str, value)) if isinstance(value, (tuple, list)) else value
 
 
 def _frozen(value):

@@ -17,7 +17,7 @@ import sys
 
 from absl import app, flags, logging
 
-from ccsn_tf.config import UNBOUND, Config, settings
+from ccsn_tf.config import UNBOUND, Config, flag_text, settings
 from ccsn_tf.errors import UserError
 from ccsn_tf.start_up import load_tensorflow as load_tensorflow  # for scripts that need it
 
@@ -70,9 +70,10 @@ def config_of_run() -> Config:
         if field.name in UNBOUND:
             changes[field.name] = given
         elif given != trained:
+            given, trained = flag_text(given), flag_text(trained)
             raise UserError(
-                f"--{field.name}={_text(given)} contradicts {FLAGS.workdir}, which was trained with {_text(trained)}: "
-                "leave the flag out, or give another --workdir."
+                f"--{field.name}={given} contradicts {FLAGS.workdir}, which was trained with {trained}: leave the flag "
+                "out, or give another --workdir."
             )
     return config.replace(**changes)
 
@@ -131,12 +132,8 @@ def _value(field):
     value = FLAGS[field.name].value
     if not isinstance(field.default, tuple):
         return value
-    convert = {"step_epochs": int, "fusion_weights": float, "crop_scales": float}.get(field.name, str)
+    convert = type(field.default[0]) if field.default else {"step_epochs": int}.get(field.name, str)
     try:
         return tuple(convert(item) for item in value if item)
     except ValueError:
         raise UserError(f"--{field.name} must be numbers separated by commas. Received: {','.join(value)}.") from None
-
-
-def _text(value):
-    return ",".join(map(str, value)) if isinstance(value, tuple) else value

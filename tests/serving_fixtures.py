@@ -72,7 +72,7 @@ def _finished_run(workdir, data, classes, **settings):
     config = Config(data=data, model=model, train=TrainConfig(workdir=str(workdir)))
     config = config.replace(test_segments=3, top_k=2)
     workdir.mkdir()
-    model = build_model(config.model, classes, "none", data.flow_bound, data.short_side)
+    model = build_model(config.model, classes, data=data)
     layers.randomise_in_scale(model)
     model.save(workdir / "model.keras")
     (workdir / "config.json").write_text(config.to_json())

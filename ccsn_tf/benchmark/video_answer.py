@@ -192,7 +192,7 @@ def _sides(model, config):
 
 
 def _like(model, config):
-    return build_model(config.replace(pretrained="none").model, model.classes, short_side=config.data.short_side)
+    return build_model(config.replace(pretrained="none").model, model.classes, data=config.data)
 
 
 def _beforehand(path, config, num_frames):

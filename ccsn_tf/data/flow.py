@@ -72,12 +72,12 @@ def _make_tvl1(config):
 
 
 def _make_tvl1_graph(config):
-    compiled = _compiled_tvl1()
+    compiled = _compiled_tvl1(tuple(config.tvl1.items()))
     return lambda previous, following: compiled(np.stack([previous, following])[None])[0].numpy()
 
 
 @functools.cache  # it is compiled once a size of frames, for seconds: not once more for every clip
-def _compiled_tvl1():
+def _compiled_tvl1(settings):
     # The one import from the right, so that stored flow and the network's own have one definition. It is late because
     # it brings TensorFlow, which other workers do without.
     load_tensorflow()
@@ -85,7 +85,7 @@ def _compiled_tvl1():
 
     from ccsn_tf.models.flow import TVL1Flow
 
-    return tf.function(TVL1Flow())
+    return tf.function(TVL1Flow(**dict(settings)))
 
 
 def _no_estimate(previous, following):

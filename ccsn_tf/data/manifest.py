@@ -7,7 +7,7 @@ import json
 import pathlib
 from collections.abc import Sequence
 
-from ccsn_tf.config import Config, DataConfig
+from ccsn_tf.config import Config, DataConfig, flag_text
 from ccsn_tf.data.datasets.listing import select_classes
 from ccsn_tf.errors import UserError
 from ccsn_tf.files import write_text
@@ -15,6 +15,15 @@ from ccsn_tf.files import write_text
 VERSION = 2
 FILE_NAME = "manifest.json"
 
+_TVL1 = (
+    "tvl1_levels",
+    "tvl1_warps",
+    "tvl1_iterations",
+    "tvl1_lambda",
+    "tvl1_theta",
+    "tvl1_medians",
+    "tvl1_smooth",
+)
 # Settings that the stored pixels depend on: a run that asks for others is refused.
 STORED = (
     "dataset",
@@ -22,6 +31,7 @@ STORED = (
     "flow",
     "dis_preset",
     "dis_finest_scale",
+    *_TVL1,
     "flow_side",
     "flow_stride",
     "flow_bound",
@@ -31,6 +41,7 @@ STORED = (
 _OF_FLOW = {
     "dis_preset": ("dis",),
     "dis_finest_scale": ("dis",),
+    **dict.fromkeys(_TVL1, ("tvl1_graph",)),
     "flow_side": ("dis", "farneback", "tvl1", "tvl1_graph"),
 }
 # Those that the frames depend on.
@@ -38,9 +49,10 @@ _OF_FRAMES = ("short_side", "flow_stride", "jpeg_quality")
 
 
 def stored_settings(config: DataConfig) -> dict:
-    """The settings of `config` that the records depend on, without those that its flow does not look at."""
+    """The settings of `config` that the records depend on, without those that its flow does not look at; JSON-safe."""
     names = [name for name in STORED if config.flow in _OF_FLOW.get(name, (config.flow,))]
-    return {name: getattr(config, name) for name in names}
+    values = {name: getattr(config, name) for name in names}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 
 def input_settings(config: Config) -> dict:
@@ -54,6 +66,7 @@ def refuse_other_settings(made_with: dict, config: DataConfig, record_dir: str) 
     for name, asked in stored_settings(config).items():
         made = made_with.get(name)
         if made != asked:
+            asked, made = flag_text(asked), flag_text(made)
             raise UserError(
                 f"--{name}={asked}, but the records in {record_dir} were made with {name}={made}: pass --{name}={made} "
                 "or prepare again into another --record_dir."

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import keras
 
-from ccsn_tf.config import ModelConfig
+from ccsn_tf.config import DataConfig, ModelConfig
 from ccsn_tf.errors import UserError
 from ccsn_tf.models.ccsn import CCSN, STREAMS
 from ccsn_tf.models.weights import initialise_temporal_from_spatial, load_imagenet
@@ -19,8 +19,7 @@ def build_model(
     config: ModelConfig,
     classes: Sequence[str],
     partial_bn: str = "none",
-    flow_bound: float = 20.0,
-    short_side: int = 256,
+    data: DataConfig | None = None,
 ) -> CCSN:
     """Makes the network that `config` describes.
 
@@ -32,9 +31,8 @@ def build_model(
         classes: class names in label order.
         partial_bn: "none", "spatial", "temporal" or "both": freeze the BatchNormalization layers of these streams, but
             the first of each (TSN).
-        flow_bound: of the 8-bit form that flow computed in the graph is given.
-        short_side: of the frames that this flow is measured in: one pixel of the input counts as `short_side /
-            image_size` (docs/METHOD.md).
+        data: flow that is computed in the graph has its settings of TV-L1 and its 8-bit form, and one pixel of the
+            input counts as its `short_side / image_size` (docs/METHOD.md); default: the defaults.
 
     Raises:
         UserError: an unknown name in `config`, or weights that cannot be had.
@@ -42,7 +40,9 @@ def build_model(
     arguments = set(inspect.signature(CCSN.__init__).parameters) & set(vars(config))
     settings = {name: getattr(config, name) for name in arguments}
     if config.flow_source == "graph":
-        settings |= {"flow_bound": flow_bound, "flow_scale": short_side / config.image_size}
+        data = data or DataConfig()
+        scale = data.short_side / config.image_size
+        settings |= {"tvl1": data.tvl1, "flow_bound": data.flow_bound, "flow_scale": scale}
     model = CCSN(classes, **settings)
     if config.pretrained == "imagenet":
         load_imagenet(config.backbone, model.network("spatial"))

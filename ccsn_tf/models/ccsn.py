@@ -45,6 +45,7 @@ class CCSN(JointTraining, keras.Model):
         frames_per_segment: F, RGB frames a segment: L for a volumetric backbone, else 1.
         flow_source: "stored" (flow is an input) or "graph" (frames are, and flow is computed from them by `TVL1Flow`).
         learnable_flow: train that layer.
+        tvl1: its other arguments; None: its defaults. The model's configuration holds them all.
         flow_bound: b of `StoredForm`, in pixels of the stored size: "graph" only.
         flow_scale: s of `StoredForm`: "graph" only.
         image_size: S, side of the input in pixels.
@@ -90,6 +91,7 @@ class CCSN(JointTraining, keras.Model):
         frames_per_segment=1,
         flow_source="stored",
         learnable_flow=False,
+        tvl1: dict | None = None,
         flow_bound=20.0,
         flow_scale=1.0,
         image_size=112,
@@ -131,7 +133,8 @@ class CCSN(JointTraining, keras.Model):
         if flow_source == "graph":
             shape = (segments, flow_length + 1, image_size, image_size, 3)
             inputs = {"frames": keras.Input(shape, dtype="uint8", name="frames")}
-            seen = _streams_of_frames(inputs["frames"], learnable_flow, flow_bound, flow_scale)
+            layer = TVL1Flow(**tvl1 or {}, learnable=learnable_flow, name="temporal_flow")
+            tvl1, seen = layer.method(), _streams_of_frames(inputs["frames"], layer, flow_bound, flow_scale)
         else:
             inputs = seen = {
                 name: keras.Input((segments, image_size, image_size, channels), dtype="uint8", name=name)
@@ -184,6 +187,7 @@ class CCSN(JointTraining, keras.Model):
             "frames_per_segment": frames_per_segment,
             "flow_source": flow_source,
             "learnable_flow": learnable_flow,
+            "tvl1": tvl1,
             "flow_bound": flow_bound,
             "flow_scale": flow_scale,
             "image_size": image_size,
@@ -240,9 +244,9 @@ class CCSN(JointTraining, keras.Model):
         return cls(**config)
 
 
-def _streams_of_frames(frames, learnable, bound, scale):
+def _streams_of_frames(frames, flow, bound, scale):
     """What the streams see of snippets (B, K, L + 1, S, S, 3): the middle frame, and flow in the form of records."""
-    fields = TVL1Flow(learnable=learnable, name="temporal_flow")(FoldSegments(name="fold_frames")(frames))
+    fields = flow(FoldSegments(name="fold_frames")(frames))
     stored = StoredForm(bound, scale, name="stored_form")(fields)
     unfold = UnfoldSegments(dtype="float32", name="unfold_flow")
     return {"rgb": MiddleFrame(name="middle_frame")(frames), "flow": unfold([stored, frames])}

@@ -6,7 +6,7 @@ import dataclasses
 import os
 import pathlib
 
-from ccsn_tf.config import Config
+from ccsn_tf.config import Config, flag_text
 from ccsn_tf.data.datasets.listing import VIDEO_SUFFIXES
 from ccsn_tf.data.manifest import Manifest, input_settings
 from ccsn_tf.errors import UserError
@@ -83,6 +83,7 @@ def clips_of_records(record_dir: str, split: int, side: str, config: Config) -> 
     for name, wanted in input_settings(config).items():
         made = manifest.settings.get(name)
         if made != wanted:
+            made, wanted = flag_text(made), flag_text(wanted)
             raise UserError(
                 f"--record_dir={record_dir} was made with {name}={made}, and the model wants {wanted}: prepare the "
                 f"videos again with --{name}={wanted} into another folder, or give the videos themselves."

@@ -82,10 +82,7 @@ class _Run:
         keras.mixed_precision.set_global_policy(config.train.precision)
         self.steps = self._plan(0)["label"].shape[0]
         with strategy.scope():
-            data = config.data
-            self.model = build_model(
-                config.model, self.classes, config.train.partial_bn, data.flow_bound, data.short_side
-            )
+            self.model = build_model(config.model, self.classes, config.train.partial_bn, config.data)
             if not self._state_path.is_file():
                 start_from_runs(self.model, config.train)
             freeze_stages(self.model, config.train)

@@ -6,7 +6,7 @@ import json
 import pathlib
 from collections.abc import Sequence
 
-from ccsn_tf.config import Config
+from ccsn_tf.config import Config, flag_text
 from ccsn_tf.errors import UserError
 from ccsn_tf.files import write_text
 
@@ -24,9 +24,9 @@ def check_workdir(config: Config) -> pathlib.Path:
     if path.is_file():
         begun = Config.from_json(path)
         for name in config.differences(begun):
+            asked, was = flag_text(config.flat()[name]), flag_text(begun.flat()[name])
             raise UserError(
-                f"--{name}={config.flat()[name]}, but {workdir} belongs to a run with {begun.flat()[name]}: pass that, "
-                "or another --workdir."
+                f"--{name}={asked}, but {workdir} belongs to a run with {was}: pass that, or another --workdir."
             )
     return workdir
 

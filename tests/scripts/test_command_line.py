@@ -56,6 +56,7 @@ def other_value(field):
     if isinstance(default, str):
         return "x"
     numbers = {"step_epochs": (3, 5), "fusion_weights": (1.0, 1.5), "crop_scales": (1.0, 0.5)}
+    numbers |= {"tvl1_warps": (2, 1), "tvl1_iterations": (3, 5)}
     return {**numbers, "mirror_pairs": ("a:b", "c:d")}.get(field.name, ("a", "b"))
 
 

@@ -1,5 +1,6 @@
 """Networks that compute flow from frames, as ONNX files and engines: whole, and flow in float32 in every precision."""
 
+import dataclasses
 import functools
 import json
 
@@ -14,10 +15,8 @@ from onnx_fixtures import exporter
 
 from ccsn_tf.config import Config, ModelConfig, TrainConfig
 from ccsn_tf.errors import UserError
-from ccsn_tf.models import ccsn
 from ccsn_tf.models.build import build_model, load_model
 from ccsn_tf.models.ccsn import CCSN
-from ccsn_tf.models.flow import TVL1Flow
 from ccsn_tf.serving import onnx_export as export_module
 from ccsn_tf.serving import onnx_half, tensorrt_export, tensorrt_run
 from ccsn_tf.serving.backends import ModelThread, choose, read_metadata
@@ -47,15 +46,14 @@ def run_config(tiny_data, tiny_manifest, tmp_path_factory):
     settings = ModelConfig(
         image_size=SIZE, flow_length=LENGTH, num_segments=2, embedding_dim=8, attention_heads=2, flow_source="graph"
     )
-    config = Config(data=tiny_data, model=settings, train=TrainConfig(workdir=str(workdir)))
+    data = dataclasses.replace(tiny_data, tvl1_warps=(2,), tvl1_iterations=(2,))
+    config = Config(data=data, model=settings, train=TrainConfig(workdir=str(workdir)))
     workdir.mkdir()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ccsn, "TVL1Flow", functools.partial(TVL1Flow, warps=2, iterations=2))
-        model = build_model(config.model, tiny_manifest.classes, "none", config.data.flow_bound, config.data.short_side)
-        layers.randomise_in_scale(model)
-        model.save(workdir / "model.keras")
-        (workdir / "config.json").write_text(config.to_json())
-        yield config
+    model = build_model(config.model, tiny_manifest.classes, data=config.data)
+    layers.randomise_in_scale(model)
+    model.save(workdir / "model.keras")
+    (workdir / "config.json").write_text(config.to_json())
+    return config
 
 
 @pytest.fixture(scope="module")

@@ -130,9 +130,13 @@ class TVL1Flow(PyramidalFlow):
         """The two taps of a difference; None: (-1, 1)."""
         return [-1.0 + self.departures[name][0], 1.0 + self.departures[name][1]] if self.learnable else None
 
+    def method(self):
+        """The arguments that say what is computed before anything is trained: all but `learnable`."""
+        names = ("levels", "warps", "iterations", "attachment", "tightness", "step", "median", "smooth")
+        return {name: getattr(self, name) for name in names}
+
     def get_config(self):
-        names = ("warps", "iterations", "attachment", "tightness", "step", "median", "smooth", "learnable")
-        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
+        return {**super().get_config(), **self.method(), "learnable": self.learnable}
 
 
 def _by_level(value):
