@@ -144,6 +144,8 @@ class FrozenMaps:
     def _paths(self, clips, views):
         """The clips' files of each stream."""
         model = {name: getattr(self._config.model, name) for name in _OF_INPUT}
+        if self._config.model.flow_source == "graph":  # which the records' settings need not say
+            model |= self._config.data.tvl1
         records = [
             f"{clip.name.replace('/', '+')}-{clip.fields}x{clip.height}x{clip.width}-{clip.length}.npy"
             for clip in clips

@@ -120,6 +120,21 @@ def test_what_is_kept_serves_other_seeds_and_connections_but_no_other_weights(co
     assert len(files(config)) == 2 * len(kept)
 
 
+def test_maps_of_flow_in_the_graph_are_those_of_its_settings(config):
+    config = config.replace(flow_source="graph", tvl1_levels=1, tvl1_warps=(1,), tvl1_iterations=(2,))
+    classes, training, _ = select_clips(config)
+    weights, counts = None, []
+    for iterations in (2, 3, 2):
+        config = config.replace(tvl1_iterations=(iterations,))
+        model = build_model(config.model, classes, data=config.data)
+        weights = weights or model.get_weights()
+        model.set_weights(weights)
+        FrozenMaps(model, config).keep_training(training, lambda done, total: None)
+        counts.append(len(files(config)))
+    # The spatial stream's are made anew as well: one key serves both.
+    assert counts == [2 * len(training), 4 * len(training), 4 * len(training)]
+
+
 def test_a_run_that_goes_on_finds_its_maps(config, tmp_path):
     """Its streams start from another run's, so that the weights it is built with are not those it was trained with."""
     first = config.replace(workdir=str(tmp_path / "first"), frozen_cache="", freeze_spatial="", freeze_temporal="")
