@@ -104,9 +104,9 @@ class DataConfig(_Checked):
     dis_preset: str = setting("fast", "DIS preset (docs/BENCHMARKS.md).", choices=("ultrafast", "fast", "medium"))
     dis_finest_scale: int = setting(1, "DIS: finest pyramid level, 0 is full resolution.", minimum=0, maximum=4)
     tvl1_levels: int = setting(4, "TV-L1 in the graph: most levels of the pyramid.", minimum=1)
-    tvl1_warps: tuple[int, ...] = setting((2,), "TV-L1 in the graph: warps a level, the finest first.", minimum=1)
+    tvl1_warps: tuple[int, ...] = setting((1, 2), "TV-L1 in the graph: warps a level, the finest first.", minimum=1)
     tvl1_iterations: tuple[int, ...] = setting(
-        (8, 12, 16), "TV-L1 in the graph: inner iterations a warp, the finest level first.", minimum=1
+        (16, 16, 20), "TV-L1 in the graph: inner iterations a warp, the finest level first.", minimum=1
     )
     tvl1_lambda: float = setting(0.3, "TV-L1 in the graph: weight of the data, for grey values 0-255.", minimum=1e-3)
     tvl1_theta: float = setting(0.6, "TV-L1 in the graph: tightness, in pixels squared.", minimum=1e-3)

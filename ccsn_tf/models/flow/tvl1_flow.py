@@ -57,8 +57,8 @@ class TVL1Flow(PyramidalFlow):
     def __init__(
         self,
         levels=4,
-        warps=2,
-        iterations=(8, 12, 16),
+        warps=(1, 2),
+        iterations=(16, 16, 20),
         attachment=0.3,
         tightness=0.6,
         step=0.25,
