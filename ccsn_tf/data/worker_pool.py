@@ -257,7 +257,8 @@ def _interrupts_held_back():
 def _environment():
     """This process's, with its module path; one thread for each process, since the processes fill the cores."""
     path = os.pathsep.join(folder or os.getcwd() for folder in sys.path)
-    return {**os.environ, "PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    threads = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
+    return {**os.environ, "PYTHONPATH": path, **dict.fromkeys(threads, "1")}
 
 
 def num_cores() -> int:
