@@ -19,9 +19,12 @@ install: $(VENV)/.installed  ## only set up: the environment .venv
 demo: $(VENV)/.installed  ## render videos, train with and without connection, compare, predict, export
 	@$(RUN) scripts/demo.py $(ARGS)
 
+# Flow that many runs share is stored once.
+STORED := --flow=dis --dis_preset=medium --dis_finest_scale=0 --flow_source=stored --record_dir=demo/records_dis
+
 ablation: $(VENV)/.installed  ## every kind of connection on the demo set, three seeds each
-	@$(RUN) scripts/prepare.py --flagfile=demo.flags
-	@$(RUN) scripts/ablate.py --flagfile=demo.flags --workdir=demo/ablation $(ARGS)
+	@$(RUN) scripts/prepare.py --flagfile=demo.flags $(STORED)
+	@$(RUN) scripts/ablate.py --flagfile=demo.flags $(STORED) --workdir=demo/ablation $(ARGS)
 
 test: $(VENV)/.installed  ## all tests but the slow ones (those: ARGS='-m slow')
 	@$(RUN) -m pytest $(ARGS)
