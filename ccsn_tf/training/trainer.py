@@ -183,7 +183,7 @@ class _Run:
         plan = {name: values[self.step :] for name, values in self._plan(self.epoch).items()}
         progress = Progress(f"epoch {self.epoch + 1}/{self.config.train.epochs}", "steps")
         begun = saved = time.monotonic()
-        for batch in self.strategy.distribute_datasets_from_function(lambda context: self._own_batches(plan, context)):
+        for batch in self._batches(plan):
             values = self._step(batch)
             if self._ema:
                 self._follow()
@@ -220,6 +220,13 @@ class _Run:
                 self.model.save(beside)
             self.say(f"{self.workdir / 'model.keras'} written")
         return self.model
+
+    def _batches(self, plan: Plan):
+        """What each step of `strategy.run` takes, in order."""
+        if isinstance(self.strategy, tf.distribute.OneDeviceStrategy):
+            # Which would hand the batches on through a dataset of its own, whose tuner holds up the end (`untuned`).
+            return self._own_batches(plan, tf.distribute.InputContext())
+        return self.strategy.distribute_datasets_from_function(lambda context: self._own_batches(plan, context))
 
     def _own_batches(self, plan: Plan, context: tf.distribute.InputContext) -> tf.data.Dataset:
         local = self.replicas // context.num_input_pipelines
