@@ -15,15 +15,7 @@ from ccsn_tf.files import write_text
 VERSION = 2
 FILE_NAME = "manifest.json"
 
-_TVL1 = (
-    "tvl1_levels",
-    "tvl1_warps",
-    "tvl1_iterations",
-    "tvl1_lambda",
-    "tvl1_theta",
-    "tvl1_medians",
-    "tvl1_smooth",
-)
+_TVL1 = tuple(field.name for field in dataclasses.fields(DataConfig) if field.name.startswith("tvl1_"))
 # Settings that the stored pixels depend on: a run that asks for others is refused.
 STORED = (
     "dataset",
