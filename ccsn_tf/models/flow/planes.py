@@ -71,21 +71,27 @@ def _part(images, axis, begin, end):
 
 def forward_differences(fields, kernel: Sequence | None = None):
     """x- and y-differences to the next pixel of fields (2, P, H, W), 0 at the last one; `kernel`: not (-1, 1)."""
-    if kernel is None:  # the last pixel's next is itself: one copy, where cutting and padding takes three
-        right = ops.concatenate([fields[..., 1:], fields[..., -1:]], axis=3)
-        below = ops.concatenate([fields[..., 1:, :], fields[..., -1:, :]], axis=2)
-        return right - fields, below - fields
-    x = kernel[0] * fields[..., :-1] + kernel[1] * fields[..., 1:]
-    y = kernel[0] * fields[..., :-1, :] + kernel[1] * fields[..., 1:, :]
-    return ops.pad(x, ((0, 0), (0, 0), (0, 0), (0, 1))), ops.pad(y, ((0, 0), (0, 0), (0, 1), (0, 0)))
+    x = _difference(fields[..., :-1], fields[..., 1:], kernel)
+    y = _difference(fields[..., :-1, :], fields[..., 1:, :], kernel)
+    return _shifted(x, 3, after=1), _shifted(y, 2, after=1)
 
 
 def divergence(x, y, kernel: Sequence | None = None):
     """Minus the adjoint of `forward_differences`, of fields that are 0 where those are; `kernel`: not (-1, 1)."""
-    before_x, before_y = ops.roll(x, 1, axis=3), ops.roll(y, 1, axis=2)  # the zeros of the last line come first
+    before_x, before_y = _shifted(x[..., :-1], 3, before=1), _shifted(y[..., :-1, :], 2, before=1)
     if kernel is None:
         return (x - before_x) + (y - before_y)
     return -kernel[0] * (x + y) - kernel[1] * (before_x + before_y)
+
+
+def _difference(here, there, kernel):
+    return there - here if kernel is None else kernel[0] * here + kernel[1] * there
+
+
+def _shifted(fields, axis, before=0, after=0):
+    # A cut and zeros, where rolling or joining would be one step less: TensorFlow shares those out among its threads
+    # however small they are, which takes several times as long as they do.
+    return ops.pad(fields, [(before, after) if number == axis else (0, 0) for number in range(4)])
 
 
 def median(fields):
@@ -94,23 +100,18 @@ def median(fields):
     Columns of three are sorted, once for the three places that they serve: of the nine values, the median is that of
     the greatest of the lows, the median of the middles, and the least of the highs.
     """
-    above = ops.concatenate([fields[..., :1, :], fields[..., :-1, :]], axis=2)
-    below = ops.concatenate([fields[..., 1:, :], fields[..., -1:, :]], axis=2)
+    wide = ops.concatenate([fields[..., :1, :], fields, fields[..., -1:, :]], axis=2)
+    wide = ops.concatenate([wide[..., :1], wide, wide[..., -1:]], axis=3)
+    above, here, below = wide[..., :-2, :], wide[..., 1:-1, :], wide[..., 2:, :]
     less, more = ops.minimum(above, below), ops.maximum(above, below)
-    low, high = ops.minimum(less, fields), ops.maximum(more, fields)
-    middle = ops.maximum(less, ops.minimum(more, fields))
-    lows, middles, highs = (_beside(part) for part in (low, middle, high))
+    low, high = ops.minimum(less, here), ops.maximum(more, here)
+    middle = ops.maximum(less, ops.minimum(more, here))
+    lows, middles, highs = ((part[..., :-2], part[..., 1:-1], part[..., 2:]) for part in (low, middle, high))
     return _middle_of(
         ops.maximum(ops.maximum(*lows[:2]), lows[2]),
         _middle_of(*middles),
         ops.minimum(ops.minimum(*highs[:2]), highs[2]),
     )
-
-
-def _beside(fields):
-    """The left neighbours, the fields, the right neighbours."""
-    left = ops.concatenate([fields[..., :1], fields[..., :-1]], axis=3)
-    return left, fields, ops.concatenate([fields[..., 1:], fields[..., -1:]], axis=3)
 
 
 def _middle_of(a, b, c):

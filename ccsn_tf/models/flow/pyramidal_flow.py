@@ -11,6 +11,7 @@ from ccsn_tf.errors import UserError
 from ccsn_tf.models.flow.planes import derivatives, double, grey, halve
 
 _SMALLEST = 8  # sides of the coarsest level are at least this long, where frames allow it
+_PARTS = {0: 5, 1: 2}  # parts, of snippets' pairs, that a level is refined in; others: all pairs at once
 
 
 @dataclasses.dataclass
@@ -28,6 +29,15 @@ class Level:
         height, width = planes.shape[1:]
         snippets = ops.reshape(planes, (-1, self.length + 1, height, width))
         return ops.reshape(snippets[:, :-1], (-1, height, width))
+
+    def pairs(self, begin, end) -> Level:
+        """The level of snippets that hold the pairs from `begin` to before `end` of these."""
+        height, width = self.images.shape[1:]
+        kept = []
+        for planes in (self.images, self.x, self.y):
+            snippets = ops.reshape(planes, (-1, self.length + 1, height, width))
+            kept.append(ops.reshape(snippets[:, begin : end + 1], (-1, height, width)))
+        return Level(self.number, end - begin, *kept)
 
 
 class PyramidalFlow(keras.layers.Layer):
@@ -81,9 +91,27 @@ class PyramidalFlow(keras.layers.Layer):
                 field = ops.stack([still, still])
             else:
                 field = double(field, h, w)
-            field = ops.clip(self.refine(level, field), -max(h, w), max(h, w))
+            field = ops.clip(self._refine_by_parts(level, field), -max(h, w), max(h, w))
         fields = ops.reshape(field, (2, -1, length, height, width))
         return ops.reshape(ops.transpose(fields, (1, 3, 4, 2, 0)), (-1, height, width, 2 * length))
+
+    def _refine_by_parts(self, level, field):
+        """`refine`, a few pairs at a time where the level is large.
+
+        Results are the same. A few pairs stay in a core's cache, and parts that do not wait for each other keep two
+        threads busy with operations that are too short to be shared out.
+        """
+        length, parts = level.length, min(level.length, _PARTS.get(level.number, 1))
+        if parts == 1:
+            return self.refine(level, field)
+        height, width = level.images.shape[1:]
+        fields, refined = ops.reshape(field, (2, -1, length, height, width)), []
+        for part in range(parts):
+            begin, end = part * length // parts, (part + 1) * length // parts
+            start = ops.reshape(fields[:, :, begin:end], (2, -1, height, width))
+            found = self.refine(level.pairs(begin, end), start)
+            refined.append(ops.reshape(found, (2, -1, end - begin, height, width)))
+        return ops.reshape(ops.concatenate(refined, axis=2), (2, -1, height, width))
 
     def compute_output_shape(self, shape):
         _check(shape)

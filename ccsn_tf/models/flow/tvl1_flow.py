@@ -113,11 +113,11 @@ class TVL1Flow(PyramidalFlow):
                 if dual_x is not None:
                     field = field + step * divergence(dual_x, dual_y, adjoint)
                 x, y = forward_differences(field, difference)
-                steepness = 1.0 + ops.sqrt(x * x + y * y + 1e-12)
+                rate = ops.reciprocal(1.0 + ops.sqrt(x * x + y * y + 1e-12))
                 if dual_x is None:
-                    dual_x, dual_y = x / steepness, y / steepness
+                    dual_x, dual_y = x * rate, y * rate
                 else:
-                    dual_x, dual_y = (dual_x + x) / steepness, (dual_y + y) / steepness
+                    dual_x, dual_y = (dual_x + x) * rate, (dual_y + y) * rate
             for _ in range(self.median):
                 field = median(field)
         return unit * field
