@@ -283,6 +283,9 @@ class TrainConfig(_Checked):
     connection_rate: float = setting(
         1.0, "Learning rate of the connection blocks, in multiples: they start at nothing.", minimum=0
     )
+    flow_rate: float = setting(
+        1.0, "Learning rate of learnable flow, in multiples: it starts at the classical method.", minimum=0
+    )
     bias_rate: float = setting(1.0, "Further factor for biases.", minimum=0)
     partial_bn: str = setting(
         "none",

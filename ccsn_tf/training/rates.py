@@ -9,6 +9,7 @@ import keras
 from ccsn_tf.config import TrainConfig
 from ccsn_tf.models.ccsn import CCSN
 from ccsn_tf.models.connection.block import ConnectionBlock
+from ccsn_tf.models.flow.pyramidal_flow import PyramidalFlow
 
 
 def rate_factors(model: CCSN, config: TrainConfig) -> dict[int, float]:
@@ -17,7 +18,8 @@ def rate_factors(model: CCSN, config: TrainConfig) -> dict[int, float]:
     The factors of `temporal_rate` (everything that belongs to the temporal stream), `temporal_stem_rate` (its first
     convolution, which cross-modality initialisation has left furthest from its goal), `connection_rate` (the connection
     blocks: an Adam step is at most the learning rate, whatever the gradient, so that at the rate of pretrained streams
-    BN_0's scale would not leave zero in a short training) and `bias_rate` multiply.
+    BN_0's scale would not leave zero in a short training), `flow_rate` (learnable flow, whose weights are departures
+    from a classical method: likewise) and `bias_rate` multiply.
 
     Returns:
         {id of a trainable variable: factor}; variables with the factor 1 are left out.
@@ -27,6 +29,7 @@ def rate_factors(model: CCSN, config: TrainConfig) -> dict[int, float]:
     temporal = {id(v) for layer in (network, *own) for v in layer.trainable_variables}
     blocks = [layer for layer in model.layers if isinstance(layer, ConnectionBlock)]
     connection = {id(v) for block in blocks for v in block.trainable_variables}
+    flow = {id(v) for layer in own if isinstance(layer, PyramidalFlow) for v in layer.trainable_variables}
     stem = next(layer for layer in network.layers if layer.weights)
     stem = {id(v) for v in stem.trainable_variables}
     factors = {}
@@ -34,6 +37,7 @@ def rate_factors(model: CCSN, config: TrainConfig) -> dict[int, float]:
         factor = config.temporal_rate if id(variable) in temporal else 1.0
         factor *= config.temporal_stem_rate if id(variable) in stem else 1.0
         factor *= config.connection_rate if id(variable) in connection else 1.0
+        factor *= config.flow_rate if id(variable) in flow else 1.0
         factor *= config.bias_rate if variable.name == "bias" else 1.0
         if factor != 1.0:
             factors[id(variable)] = factor

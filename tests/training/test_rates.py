@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from ccsn_tf.config import ModelConfig, TrainConfig
+from ccsn_tf.config import DataConfig, ModelConfig, TrainConfig
 from ccsn_tf.models.build import build_model
 from ccsn_tf.training.rates import rate_factors
 from ccsn_tf.training.schedules import make_optimizer
@@ -54,6 +54,16 @@ def test_every_temporal_variable_is_reached(model):
     frozen = {id(v) for v in model.network("temporal").trainable_variables}
     heads = {id(v) for name in ("temporal_logits", "temporal_projection") for v in model.get_layer(name).weights}
     assert set(factors) == frozen | heads and set(factors.values()) == {0.0}
+
+
+def test_learnable_flow_has_a_rate_of_its_own():
+    settings = ModelConfig(image_size=16, flow_length=2, flow_source="graph", learnable_flow=True)
+    model = build_model(settings, CLASSES, data=DataConfig(tvl1_warps=(1,), tvl1_iterations=(2,)))
+    factors = rate_factors(model, TrainConfig(flow_rate=30.0))
+    flow = model.get_layer("temporal_flow").trainable_variables
+    assert len(flow) == 6 and factors == {id(variable): 30.0 for variable in flow}
+    both = rate_factors(model, TrainConfig(flow_rate=30.0, temporal_rate=2.0))
+    assert {both[id(variable)] for variable in flow} == {60.0}
 
 
 @pytest.mark.parametrize("name", ["sgd", "adamw"])
