@@ -1,0 +1,24 @@
+"""Every setting of the package: frozen dataclasses, checked when they are made, a file for each group.
+
+A field is a command-line flag of the same name in every script; its metadata carries the flag's help. The five groups
+have no field name in common, so that a flag file is a flat list.
+"""
+
+from ccsn_tf.config.data import DataConfig
+from ccsn_tf.config.evaluate import EvalConfig
+from ccsn_tf.config.loss import LossConfig
+from ccsn_tf.config.model import ModelConfig
+from ccsn_tf.config.train import TrainConfig
+from ccsn_tf.config.whole import UNBOUND, Config, flag_text, settings
+
+__all__ = [
+    "UNBOUND",
+    "Config",
+    "DataConfig",
+    "EvalConfig",
+    "LossConfig",
+    "ModelConfig",
+    "TrainConfig",
+    "flag_text",
+    "settings",
+]
