@@ -46,7 +46,7 @@ class TVL1Flow(PyramidalFlow):
         learnable: train lambda, theta, tau of each level, the kernel of the image's derivatives and those of the
             field's differences, in the manner of TVNet (Fan et al., CVPR 2018) and representation flow (Piergiovanni
             and Ryoo, CVPR 2019). Weights are departures from the values above, logarithmic for the first three, and
-            start at zero: weight decay draws towards the classical method.
+            start at zero: weight decay draws towards the classical method. A flat image keeps derivatives of zero.
 
     Call arguments, returns, raises: see `PyramidalFlow`.
 
@@ -91,7 +91,9 @@ class TVL1Flow(PyramidalFlow):
     def kernel(self):
         if not self.learnable:
             return CENTRAL
-        return [tap + self.departures["derivative"][place] for place, tap in enumerate(CENTRAL)]
+        # Without their mean: however bright a flat image is, it has no derivative.
+        departures = self.departures["derivative"] - ops.mean(self.departures["derivative"])
+        return [tap + departures[place] for place, tap in enumerate(CENTRAL)]
 
     def refine(self, level: Level, field):
         attachment, tightness, step = (self._value(name, level.number) for name in ("attachment", "tightness", "step"))

@@ -179,6 +179,16 @@ def test_learnable_starts_as_the_classical_method_and_learns():
     assert losses[-1] < 0.95 * losses[0]
 
 
+def test_learned_derivatives_do_not_see_how_bright_an_image_is():
+    frames = moving((1.0, 0.5), 20, 24)[None]
+    layer = TVL1Flow(**SMALL, learnable=True)
+    classical = np.asarray(layer(frames))
+    layer.departures["derivative"].assign([0.1, 0.0, 0.2, 0.05, 0.0])
+    learned = np.asarray(layer(frames))
+    assert np.abs(learned - classical).max() > 0.01
+    np.testing.assert_allclose(layer(frames + 100.0), learned, atol=2e-3)
+
+
 def test_median_filters_take_the_mistakes_of_single_pixels():
     frames = moving((1.0, 0.5))
     frames[1, 8::8, 8::8] += 60.0
