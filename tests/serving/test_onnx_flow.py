@@ -9,7 +9,6 @@ import layers
 import numpy as np
 import onnx
 import onnx_graphs
-import onnxruntime
 import pytest
 import tensorrt_rtx
 import tensorrt_stand_ins
@@ -94,10 +93,9 @@ def test_flow_differs_by_the_rounding_of_single_values_at_most(flow_export, run_
     wanted = np.asarray(keras.Model(model.inputs, stored.output)(inputs))
     whole = onnx.load(flow_export("fp32").path)
     (rounding,) = (node for node in whole.graph.node if node.op_type == "Round" and "stored_form" in node.name)
-    del whole.graph.output[:]
-    for name in (*rounding.input, *rounding.output):
-        whole.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
-    exact, found = onnxruntime.InferenceSession(whole.SerializeToString()).run(None, inputs)
+    before, after = rounding.input[0], rounding.output[0]
+    values = onnx_graphs.run(whole, inputs, watch=(before, after))
+    exact, found = values[before], values[after]
     assert np.abs(exact - wanted).max() < 0.51
     otherwise = np.abs(found - wanted)
     assert otherwise.max() <= 1 and np.count_nonzero(otherwise) < 1e-3 * otherwise.size

@@ -26,18 +26,17 @@ class Level:
 
     def first(self, planes):
         """Of planes (N * (L + 1), H, W), those of the frames that pairs start from: (N * L, H, W)."""
-        height, width = planes.shape[1:]
-        snippets = ops.reshape(planes, (-1, self.length + 1, height, width))
-        return ops.reshape(snippets[:, :-1], (-1, height, width))
+        return self._frames(planes, 0, self.length)
 
     def pairs(self, begin, end) -> Level:
         """The level of snippets that hold the pairs from `begin` to before `end` of these."""
-        height, width = self.images.shape[1:]
-        kept = []
-        for planes in (self.images, self.x, self.y):
-            snippets = ops.reshape(planes, (-1, self.length + 1, height, width))
-            kept.append(ops.reshape(snippets[:, begin : end + 1], (-1, height, width)))
+        kept = (self._frames(planes, begin, end + 1) for planes in (self.images, self.x, self.y))
         return Level(self.number, end - begin, *kept)
+
+    def _frames(self, planes, begin, end):
+        height, width = planes.shape[1:]
+        snippets = ops.reshape(planes, (-1, self.length + 1, height, width))
+        return ops.reshape(snippets[:, begin:end], (-1, height, width))
 
 
 class PyramidalFlow(keras.layers.Layer):
