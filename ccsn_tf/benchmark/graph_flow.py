@@ -20,13 +20,15 @@ from ccsn_tf.evaluation.flow_colour import flow_to_colour
 from ccsn_tf.files import whole_file
 from ccsn_tf.models.flow import LucasKanadeFlow, TVL1Flow
 
-FIRST_TRIAL = {"warps": 2, "iterations": 8, "attachment": 0.15, "tightness": 0.3, "median": 0, "smooth": False}
+FIRST_TRIAL = {"warps": 2, "iterations": 8, "attachment": 0.15, "tightness": 0.3}
+FIRST_TRIAL |= {"median": 0, "smooth": False, "carry": False}
 LAYERS = {
     "TVL1Flow": {},
     "TVL1Flow, 2 warps at all levels, 8, 12, 16 iterations": {"warps": 2, "iterations": (8, 12, 16)},
     "TVL1Flow, 5 warps at all levels, 8, 12, 16 iterations": {"warps": 5, "iterations": (8, 12, 16)},
     "TVL1Flow, two medians": {"median": 2},
     "TVL1Flow, images as they are": {"smooth": False},
+    "TVL1Flow, dual fields from zero at each level": {"carry": False},
     "TVL1Flow as in the first trial": FIRST_TRIAL,
 }
 PLAIN = "the same in plain code"

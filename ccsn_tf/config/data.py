@@ -47,12 +47,13 @@ class DataConfig(Checked):
     tvl1_levels: int = setting(4, "TV-L1 in the graph: most levels of the pyramid.", minimum=1)
     tvl1_warps: tuple[int, ...] = setting((1, 2), "TV-L1 in the graph: warps a level, the finest first.", minimum=1)
     tvl1_iterations: tuple[int, ...] = setting(
-        (16, 16, 20), "TV-L1 in the graph: inner iterations a warp, the finest level first.", minimum=1
+        (32, 16, 20), "TV-L1 in the graph: inner iterations a warp, the finest level first.", minimum=1
     )
-    tvl1_lambda: float = setting(0.3, "TV-L1 in the graph: weight of the data, for grey values 0-255.", minimum=1e-3)
-    tvl1_theta: float = setting(0.6, "TV-L1 in the graph: tightness, in pixels squared.", minimum=1e-3)
+    tvl1_lambda: float = setting(0.15, "TV-L1 in the graph: weight of the data, for grey values 0-255.", minimum=1e-3)
+    tvl1_theta: float = setting(0.3, "TV-L1 in the graph: tightness, in pixels squared.", minimum=1e-3)
     tvl1_medians: int = setting(1, "TV-L1 in the graph: 3x3 medians of the field after each warp.", minimum=0)
     tvl1_smooth: bool = setting(True, "TV-L1 in the graph: smooth the images first.")
+    tvl1_carry: bool = setting(True, "TV-L1 in the graph: keep dual fields from level to level.")
     flow_side: int = setting(
         128, "Flow is computed on frames scaled down to this short side, and scaled up again; 0: as stored.", minimum=0
     )
@@ -118,4 +119,5 @@ class DataConfig(Checked):
             "tightness": self.tvl1_theta,
             "median": self.tvl1_medians,
             "smooth": self.tvl1_smooth,
+            "carry": self.tvl1_carry,
         }

@@ -9,19 +9,13 @@ import keras
 from ccsn_tf.errors import UserError
 from ccsn_tf.models.connection import CONNECTIONS, make_connection
 from ccsn_tf.models.connection.position import POSITION_BIASES
-from ccsn_tf.models.flow import StoredForm, TVL1Flow
+from ccsn_tf.models.flow import TVL1Flow
+from ccsn_tf.models.heads import consensus_of, heads
+from ccsn_tf.models.inputs import checked_frames, frame_inputs, normalized, stored_inputs
 from ccsn_tf.models.joint_training import JointTraining
-from ccsn_tf.models.segments import (
-    BlankImages,
-    FoldSegments,
-    InputNormalization,
-    MiddleFrame,
-    UnfoldSegments,
-    WeightedSum,
-)
-from ccsn_tf.models.streams import build_backbone, is_volumetric
-from ccsn_tf.models.streams.backbone import Normalization, split_into_stages
-from ccsn_tf.models.temporal_relation import TemporalRelation
+from ccsn_tf.models.segments import BlankImages, FoldSegments, UnfoldSegments
+from ccsn_tf.models.streams import build_backbone
+from ccsn_tf.models.streams.backbone import split_into_stages
 
 STREAMS = ("spatial", "temporal")
 
@@ -113,7 +107,7 @@ class CCSN(JointTraining, keras.Model):
             raise UserError(f"--consensus must be mean or trn. Received: {consensus!r}.")
         if flow_source not in ("stored", "graph"):
             raise UserError(f"--flow_source must be stored or graph. Received: {flow_source!r}.")
-        frames = _checked_frames(backbone, frames_per_segment, flow_length, span)
+        frames = checked_frames(backbone, frames_per_segment, flow_length, span)
         if frames and flow_source == "graph":
             raise UserError(f"--flow_source=graph does not go with --backbone={backbone}: store its flow in records.")
         backbones = {
@@ -131,22 +125,12 @@ class CCSN(JointTraining, keras.Model):
 
         segments = num_segments if consensus == "trn" else None
         if flow_source == "graph":
-            shape = (segments, flow_length + 1, image_size, image_size, 3)
-            inputs = {"frames": keras.Input(shape, dtype="uint8", name="frames")}
             layer = TVL1Flow(**tvl1 or {}, learnable=learnable_flow, name="temporal_flow")
-            tvl1, seen = layer.method(), _streams_of_frames(inputs["frames"], layer, flow_bound, flow_scale)
+            tvl1 = layer.method()
+            inputs, seen = frame_inputs(segments, image_size, flow_length, layer, flow_bound, flow_scale)
         else:
-            inputs = seen = {
-                name: keras.Input((segments, image_size, image_size, channels), dtype="uint8", name=name)
-                for name, channels in (("rgb", 3 * frames_per_segment), ("flow", 2 * flow_length))
-            }
-        spatial, temporal = (
-            InputNormalization(*_arguments(scaling), frames, name=f"{stream}_normalization")(seen[modality])
-            for stream, modality, scaling in (
-                ("spatial", "rgb", backbones["spatial"].normalization),
-                ("temporal", "flow", flow_normalization(backbones["spatial"].normalization)),
-            )
-        )
+            inputs = seen = stored_inputs(segments, image_size, frames_per_segment, flow_length)
+        spatial, temporal = normalized(seen, backbones["spatial"].normalization, frames)
         parts = {stream: split_into_stages(backbones[stream], stream) for stream in STREAMS}
         maps = {}
         for stage in stages:
@@ -160,11 +144,11 @@ class CCSN(JointTraining, keras.Model):
                 spatial, temporal = _connect(block, spatial, temporal, span, seen["rgb"], stage)
 
         features = {
-            stream: _consensus(maps, seen[modality], stream, consensus)
+            stream: consensus_of(maps, seen[modality], stream, consensus)
             for stream, modality, maps in (("spatial", "rgb", spatial), ("temporal", "flow", temporal))
         }
         rates = {"spatial": dropout, "temporal": dropout if temporal_dropout < 0 else temporal_dropout}
-        outputs = _heads(features, len(classes), embedding_dim, rates, tuple(fusion_weights), fusion_features)
+        outputs = heads(features, len(classes), embedding_dim, rates, tuple(fusion_weights), fusion_features)
         # Nothing else is passed on: Keras would take a misspelt argument without a word.
         super().__init__(inputs=inputs, outputs=outputs, name=name, trainable=trainable)
         # Closures, because Keras would track the networks a second time as attributes.
@@ -244,44 +228,6 @@ class CCSN(JointTraining, keras.Model):
         return cls(**config)
 
 
-def _streams_of_frames(frames, flow, bound, scale):
-    """What the streams see of snippets (B, K, L + 1, S, S, 3): the middle frame, and flow in the form of records."""
-    fields = flow(FoldSegments(name="fold_frames")(frames))
-    stored = StoredForm(bound, scale, name="stored_form")(fields)
-    unfold = UnfoldSegments(dtype="float32", name="unfold_flow")
-    return {"rgb": MiddleFrame(name="middle_frame")(frames), "flow": unfold([stored, frames])}
-
-
-def flow_normalization(images: Normalization) -> Normalization:
-    """The scaling of flow: no motion (127.5) to zero, spread as the images' channels are on average.
-
-    The temporal stem starts from the spatial one's kernel, so its input should be of the same magnitude; 127.5 makes a
-    mirrored field the exact negative.
-    """
-    scales = images.scale if isinstance(images.scale, tuple) else (images.scale,)
-    return Normalization(127.5, sum(scales) / len(scales))
-
-
-def _checked_frames(backbone, frames_per_segment, flow_length, span):
-    """Frames of the backbone's input; 0 where it has no axis of time."""
-    if not is_volumetric(backbone):
-        if frames_per_segment != 1:
-            raise UserError(f"--backbone={backbone} sees one frame a segment: pass --frames_per_segment=1.")
-        return 0
-    if frames_per_segment != flow_length:
-        raise UserError(
-            f"--backbone={backbone} sees as many frames as flow fields: pass --frames_per_segment={flow_length}, as "
-            "--flow_length."
-        )
-    if span != "segment":
-        raise UserError(f"--span={span} is not for --backbone={backbone}, whose segments have a time of their own.")
-    return flow_length
-
-
-def _arguments(scaling: Normalization):
-    return scaling.mean, scaling.scale, scaling.reverse_channels
-
-
 def _refuse_unlike_maps(spatial, temporal, backbone, stage):
     """Raises UserError where the streams' maps cannot be joined: a backbone's size may follow from its channels."""
     sizes = ["x".join(map(str, maps.shape[1:])) for maps in (spatial, temporal)]
@@ -299,39 +245,3 @@ def _connect(block, spatial, temporal, span, reference, stage):
     joined = block([unfold([spatial, reference]), unfold([temporal, reference])])
     fold = FoldSegments(name=f"fold_{stage}")
     return tuple(fold(maps) for maps in joined)
-
-
-def _consensus(maps, reference, stream, kind):
-    """Global average over positions, then the mean over segments (TSN) or their relations (TRN): float32 (B, D)."""
-    average = keras.layers.GlobalAveragePooling3D if len(maps.shape) == 5 else keras.layers.GlobalAveragePooling2D
-    pooled = average(name=f"{stream}_pool", dtype="float32")(maps)
-    segments = UnfoldSegments(name=f"{stream}_segments", dtype="float32")([pooled, reference])
-    layer = TemporalRelation if kind == "trn" else keras.layers.GlobalAveragePooling1D
-    return layer(name=f"{stream}_consensus", dtype="float32")(segments)
-
-
-def _heads(features, num_classes, embedding_dim, dropouts, fusion_weights, fusion_features):
-    """Classifiers and embeddings, in float32 whatever the compute dtype (METHOD, Heads)."""
-    logits, embeddings, kept = {}, {}, {}
-    for stream, feature in features.items():
-        kept[stream] = keras.layers.Dropout(dropouts[stream], name=f"{stream}_dropout", dtype="float32")(feature)
-        logits[stream] = _classifier(num_classes, f"{stream}_logits")(kept[stream])
-        linear = keras.layers.Dense(embedding_dim, use_bias=False, dtype="float32", name=f"{stream}_projection")
-        unit = keras.layers.UnitNormalization(dtype="float32", name=f"{stream}_embedding")
-        embeddings[stream] = unit(linear(feature))
-    terms, weights = [logits["spatial"], logits["temporal"]], list(fusion_weights)
-    if fusion_features:
-        both = keras.layers.Concatenate(dtype="float32", name="both_features")([kept["spatial"], kept["temporal"]])
-        terms.append(_classifier(num_classes, "feature_logits")(both))
-        weights.append(1.0)
-    return {
-        "logits": WeightedSum(weights, dtype="float32", name="fused_logits")(terms),
-        **{f"{stream}_logits": logits[stream] for stream in STREAMS},
-        **{f"{stream}_embedding": embeddings[stream] for stream in STREAMS},
-    }
-
-
-def _classifier(num_classes, name):
-    # A small start: the first predictions are even, and the backbone is not shaken by random gradients (TSN: 0.001).
-    start = keras.initializers.RandomNormal(stddev=0.001)
-    return keras.layers.Dense(num_classes, kernel_initializer=start, dtype="float32", name=name)

@@ -91,11 +91,12 @@ OTHERS = {
 OF_TVL1 = {
     "tvl1_levels": (3, "3", "4"),
     "tvl1_warps": ((2, 1), "2,1", "1,2"),
-    "tvl1_iterations": ((5,), "5", "16,16,20"),
-    "tvl1_lambda": (0.2, "0.2", "0.3"),
-    "tvl1_theta": (0.4, "0.4", "0.6"),
+    "tvl1_iterations": ((5,), "5", "32,16,20"),
+    "tvl1_lambda": (0.2, "0.2", "0.15"),
+    "tvl1_theta": (0.4, "0.4", "0.3"),
     "tvl1_medians": (2, "2", "1"),
     "tvl1_smooth": (False, "False", "True"),
+    "tvl1_carry": (False, "False", "True"),
 }
 
 

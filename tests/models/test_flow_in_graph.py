@@ -73,23 +73,22 @@ def test_a_pixel_counts_as_in_the_stored_frame():
     assert (arguments["flow_scale"], arguments["flow_bound"]) == (4.0, 10.0)
 
 
-TVL1 = {"levels": 2, "warps": (1,), "iterations": (3, 4), "attachment": 0.1, "tightness": 0.5, "median": 0}
+TVL1 = {"levels": 2, "warps": (1,), "iterations": (3, 4), "attachment": 0.1, "tightness": 0.5}
+TVL1 |= {"median": 0, "smooth": False, "carry": False}
 
 
 def test_settings_of_the_flow_reach_it_and_stay_with_the_model(tmp_path, monkeypatch):
     flags = {"tvl1_levels": 2, "tvl1_warps": (1,), "tvl1_iterations": (3, 4), "tvl1_lambda": 0.1, "tvl1_theta": 0.5}
     config = Config().replace(
-        flow_source="graph", image_size=32, flow_length=2, tvl1_medians=0, tvl1_smooth=False, **flags
+        flow_source="graph", image_size=32, flow_length=2, tvl1_medians=0, tvl1_smooth=False, tvl1_carry=False, **flags
     )
     model = build_model(config.model, ["a", "b"], data=config.data)
     model.save(tmp_path / "model.keras")
     # Another version's defaults do not change a trained model.
-    monkeypatch.setattr(TVL1Flow.__init__, "__defaults__", (1, 1, 1, 9.0, 9.0, 0.25, 9, True, False))
+    monkeypatch.setattr(TVL1Flow.__init__, "__defaults__", (1, 1, 1, 9.0, 9.0, 0.25, 9, True, True, False))
     layer = keras.models.load_model(tmp_path / "model.keras").get_layer("temporal_flow")
-    assert layer.method() == {**TVL1, "attachment": (0.1,), "tightness": (0.5,), "step": (0.25,), "smooth": False}
-    np.testing.assert_array_equal(
-        layer(clips()[0]), TVL1Flow(**TVL1, step=0.25, smooth=False, learnable=False)(clips()[0])
-    )
+    assert layer.method() == {**TVL1, "attachment": (0.1,), "tightness": (0.5,), "step": (0.25,)}
+    np.testing.assert_array_equal(layer(clips()[0]), TVL1Flow(**TVL1, step=0.25, learnable=False)(clips()[0]))
 
 
 def test_settings_that_contradict():

@@ -50,7 +50,7 @@ class LucasKanadeFlow(PyramidalFlow):
             along_x, along_y = self._means([x * difference, y * difference])
             across = ops.stack([yy * along_x - xy * along_y, xx * along_y - xy * along_x])
             field = field - across / determinant
-        return field
+        return [field]
 
     def _means(self, planes):
         """Means over the window, of which parts beyond the border do not count."""

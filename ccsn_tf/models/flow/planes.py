@@ -41,13 +41,13 @@ def halve(images):
     return 0.25 * (rows[:, :, 0::2] + rows[:, :, 1::2])
 
 
-def double(fields, height, width):
-    """Fields (2, P, h, w) of the next coarser level, bilinear, as pixels of this one: (2, P, height, width)."""
+def enlarge(fields, height, width):
+    """Fields (2, P, h, w) of the next coarser level, bilinear, at the places of this one: (2, P, height, width)."""
     h, w = fields.shape[2:]
     larger = ops.image.resize(
         ops.reshape(fields, (-1, h, w, 1)), (2 * h, 2 * w), interpolation="bilinear", data_format="channels_last"
     )
-    return ops.reshape(2.0 * larger[:, :height, :width, 0], (2, -1, height, width))
+    return ops.reshape(larger[:, :height, :width, 0], (2, -1, height, width))
 
 
 def derivatives(images, kernel: Sequence = CENTRAL):
@@ -82,6 +82,11 @@ def divergence(x, y, kernel: Sequence | None = None):
     if kernel is None:
         return (x - before_x) + (y - before_y)
     return -kernel[0] * (x + y) - kernel[1] * (before_x + before_y)
+
+
+def without_last(x, y):
+    """Fields as `forward_differences` leaves them: x is 0 in the last column, y in the last row."""
+    return _shifted(x[..., :-1], 3, after=1), _shifted(y[..., :-1, :], 2, after=1)
 
 
 def _difference(here, there, kernel):

@@ -8,7 +8,7 @@ import keras
 from keras import ops
 
 from ccsn_tf.errors import UserError
-from ccsn_tf.models.flow.planes import derivatives, double, grey, halve
+from ccsn_tf.models.flow.planes import derivatives, enlarge, grey, halve
 
 _SMALLEST = 8  # sides of the coarsest level are at least this long, where frames allow it
 _PARTS = {0: 5, 1: 2}  # parts, of snippets' pairs, that a level is refined in; others: all pairs at once
@@ -62,8 +62,17 @@ class PyramidalFlow(keras.layers.Layer):
         super().__init__(autocast=False, **kwargs)
         self.levels = levels
 
-    def refine(self, level: Level, field):
-        """The field (2, P, H, W), P = N L pairs, x and y, of a level, from the one that it starts with."""
+    def refine(self, level: Level, field, *carried):
+        """The field of a level, from the one that it starts with, and what the next level is to have besides.
+
+        Args:
+            level: the level.
+            field: (2, P, H, W), P = N L pairs, x and y in pixels.
+            carried: what the coarser level returned besides, each (2, P, H, W), enlarged; nothing at the coarsest one.
+
+        Returns:
+            A sequence of (2, P, H, W): the field, and what is to be carried.
+        """
         raise NotImplementedError
 
     def prepare(self, images):
@@ -87,14 +96,15 @@ class PyramidalFlow(keras.layers.Layer):
             h, w = images.shape[1:]
             if field is None:
                 still = ops.zeros_like(level.first(images))
-                field = ops.stack([still, still])
+                field, carried = ops.stack([still, still]), []
             else:
-                field = double(field, h, w)
-            field = ops.clip(self._refine_by_parts(level, field), -max(h, w), max(h, w))
+                field, carried = 2.0 * enlarge(field, h, w), [enlarge(planes, h, w) for planes in carried]
+            field, *carried = self._refine_by_parts(level, field, *carried)
+            field = ops.clip(field, -max(h, w), max(h, w))
         fields = ops.reshape(field, (2, -1, length, height, width))
         return ops.reshape(ops.transpose(fields, (1, 3, 4, 2, 0)), (-1, height, width, 2 * length))
 
-    def _refine_by_parts(self, level, field):
+    def _refine_by_parts(self, level, *planes):
         """`refine`, a few pairs at a time where the level is large.
 
         Results are the same. A few pairs stay in a core's cache, and parts that do not wait for each other keep two
@@ -102,15 +112,18 @@ class PyramidalFlow(keras.layers.Layer):
         """
         length, parts = level.length, min(level.length, _PARTS.get(level.number, 1))
         if parts == 1:
-            return self.refine(level, field)
+            return self.refine(level, *planes)
         height, width = level.images.shape[1:]
-        fields, refined = ops.reshape(field, (2, -1, length, height, width)), []
+        planes, refined = [ops.reshape(each, (2, -1, length, height, width)) for each in planes], []
         for part in range(parts):
             begin, end = part * length // parts, (part + 1) * length // parts
-            start = ops.reshape(fields[:, :, begin:end], (2, -1, height, width))
-            found = self.refine(level.pairs(begin, end), start)
-            refined.append(ops.reshape(found, (2, -1, end - begin, height, width)))
-        return ops.reshape(ops.concatenate(refined, axis=2), (2, -1, height, width))
+            own = (ops.reshape(each[:, :, begin:end], (2, -1, height, width)) for each in planes)
+            found = self.refine(level.pairs(begin, end), *own)
+            refined.append([ops.reshape(each, (2, -1, end - begin, height, width)) for each in found])
+        return [
+            ops.reshape(ops.concatenate(pieces, axis=2), (2, -1, height, width))
+            for pieces in zip(*refined, strict=True)
+        ]
 
     def compute_output_shape(self, shape):
         _check(shape)

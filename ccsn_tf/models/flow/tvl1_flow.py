@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 from keras import ops
 
-from ccsn_tf.models.flow.planes import CENTRAL, Warper, divergence, forward_differences, median, smooth
+from ccsn_tf.models.flow.planes import CENTRAL, Warper, divergence, forward_differences, median, smooth, without_last
 from ccsn_tf.models.flow.pyramidal_flow import Level, PyramidalFlow
 
 _FLAT = 1e-4  # squared grey values a pixel: no division by zero where an image is flat
@@ -29,7 +29,8 @@ class TVL1Flow(PyramidalFlow):
         ui = vi + theta div pi                                             i = 1, 2
         pi = (pi + tau / theta grad ui) / (1 + tau / theta |grad ui|)      grad forward, div its adjoint
 
-    Dual fields p start at zero at each level and are kept from warp to warp. After each warp, u is filtered by 3x3
+    Dual fields p start at zero and are kept from warp to warp and from level to level: they say where motion is smooth,
+    which is the same on both, so that the finer level need not find it again. After each warp, u is filtered by 3x3
     medians, where OpenCV takes 5x5: the mistake of a pixel does not stay. Before all, images are smoothed a little.
 
     Where the image is flat the data have no say, and u is smooth. Frames that are equal give exactly zero.
@@ -43,6 +44,7 @@ class TVL1Flow(PyramidalFlow):
         step: tau, step of the dual fields; at most 0.25 is stable; likewise.
         median: times that the field is filtered by 3x3 medians after each warp.
         smooth: see the images through (1, 3, 1) / 5 along both axes.
+        carry: keep the dual fields from level to level; else they start at zero at each, as in the papers.
         learnable: train lambda, theta, tau of each level, the kernel of the image's derivatives and those of the
             field's differences, in the manner of TVNet (Fan et al., CVPR 2018) and representation flow (Piergiovanni
             and Ryoo, CVPR 2019). Weights are departures from the values above, logarithmic for the first three, and
@@ -58,19 +60,20 @@ class TVL1Flow(PyramidalFlow):
         self,
         levels=4,
         warps=(1, 2),
-        iterations=(16, 16, 20),
-        attachment=0.3,
-        tightness=0.6,
+        iterations=(32, 16, 20),
+        attachment=0.15,
+        tightness=0.3,
         step=0.25,
         median=1,
         smooth=True,
+        carry=True,
         learnable=False,
         **kwargs,
     ):
         super().__init__(levels, **kwargs)
         self.warps, self.iterations = _by_level(warps), _by_level(iterations)
         self.attachment, self.tightness, self.step = _by_level(attachment), _by_level(tightness), _by_level(step)
-        self.median, self.smooth, self.learnable = median, smooth, learnable
+        self.median, self.smooth, self.carry, self.learnable = median, smooth, carry, learnable
 
     def build(self, _=None):
         if not self.learnable:
@@ -95,13 +98,14 @@ class TVL1Flow(PyramidalFlow):
         departures = self.departures["derivative"] - ops.mean(self.departures["derivative"])
         return [tap + departures[place] for place, tap in enumerate(CENTRAL)]
 
-    def refine(self, level: Level, field):
+    def refine(self, level: Level, field, *duals):
         attachment, tightness, step = (self._value(name, level.number) for name in ("attachment", "tightness", "step"))
         difference, adjoint = (self._pair(name) for name in ("difference", "divergence"))
         first, look = level.first(level.images), Warper([level.images, level.x, level.y], level.length)
         # In units of theta / tau pixels, the rate of the dual step is one.
         bound, unit = attachment * tightness, tightness / step
-        field, dual_x, dual_y = field / unit, None, None
+        field = field / unit
+        dual_x, dual_y = without_last(*duals) if duals else (None, None)
         for _ in range(_at(self.warps, level.number)):
             warped = look(unit * field)
             slope = warped[1:]
@@ -122,7 +126,7 @@ class TVL1Flow(PyramidalFlow):
                     dual_x, dual_y = (dual_x + x) * rate, (dual_y + y) * rate
             for _ in range(self.median):
                 field = median(field)
-        return unit * field
+        return [unit * field, *((dual_x, dual_y) if self.carry else ())]
 
     def _value(self, name, number):
         value = _at(getattr(self, name), number)
@@ -134,7 +138,7 @@ class TVL1Flow(PyramidalFlow):
 
     def method(self):
         """The arguments that say what is computed before anything is trained: all but `learnable`."""
-        names = ("levels", "warps", "iterations", "attachment", "tightness", "step", "median", "smooth")
+        names = ("levels", "warps", "iterations", "attachment", "tightness", "step", "median", "smooth", "carry")
         return {name: getattr(self, name) for name in names}
 
     def get_config(self):

@@ -9,7 +9,8 @@ from moving_frames import moving, texture
 
 from ccsn_tf.errors import UserError
 from ccsn_tf.models.flow import TVL1Flow
-from ccsn_tf.models.flow.planes import CENTRAL, smooth
+from ccsn_tf.models.flow.planes import CENTRAL, derivatives, enlarge, halve, smooth
+from ccsn_tf.models.flow.pyramidal_flow import Level
 
 NO_FILTERS = {"median": 0, "smooth": False}
 SMALL = {"levels": 2, "warps": 1, "iterations": 3}
@@ -195,6 +196,31 @@ def test_median_filters_take_the_mistakes_of_single_pixels():
     wrong = [np.abs(flow_of(frames, median=median, smooth=False) - [1.0, 0.5])[6:-6, 6:-6] for median in (0, 1, 2)]
     assert wrong[1].mean() < 0.9 * wrong[0].mean() and wrong[1].max() < wrong[0].max()
     assert wrong[2].mean() < wrong[1].mean()
+
+
+def test_dual_fields_that_are_carried_save_iterations():
+    before, thing = 128 + 0.15 * (texture(64, 64, 1, 0) - 128), moving((2.0, -1.0), 64, 64)
+    frames = np.stack([before, before])
+    frames[0, 24:44, 20:40], frames[1, 23:43, 22:42] = thing[0, 24:44, 20:40], thing[1, 23:43, 22:42]
+    settings = {"levels": 3, "warps": 1}
+    exact = flow_of(frames, iterations=400, **settings)
+    far = [np.abs(flow_of(frames, iterations=8, carry=carry, **settings) - exact).mean() for carry in (True, False)]
+    assert far[0] < 0.85 * far[1]
+
+
+def test_dual_fields_are_carried_as_the_coarser_level_has_them():
+    frames = moving((1.0, 0.5), 20, 24)
+    layer = TVL1Flow(**SMALL)
+    images = [frames, np.asarray(halve(frames))]
+    levels = [Level(number, 1, each, *derivatives(each)) for number, each in enumerate(images)]
+    field, *duals = layer.refine(levels[1], np.zeros((2, 1, 10, 12), "float32"))
+    assert len(duals) == 2 and np.abs(duals[0]).max() > 0.1
+    last = (np.asarray(duals[0])[..., -1], np.asarray(duals[1])[..., -1, :])
+    assert not np.any(last[0]) and not np.any(last[1])
+    finer, *_ = layer.refine(levels[0], 2.0 * enlarge(field, 20, 24), *(enlarge(dual, 20, 24) for dual in duals))
+    np.testing.assert_allclose(
+        flow_of(frames, **{**SMALL, "smooth": False}), np.moveaxis(finer[:, 0], 0, -1), atol=1e-5
+    )
 
 
 def test_smoothed_images_are_what_it_sees():
