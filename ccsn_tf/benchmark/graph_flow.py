@@ -24,11 +24,17 @@ FIRST_TRIAL = {"warps": 2, "iterations": 8, "attachment": 0.15, "tightness": 0.3
 FIRST_TRIAL |= {"median": 0, "smooth": False, "carry": False}
 LAYERS = {
     "TVL1Flow": {},
-    "TVL1Flow, 2 warps at all levels, 8, 12, 16 iterations": {"warps": 2, "iterations": (8, 12, 16)},
-    "TVL1Flow, 5 warps at all levels, 8, 12, 16 iterations": {"warps": 5, "iterations": (8, 12, 16)},
+    "TVL1Flow, 16 iterations at the finest level": {"iterations": (16, 16, 20)},
+    "TVL1Flow, 64 iterations at the finest level": {"iterations": (64, 16, 20)},
+    "TVL1Flow, dual fields from zero at each level": {"carry": False},
     "TVL1Flow, two medians": {"median": 2},
     "TVL1Flow, images as they are": {"smooth": False},
-    "TVL1Flow, dual fields from zero at each level": {"carry": False},
+    "TVL1Flow, lambda 0.3, theta 0.6, 16 iterations, dual fields from zero": {
+        "iterations": (16, 16, 20),
+        "attachment": 0.3,
+        "tightness": 0.6,
+        "carry": False,
+    },
     "TVL1Flow as in the first trial": FIRST_TRIAL,
 }
 PLAIN = "the same in plain code"
