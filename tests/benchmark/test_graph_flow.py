@@ -71,6 +71,8 @@ def test_report_table_and_picture(tiny_set, tmp_path, monkeypatch):
     report = graph_flow.run(Config().replace(image_size=32), options)
     assert set(report["errors"]) == set(report["milliseconds"]) and len(report["errors"]) == 4
     assert all(0 < error < 20 for row in report["errors"].values() for error in row.values())
+    assert set(report["rest"]) == set(report["errors"]) and all(0 < share < 1 for share in report["rest"].values())
+    assert report["distance"] == {}
     assert cv2.imread(str(picture)).shape == (2 * 64, 3 * 64, 3)
     assert len(graph_flow.table(report).splitlines()) == 4 + 4
 
@@ -78,3 +80,14 @@ def test_report_table_and_picture(tiny_set, tmp_path, monkeypatch):
 def test_one_video_is_too_few():
     with pytest.raises(UserError, match="--motion_video is given less than twice"):
         graph_flow.run(Config(), types.SimpleNamespace(motion_video=["a.avi"]))
+
+
+def test_calm_is_compared_with_opencv_s_tvl1(tiny_set, monkeypatch):
+    monkeypatch.setattr(graph_flow, "LAYERS", {"TVL1Flow, small": {"levels": 2, "warps": 1, "iterations": 2}})
+    monkeypatch.setattr(graph_flow, "OPENCV", {graph_flow.CONVERGED: {"flow": "tvl1"}})
+    monkeypatch.setattr(graph_flow, "LENGTH", 2)
+    paths = sorted(map(str, (tiny_set / "videos").rglob("*.avi")))[:4]  # one more than a batch
+    options = types.SimpleNamespace(motion_video=paths, motion_at=1.0, motion_rounds=1, motion_picture="")
+    report = graph_flow.run(Config().replace(image_size=32), options)
+    assert set(report["distance"]) == set(report["errors"]) and report["distance"].pop(graph_flow.CONVERGED) == 0
+    assert all(distance > 0 for distance in report["distance"].values())
