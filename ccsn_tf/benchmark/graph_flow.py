@@ -20,8 +20,15 @@ from ccsn_tf.evaluation.flow_colour import flow_to_colour
 from ccsn_tf.files import whole_file
 from ccsn_tf.models.flow import LucasKanadeFlow, TVL1Flow
 
-FIRST_TRIAL = {"warps": 2, "iterations": 8, "attachment": 0.15, "tightness": 0.3}
-FIRST_TRIAL |= {"median": 0, "smooth": False, "carry": False}
+FIRST_TRIAL = {
+    "warps": 2,
+    "iterations": 8,
+    "attachment": 0.15,
+    "tightness": 0.3,
+    "median": 0,
+    "smooth": False,
+    "carry": False,
+}
 LAYERS = {
     "TVL1Flow": {},
     "TVL1Flow, 16 iterations at the finest level": {"iterations": (16, 16, 20)},
@@ -165,7 +172,7 @@ def _times(estimators, batch, rounds):
         for name, estimate in estimators.items():
             start = time.perf_counter()
             np.asarray(estimate(batch))
-            if number:  # the first round compiles
+            if number:  # the first round warms up
                 best[name] = min(best[name], time.perf_counter() - start)
     return {name: 1e3 * seconds / (SNIPPETS * LENGTH) for name, seconds in best.items()}
 

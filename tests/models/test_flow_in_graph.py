@@ -73,8 +73,16 @@ def test_a_pixel_counts_as_in_the_stored_frame():
     assert (arguments["flow_scale"], arguments["flow_bound"]) == (4.0, 10.0)
 
 
-TVL1 = {"levels": 2, "warps": (1,), "iterations": (3, 4), "attachment": 0.1, "tightness": 0.5}
-TVL1 |= {"median": 0, "smooth": False, "carry": False}
+TVL1 = {
+    "levels": 2,
+    "warps": (1,),
+    "iterations": (3, 4),
+    "attachment": 0.1,
+    "tightness": 0.5,
+    "median": 0,
+    "smooth": False,
+    "carry": False,
+}
 
 
 def test_settings_of_the_flow_reach_it_and_stay_with_the_model(tmp_path, monkeypatch):
