@@ -43,13 +43,14 @@ _LAYOUTS = {
 }
 
 
-def make_metadata(model: keras.Model, config: Config, max_segments: int | None) -> dict:
+def make_metadata(model: keras.Model, config: Config, max_segments: int | None, xla: bool = False) -> dict:
     """The metadata of a trained model, JSON-safe.
 
     Args:
         model: a `CCSN`.
         config: of its run; `eval.test_segments` is what clients are told to send.
         max_segments: clips times segments that a request may have; None: any number.
+        xla: has kernels that XLA makes when the model is run.
 
     Raises:
         UserError: the work directory's evaluation.json is damaged, or the model's spatial stream takes several frames,
@@ -75,6 +76,7 @@ def make_metadata(model: keras.Model, config: Config, max_segments: int | None) 
         "embedding_dim": config.model.embedding_dim,
         "top_k": min(config.eval.top_k, len(model.classes)),
         "flow_source": config.model.flow_source,
+        "xla": xla,
         "preprocessing": input_settings(config),
         "layout": _LAYOUTS[config.model.flow_source],
         "limits": {"segments_a_request": max_segments, "pixels_a_jpeg": MAX_PIXELS},

@@ -12,6 +12,7 @@ import onnx
 import tensorflow as tf
 
 from ccsn_tf.errors import UserError
+from ccsn_tf.models.flow.iterating import WRITTEN_OUT, iterations
 from ccsn_tf.serving.folding import fold_batch_norms
 from ccsn_tf.serving.onnx_graph import cast_inputs_first, name_dimensions
 from ccsn_tf.serving.packages import optional
@@ -44,7 +45,7 @@ def to_onnx(model: keras.Model) -> onnx.ModelProto:
         return {**made, "scores": tf.nn.softmax(made["logits"])}
 
     signature = [tf.TensorSpec(model.input[name].shape, tf.uint8, name=name) for name in names]
-    with _complaints_are_errors("tf2onnx"):
+    with _complaints_are_errors("tf2onnx"), iterations(WRITTEN_OUT):
         converted, _ = tf2onnx.convert.from_function(
             tf.function(outputs, autograph=False),
             input_signature=signature,

@@ -51,6 +51,7 @@ def export_saved_model(
     fold: bool = True,
     check: bool = True,
     warmup: bool = True,
+    xla: bool = False,
     must_be_real: bool = False,
     say: Callable[[str], None] = lambda line: None,
 ) -> Export:
@@ -67,19 +68,22 @@ def export_saved_model(
         fold: put batch normalisations into the convolutions before them (see `fold_batch_norms`).
         check: compare with the trained model in a fresh process (see `verify`).
         warmup: add warm-up requests for TensorFlow Serving.
+        xla: the iterations of flow are compiled where the model runs, which takes a server that has XLA.
         must_be_real: refuse to use rendered clips for these two where the run's records are absent.
         say: receives lines for people.
 
     Raises:
-        UserError: no finished run, a version that exists, a folder that cannot be written to, or an exported model
-            that does not agree with the trained one, of which nothing is left then.
+        UserError: no finished run, `xla` for a model that computes no flow, a version that exists, a folder that cannot
+            be written to, or an exported model that does not agree with the trained one, of which nothing is left then.
     """
     workdir = pathlib.Path(config.train.workdir)
     max_segments = max_segments or MAX_SEGMENTS[config.model.flow_source]
     _check_limit(config, max_segments)
+    if xla and config.model.flow_source != "graph":
+        raise UserError("--xla is for models that compute flow (--flow_source=graph): leave it out.")
     _target(export_dir, version)
     model = load_model(str(workdir / "model.keras"))
-    metadata = make_metadata(model, config, max_segments)
+    metadata = make_metadata(model, config, max_segments, xla)
     network, folding = fold_batch_norms(model) if fold else (model, Folding(0, {}))
     if fold:
         say(f"{folding.folded} batch normalisations folded into convolutions, {len(folding.left)} left.")

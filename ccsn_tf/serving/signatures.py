@@ -7,6 +7,7 @@ import json
 import keras
 import tensorflow as tf
 
+from ccsn_tf.models.flow.iterating import COMPILED, LOOPED, iterations
 from ccsn_tf.serving.decoding import decode_segments
 
 EMBEDDINGS = ("spatial_embedding", "temporal_embedding")
@@ -34,8 +35,9 @@ class ServedModel:
         self.size, self.length = metadata["image_size"], metadata["flow_length"]
         self.max_segments = metadata["limits"]["segments_a_request"]
         specs = {name: tf.TensorSpec(tensor.shape, tensor.dtype) for name, tensor in network.input.items()}
-        # Once in the graph, for all signatures: flow alone may be thousands of nodes.
-        self._outputs = tf.function(self._of_network, autograph=False).get_concrete_function(**specs)
+        # Once in the graph, for all signatures: flow alone is thousands of nodes.
+        with iterations(way_of(metadata)):
+            self._outputs = tf.function(self._of_network, autograph=False).get_concrete_function(**specs)
 
     def save(self, path: str) -> None:
         """Writes a SavedModel into the folder `path`, which loads where neither Keras nor this package is."""
@@ -121,6 +123,11 @@ class ServedFlow(ServedModel):
     def _embed(self, rgb, flow):
         rgb, flow = _same_segments(rgb, flow, self.max_segments)
         return self.embeddings(rgb=rgb, flow=flow)
+
+
+def way_of(metadata: dict) -> str:
+    """How a model of this metadata iterates its flow: not every server has XLA."""
+    return COMPILED if metadata["xla"] else LOOPED
 
 
 def concrete(function, specs, words=None):

@@ -16,9 +16,11 @@ import tensorflow as tf
 
 from ccsn_tf.errors import UserError
 from ccsn_tf.evaluation.protocol import make_forward
+from ccsn_tf.models.flow.iterating import iterations
 from ccsn_tf.serving.client_config import ARRAY_SIGNATURES, JPEG_SIGNATURES
 from ccsn_tf.serving.clips import Clips
 from ccsn_tf.serving.exchange import Answer, Request, read_answers, write_requests
+from ccsn_tf.serving.signatures import way_of
 
 BATCHES = (1, 3, 7)
 # The largest difference that is accepted, by the model's source of flow: flow that is computed is rounded to 8 bits, so
@@ -32,7 +34,7 @@ def verify(path: str, model: keras.Model, metadata: dict, clips: Clips, also: Se
     """Compares every signature of the SavedModel in `path` with `model` on clips.
 
     Batches of 1, 3 and 7 clips, with the number of segments of training and with another. On the CPU: other devices
-    round otherwise (TensorFloat-32 by a thousandth).
+    round otherwise (TensorFloat-32 by a thousandth); and flow iterated as the export does it, for the same reason.
 
     Args:
         path: folder of the SavedModel.
@@ -56,7 +58,8 @@ def verify(path: str, model: keras.Model, metadata: dict, clips: Clips, also: Se
         for batch in BATCHES:
             head, told = ({name: value[:batch] for name, value in inputs.items()} for inputs in (arrays, jpegs))
             requests += [Request(name, head) for name in of_arrays] + [Request(of_jpegs, told)]
-            expected.append(_keras_answers(forward, head))
+            with iterations(way_of(metadata)):
+                expected.append(_keras_answers(forward, head))
     answers = ask(path, requests)
     for request, answer in zip(requests, answers, strict=True):
         if answer.error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 from keras import ops
 
-from ccsn_tf.models.flow.planes import CENTRAL, Warper
+from ccsn_tf.models.flow.planes import Warper
 from ccsn_tf.models.flow.pyramidal_flow import Level, PyramidalFlow
 
 
@@ -35,9 +35,6 @@ class LucasKanadeFlow(PyramidalFlow):
     def __init__(self, levels=3, iterations=3, window=7, regularisation=1.0, **kwargs):
         super().__init__(levels, **kwargs)
         self.iterations, self.window, self.regularisation = iterations, window, regularisation
-
-    def kernel(self):
-        return CENTRAL
 
     def refine(self, level: Level, field):
         first, look = level.first(level.images), Warper([level.images], level.length)

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import keras
 from keras import ops
 
+from ccsn_tf.models.flow.iterating import compiled
+
 # The fourth-order central difference, from two pixels before to two after.
 CENTRAL = (1 / 12, -8 / 12, 0.0, 8 / 12, -1 / 12)
 _GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601, as OpenCV has it
@@ -21,6 +23,7 @@ def grey(frames):
     return ops.round(mixed) if keras.backend.standardize_dtype(frames.dtype) == "uint8" else mixed
 
 
+@compiled
 def smooth(images):
     """Images (M, H, W) seen through (1, 3, 1) / 5 along both axes; beyond the border is the border."""
     for axis in (1, 2):
@@ -31,6 +34,7 @@ def smooth(images):
     return images
 
 
+@compiled
 def halve(images):
     """Means of 2x2 pixels, (M, H, W) to (M, ceil(H / 2), ceil(W / 2)); an odd side repeats its last line."""
     if images.shape[1] % 2:
@@ -50,16 +54,22 @@ def enlarge(fields, height, width):
     return ops.reshape(larger[:, :height, :width, 0], (2, -1, height, width))
 
 
-def derivatives(images, kernel: Sequence = CENTRAL):
-    """The x- and the y-derivative of images (M, H, W) by a kernel of five taps; beyond the border is the border."""
+@compiled
+def derivatives(images, kernel: Sequence | None = None):
+    """The x- and the y-derivative of images; beyond the border is the border.
+
+    Args:
+        images: (M, H, W).
+        kernel: five taps; None: `CENTRAL`.
+    """
     found = []
     for axis in (2, 1):
         size = images.shape[axis]
         first, last = _part(images, axis, 0, 1), _part(images, axis, size - 1, size)
         wide = ops.concatenate([first, first, images, last, last], axis=axis)
         taps = [_part(wide, axis, place, place + size) for place in range(5)]
-        if kernel is CENTRAL:
-            found.append(kernel[3] * (taps[3] - taps[1]) + kernel[4] * (taps[4] - taps[0]))
+        if kernel is None:
+            found.append(CENTRAL[3] * (taps[3] - taps[1]) + CENTRAL[4] * (taps[4] - taps[0]))
         else:
             found.append(sum(kernel[place] * tap for place, tap in enumerate(taps)))
     return found
@@ -99,6 +109,7 @@ def _shifted(fields, axis, before=0, after=0):
     return ops.pad(fields, [(before, after) if number == axis else (0, 0) for number in range(4)])
 
 
+@compiled
 def median(fields):
     """The median of each pixel and its eight neighbours, of fields (2, P, H, W); beyond the border is the border.
 
@@ -141,13 +152,16 @@ class Warper:
     def __call__(self, field):
         """Of a field (2, P, H, W), P = N L: (planes, P, H, W)."""
         height, width, length = self.height, self.width, self.length
-        x = ops.clip(ops.arange(width, dtype="float32") + field[0], 0.0, width - 1.0)
-        y = ops.clip(ops.arange(height, dtype="float32")[:, None] + field[1], 0.0, height - 1.0)
+        columns, rows = ops.arange(width, dtype="float32"), ops.arange(height, dtype="float32")[:, None]
+        # Parts of a pixel are taken of the motion, not of the place, in which a float has no room for them.
+        x = ops.clip(field[0], -columns, (width - 1.0) - columns)
+        y = ops.clip(field[1], -rows, (height - 1.0) - rows)
         left, top = ops.floor(x), ops.floor(y)
         part_x, part_y = x - left, y - top
         pair = ops.arange(ops.shape(field)[1], dtype="int32")
         image = pair + pair // length + 1  # a snippet has one image more than pairs
-        place = ops.cast(top * float(width) + left, "int32") + (image * (height * width))[:, None, None]
+        inside = ops.cast((top + rows) * float(width) + (left + columns), "int32")
+        place = inside + (image * (height * width))[:, None, None]
         corners = [self._rows(place + offset) for offset in (0, 1, width, width + 1)]
         above = corners[0] + part_x * (corners[1] - corners[0])
         below = corners[2] + part_x * (corners[3] - corners[2])

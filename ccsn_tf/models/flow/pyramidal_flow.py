@@ -80,8 +80,7 @@ class PyramidalFlow(keras.layers.Layer):
         return images
 
     def kernel(self):
-        """The derivatives' kernel, of five taps."""
-        raise NotImplementedError
+        """The derivatives' kernel, of five taps; None: `CENTRAL`."""
 
     def call(self, frames):
         _check(frames.shape)

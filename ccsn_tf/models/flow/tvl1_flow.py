@@ -5,10 +5,9 @@ from __future__ import annotations
 import keras
 from keras import ops
 
-from ccsn_tf.models.flow.planes import CENTRAL, Warper, divergence, forward_differences, median, smooth, without_last
+from ccsn_tf.models.flow.planes import CENTRAL, median, smooth, without_last
 from ccsn_tf.models.flow.pyramidal_flow import Level, PyramidalFlow
-
-_FLAT = 1e-4  # squared grey values a pixel: no division by zero where an image is flat
+from ccsn_tf.models.flow.tvl1_iterations import iterate
 
 
 @keras.saving.register_keras_serializable("ccsn_tf")
@@ -93,40 +92,25 @@ class TVL1Flow(PyramidalFlow):
 
     def kernel(self):
         if not self.learnable:
-            return CENTRAL
+            return None
         # Without their mean: however bright a flat image is, it has no derivative.
         departures = self.departures["derivative"] - ops.mean(self.departures["derivative"])
-        return [tap + departures[place] for place, tap in enumerate(CENTRAL)]
+        return departures + ops.array(CENTRAL, "float32")
 
     def refine(self, level: Level, field, *duals):
         attachment, tightness, step = (self._value(name, level.number) for name in ("attachment", "tightness", "step"))
-        difference, adjoint = (self._pair(name) for name in ("difference", "divergence"))
-        first, look = level.first(level.images), Warper([level.images, level.x, level.y], level.length)
+        taps = [self._pair(name) for name in ("difference", "divergence")]
+        first = level.first(level.images)
         # In units of theta / tau pixels, the rate of the dual step is one.
-        bound, unit = attachment * tightness, tightness / step
+        unit = tightness / step
         field = field / unit
-        dual_x, dual_y = without_last(*duals) if duals else (None, None)
+        duals = without_last(*duals) if duals else (ops.zeros_like(field), ops.zeros_like(field))
         for _ in range(_at(self.warps, level.number)):
-            warped = look(unit * field)
-            slope = warped[1:]
-            squared = ops.sum(ops.square(slope), axis=0) + _FLAT
-            pull, push = unit * slope / squared, slope / unit
-            # rho(u) / |g|^2 = rest + pull . u
-            rest = (warped[0] - first) / squared - ops.sum(pull * field, axis=0)
-            for _ in range(_at(self.iterations, level.number)):
-                moved = rest + (pull[0] * field[0] + pull[1] * field[1])
-                field = field - ops.minimum(ops.maximum(moved, -bound), bound) * push
-                if dual_x is not None:
-                    field = field + step * divergence(dual_x, dual_y, adjoint)
-                x, y = forward_differences(field, difference)
-                rate = ops.reciprocal(1.0 + ops.sqrt(x * x + y * y + 1e-12))
-                if dual_x is None:
-                    dual_x, dual_y = x * rate, y * rate
-                else:
-                    dual_x, dual_y = (dual_x + x) * rate, (dual_y + y) * rate
+            settings = (attachment * tightness, unit, step, *taps, _at(self.iterations, level.number))
+            field, *duals = iterate(level.images, level.x, level.y, level.length, first, field, *duals, *settings)
             for _ in range(self.median):
                 field = median(field)
-        return [unit * field, *((dual_x, dual_y) if self.carry else ())]
+        return [unit * field, *(duals if self.carry else ())]
 
     def _value(self, name, number):
         value = _at(getattr(self, name), number)
@@ -134,7 +118,7 @@ class TVL1Flow(PyramidalFlow):
 
     def _pair(self, name):
         """The two taps of a difference; None: (-1, 1)."""
-        return [-1.0 + self.departures[name][0], 1.0 + self.departures[name][1]] if self.learnable else None
+        return self.departures[name] + ops.array((-1.0, 1.0), "float32") if self.learnable else None
 
     def method(self):
         """The arguments that say what is computed before anything is trained: all but `learnable`."""
