@@ -19,6 +19,7 @@ from ccsn_tf.errors import UserError
 from ccsn_tf.evaluation.flow_colour import flow_to_colour
 from ccsn_tf.files import whole_file
 from ccsn_tf.models.flow import LucasKanadeFlow, TVL1Flow
+from ccsn_tf.models.flow.iterating import LOOPED, iterations
 
 FIRST_TRIAL = {
     "warps": 2,
@@ -42,9 +43,10 @@ LAYERS = {
         "tightness": 0.6,
         "carry": False,
     },
-    "TVL1Flow as in the first trial": FIRST_TRIAL,
+    "TVL1Flow, the first trial's settings": FIRST_TRIAL,
 }
-PLAIN = "the same in plain code"
+IN_OPERATIONS = {"TVL1Flow in plain operations, as in a SavedModel": {}}
+PLAIN = "the first trial's settings in plain code"
 OPENCV = {
     "OpenCV's TV-L1": {"flow": "tvl1"},
     "DIS medium, finest scale 0": {"dis_preset": "medium"},
@@ -139,11 +141,18 @@ def _estimators(config):
     layers = {name: TVL1Flow(**settings) for name, settings in LAYERS.items()}
     layers["LucasKanadeFlow"] = LucasKanadeFlow()
     found = {name: tf.function(layer) for name, layer in layers.items()}
+    for name, settings in IN_OPERATIONS.items():
+        found[name] = functools.partial(_without_xla, tf.function(TVL1Flow(**settings)))
     found[PLAIN] = tf.function(_plain)
     for name, changes in OPENCV.items():
         estimator = make_estimator(config.replace(**{"flow": "dis", "dis_finest_scale": 0, **changes}).data)
         found[name] = functools.partial(_one_by_one, estimator)
     return found
+
+
+def _without_xla(function, snippets):
+    with iterations(LOOPED):
+        return function(snippets)
 
 
 def _plain(snippets):

@@ -135,14 +135,20 @@ def _specs(config, folder, options):
     for path, metadata in others.items():
         if metadata["weights_sha256"] != weights_hash(model):
             raise UserError(f"--inference_onnx={path} is of another model than --workdir: export it again.")
-    exported = export_saved_model(config, f"{folder}/saved_model", check=False, warmup=False)
+    kinds = {"SavedModel": {}}
+    if config.model.flow_source == "graph":
+        kinds["SavedModel, XLA"] = {"xla": True}
+    exported = {
+        name: export_saved_model(config, f"{folder}/{name}", check=False, warmup=False, **settings)
+        for name, settings in kinds.items()
+    }
     path = f"{folder}/model.onnx"
     export_onnx(config, OnnxSettings(path))
     specs = {
         REFERENCE: {"load": "predict", "path": keras},
         "Keras, model(...)": {"load": "call", "path": keras},
         "Keras, tf.function": {"load": "function", "path": keras},
-        "SavedModel": {"load": "saved_model", "path": str(exported.path)},
+        **{name: {"load": "saved_model", "path": str(export.path)} for name, export in exported.items()},
         "ONNX Runtime": {"load": "onnx", "path": path},
         "OpenVINO": {"load": "openvino", "path": path},
         "TensorRT": {"load": "tensorrt", "path": path},

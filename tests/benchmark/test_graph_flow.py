@@ -14,6 +14,8 @@ from ccsn_tf.config import Config
 from ccsn_tf.errors import UserError
 from ccsn_tf.models.flow import TVL1Flow
 
+IN_PLAIN = ", in plain operations"
+
 
 @pytest.fixture(scope="module")
 def motions():
@@ -62,19 +64,28 @@ def test_the_trial_s_settings_are_those_of_the_plain_code():
     np.testing.assert_allclose(fields, np.asarray(plain_tvl1(frames[:1], frames[1:]))[0], atol=1e-2)
 
 
+@pytest.fixture
+def small_layers(monkeypatch):
+    settings = {"levels": 2, "warps": 1, "iterations": 2}
+    monkeypatch.setattr(graph_flow, "LAYERS", {"TVL1Flow, small": settings})
+    monkeypatch.setattr(graph_flow, "IN_OPERATIONS", {f"TVL1Flow, small{IN_PLAIN}": settings})
+
+
+@pytest.mark.usefixtures("small_layers")
 def test_report_table_and_picture(tiny_set, tmp_path, monkeypatch):
-    monkeypatch.setattr(graph_flow, "LAYERS", {"TVL1Flow, small": {"levels": 2, "warps": 1, "iterations": 2}})
     monkeypatch.setattr(graph_flow, "OPENCV", {"DIS fast, finest scale 0": {"dis_preset": "fast"}})
     paths = sorted(map(str, (tiny_set / "videos").rglob("*.avi")))[:2]
     picture = tmp_path / "picture.png"
     options = types.SimpleNamespace(motion_video=paths, motion_at=1.0, motion_rounds=1, motion_picture=str(picture))
     report = graph_flow.run(Config().replace(image_size=32), options)
-    assert set(report["errors"]) == set(report["milliseconds"]) and len(report["errors"]) == 4
+    assert set(report["errors"]) == set(report["milliseconds"]) and len(report["errors"]) == 5
+    by_xla, in_operations = (list(report["errors"][f"TVL1Flow, small{rest}"].values()) for rest in ("", IN_PLAIN))
+    assert by_xla == pytest.approx(in_operations, abs=1e-4)
     assert all(0 < error < 20 for row in report["errors"].values() for error in row.values())
     assert set(report["rest"]) == set(report["errors"]) and all(0 < share < 1 for share in report["rest"].values())
     assert report["distance"] == {}
     assert cv2.imread(str(picture)).shape == (2 * 64, 3 * 64, 3)
-    assert len(graph_flow.table(report).splitlines()) == 4 + 4
+    assert len(graph_flow.table(report).splitlines()) == 4 + 5
 
 
 def test_one_video_is_too_few():
@@ -82,8 +93,8 @@ def test_one_video_is_too_few():
         graph_flow.run(Config(), types.SimpleNamespace(motion_video=["a.avi"]))
 
 
+@pytest.mark.usefixtures("small_layers")
 def test_calm_is_compared_with_opencv_s_tvl1(tiny_set, monkeypatch):
-    monkeypatch.setattr(graph_flow, "LAYERS", {"TVL1Flow, small": {"levels": 2, "warps": 1, "iterations": 2}})
     monkeypatch.setattr(graph_flow, "OPENCV", {graph_flow.CONVERGED: {"flow": "tvl1"}})
     monkeypatch.setattr(graph_flow, "LENGTH", 2)
     paths = sorted(map(str, (tiny_set / "videos").rglob("*.avi")))[:4]  # one more than a batch

@@ -138,3 +138,18 @@ def test_cut_keeps_the_first_frames_as_they_are(tmp_path):
     np.testing.assert_array_equal(list(iter_frames(str(part), 64)), list(iter_frames(str(path), 64))[:9])
     with pytest.raises(UserError, match=r"a\.avi has 16 frames: lower --video_frames=17, or name a longer --video\.$"):
         video_answer.cut(str(path), str(part), 17)
+
+
+@pytest.mark.parametrize(("kind", "wanted"), [("workdir_config", [False]), ("frames_config", [False, True])])
+def test_flow_inside_is_served_with_xla_and_without(kind, wanted, request, monkeypatch, tmp_path):
+    asked = []
+
+    def export(config, folder, xla=False, **_):
+        asked.append(xla)
+        return types.SimpleNamespace(path=folder)
+
+    monkeypatch.setattr(inference, "export_saved_model", export)
+    monkeypatch.setattr("ccsn_tf.serving.onnx_export.export_onnx", lambda *_: None)
+    specs, _ = inference._specs(request.getfixturevalue(kind), str(tmp_path), options())
+    served = [spec["path"] for name, spec in specs.items() if name.startswith("SavedModel")]
+    assert asked == wanted and len(set(served)) == len(wanted)
