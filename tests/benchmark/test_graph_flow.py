@@ -1,5 +1,6 @@
 """Known motion is what it says, and the benchmark measures it."""
 
+import functools
 import types
 
 import cv2
@@ -69,6 +70,7 @@ def small_layers(monkeypatch):
     settings = {"levels": 2, "warps": 1, "iterations": 2}
     monkeypatch.setattr(graph_flow, "LAYERS", {"TVL1Flow, small": settings})
     monkeypatch.setattr(graph_flow, "IN_OPERATIONS", {f"TVL1Flow, small{IN_PLAIN}": settings})
+    monkeypatch.setattr(graph_flow, "plain_tvl1", functools.partial(plain_tvl1, warps=1, iterations=2))
 
 
 @pytest.mark.usefixtures("small_layers")
