@@ -60,7 +60,7 @@ def _kind(tensor):
     return tuple(tensor.shape), keras.backend.standardize_dtype(tensor.dtype)
 
 
-@functools.cache
+@functools.lru_cache(maxsize=None, typed=True)
 def _by_xla(function, *kinds):
     """Kernels for arguments of these kinds, (shape, dtype) or a value: one forwards, one backwards; both of tensors.
 

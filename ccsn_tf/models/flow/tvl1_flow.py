@@ -100,14 +100,14 @@ class TVL1Flow(PyramidalFlow):
     def refine(self, level: Level, field, *duals):
         attachment, tightness, step = (self._value(name, level.number) for name in ("attachment", "tightness", "step"))
         taps = [self._pair(name) for name in ("difference", "divergence")]
-        first = level.first(level.images)
+        seen = (level.images, level.x, level.y, level.length, level.first(level.images))
         # In units of theta / tau pixels, the rate of the dual step is one.
         unit = tightness / step
         field = field / unit
         duals = without_last(*duals) if duals else (ops.zeros_like(field), ops.zeros_like(field))
         for _ in range(_at(self.warps, level.number)):
             settings = (attachment * tightness, unit, step, *taps, _at(self.iterations, level.number))
-            field, *duals = iterate(level.images, level.x, level.y, level.length, first, field, *duals, *settings)
+            field, *duals = iterate(*seen, field, *duals, *settings)
             for _ in range(self.median):
                 field = median(field)
         return [unit * field, *(duals if self.carry else ())]

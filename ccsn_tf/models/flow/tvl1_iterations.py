@@ -15,8 +15,11 @@ def iterate(images, x, y, length, first, field, dual_x, dual_y, bound, unit, ste
     """`times` iterations of the three equations of `TVL1Flow` for P pairs of frames, from one linearisation.
 
     Args:
-        warped: (3, P, H, W): the second image and its x- and y-derivative, where `field` points.
-        first: (P, H, W): the first image.
+        images: (N (L + 1), H, W): those of N snippets, P = N L.
+        x: their x-derivative, likewise.
+        y: their y-derivative, likewise.
+        length: L.
+        first: (P, H, W): the first image of each pair.
         field: (2, P, H, W), in `unit` pixels: in units of theta / tau, the rate of the dual step is one.
         dual_x: (2, P, H, W); 0 in the last column.
         dual_y: (2, P, H, W); 0 in the last row.

@@ -89,3 +89,23 @@ def test_what_is_compiled_serves_other_sizes_and_numbers():
     for size, factor in ((3, 2.0), (3, 4.0), (5, 2.0)):
         np.testing.assert_array_equal(scaled(tf.ones(size), factor), np.full(size, factor))
     np.testing.assert_array_equal(scaled(np.ones(3, "int32"), 2), np.full(3, 2))
+
+
+def test_replicas_share_what_is_compiled(two_replicas):
+    frames = np.stack([moving((1.0, -0.5), count=2), moving((-2.0, 0.5), count=2, seed=3)]).astype("float32")
+    with two_replicas.scope():
+        layer = TVL1Flow(levels=1, iterations=3, learnable=True)
+        layer(frames[:1])
+
+    def step():
+        own = tf.constant(frames)[tf.distribute.get_replica_context().replica_id_in_sync_group][None]
+        with tf.GradientTape() as tape:
+            flow = layer(own)
+            loss = tf.reduce_mean(tf.square(flow - 1.0))
+        return flow, tape.gradient(loss, layer.trainable_weights[0].value)
+
+    flows, gradients = tf.function(lambda: two_replicas.run(step))()
+    wanted = layer(frames)
+    for number, (flow, gradient) in enumerate(zip(flows.values, gradients.values, strict=True)):
+        np.testing.assert_allclose(flow[0], wanted[number], atol=1e-4)
+        assert np.abs(gradient).max() > 0
