@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import functools
+import logging
 from collections.abc import Callable, Iterator
 
 import keras
@@ -43,17 +44,32 @@ def repeat(step: Callable, times: int, state: tuple) -> tuple:
 
 
 def compiled(function: Callable) -> Callable:
-    """`function`, of tensors, numbers and None; where `iterations` says so, XLA compiles it, once for all graphs."""
+    """`function`, of tensors, numbers and None; where `iterations` says so and XLA works, it compiles that for all."""
 
     @functools.wraps(function)
     def called(*arguments):
-        if _way.get() != COMPILED or keras.backend.backend() != "tensorflow":
+        if _way.get() != COMPILED or keras.backend.backend() != "tensorflow" or not _xla_works():
             return function(*arguments)
         tensors = [argument for argument in arguments if hasattr(argument, "shape")]
         kinds = (_kind(each) if hasattr(each, "shape") else each for each in arguments)
         return _by_xla(function, *kinds)(*tensors)
 
     return called
+
+
+@functools.cache
+def _xla_works():
+    """Tried once: for a GPU, XLA needs files of CUDA that TensorFlow itself does without."""
+    import tensorflow as tf
+
+    try:
+        with tf.init_scope():
+            tf.function(tf.exp, jit_compile=True)(tf.ones(1))
+    except tf.errors.OpError as error:
+        reason = " ".join(error.message.split())
+        logging.warning("XLA does not work here (%s): the network's flow is computed without it, and slower.", reason)
+        return False
+    return True
 
 
 def _kind(tensor):

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 from moving_frames import moving
 
-from ccsn_tf.models.flow import TVL1Flow
+from ccsn_tf.models.flow import TVL1Flow, iterating
 from ccsn_tf.models.flow.iterating import COMPILED, LOOPED, WRITTEN_OUT, compiled, iterations, repeat
 
 WAYS = (COMPILED, LOOPED, WRITTEN_OUT)
@@ -109,3 +109,22 @@ def test_replicas_share_what_is_compiled(two_replicas):
     for number, (flow, gradient) in enumerate(zip(flows.values, gradients.values, strict=True)):
         np.testing.assert_allclose(flow[0], wanted[number], atol=1e-4)
         assert np.abs(gradient).max() > 0
+
+
+def test_where_xla_does_not_work_flow_is_computed_without(monkeypatch, caplog):
+    frames = moving((1.0, 0.0), count=3)[None].astype("uint8")
+    wanted, function = small()(frames), tf.function
+
+    def broken(computed, jit_compile=False, **arguments):
+        if jit_compile:
+            raise tf.errors.InternalError(None, None, "libdevice not found")
+        return function(computed, **arguments)
+
+    iterating._xla_works.cache_clear()
+    monkeypatch.setattr(tf, "function", broken)
+    try:
+        np.testing.assert_allclose(small()(frames), wanted, atol=1e-4)
+        assert "XLA does not work here (libdevice not found)" in caplog.text
+        assert not any(attributes["_XlaMustCompile"].b for attributes in graph(COMPILED, frames)[1])
+    finally:
+        iterating._xla_works.cache_clear()
