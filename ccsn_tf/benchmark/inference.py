@@ -135,12 +135,12 @@ def _specs(config, folder, options):
     for path, metadata in others.items():
         if metadata["weights_sha256"] != weights_hash(model):
             raise UserError(f"--inference_onnx={path} is of another model than --workdir: export it again.")
-    kinds = {"SavedModel": {}}
+    by_xla = {"SavedModel": False}
     if config.model.flow_source == "graph":
-        kinds["SavedModel, XLA"] = {"xla": True}
+        by_xla["SavedModel, XLA"] = True
     exported = {
-        name: export_saved_model(config, f"{folder}/{name}", check=False, warmup=False, **settings)
-        for name, settings in kinds.items()
+        name: export_saved_model(config, f"{folder}/{name}", check=False, warmup=False, xla=xla)
+        for name, xla in by_xla.items()
     }
     path = f"{folder}/model.onnx"
     export_onnx(config, OnnxSettings(path))

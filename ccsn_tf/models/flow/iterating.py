@@ -44,7 +44,7 @@ def repeat(step: Callable, times: int, state: tuple) -> tuple:
 
 
 def compiled(function: Callable) -> Callable:
-    """`function`, of tensors, numbers and None; where `iterations` says so and XLA works, it compiles that for all."""
+    """`function`, of tensors, numbers and None: as kernels of XLA, where `iterations` says `COMPILED` and XLA works."""
 
     @functools.wraps(function)
     def called(*arguments):
