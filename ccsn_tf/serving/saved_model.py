@@ -17,6 +17,7 @@ from ccsn_tf.config import Config
 from ccsn_tf.errors import UserError
 from ccsn_tf.files import only_process, write_text
 from ccsn_tf.models.build import load_model
+from ccsn_tf.models.flow.iterating import xla_works
 from ccsn_tf.serving.client_config import FILE_NAME, MAX_SEGMENTS
 from ccsn_tf.serving.clips import clips_to_try
 from ccsn_tf.serving.folding import Folding, fold_batch_norms
@@ -73,14 +74,15 @@ def export_saved_model(
         say: receives lines for people.
 
     Raises:
-        UserError: no finished run, `xla` for a model that computes no flow, a version that exists, a folder that cannot
-            be written to, or an exported model that does not agree with the trained one, of which nothing is left then.
+        UserError: no finished run, `xla` for a model that computes no flow or on a machine where XLA does not work, a
+            version that exists, a folder that cannot be written to, or an exported model that does not agree with the
+            trained one, of which nothing is left then.
     """
     workdir = pathlib.Path(config.train.workdir)
     max_segments = max_segments or MAX_SEGMENTS[config.model.flow_source]
     _check_limit(config, max_segments)
-    if xla and config.model.flow_source != "graph":
-        raise UserError("--xla is for models that compute flow (--flow_source=graph): leave it out.")
+    if xla:
+        _check_xla(config)
     _target(export_dir, version)
     model = load_model(str(workdir / "model.keras"))
     metadata = make_metadata(model, config, max_segments, xla)
@@ -144,6 +146,13 @@ def _check_limit(config, max_segments):
             f"--max_segments={max_segments} is less than the {asked} that clients or the verification send: raise it, "
             "or lower --test_segments."
         )
+
+
+def _check_xla(config):
+    if config.model.flow_source != "graph":
+        raise UserError("--xla is for models that compute flow (--flow_source=graph): leave it out.")
+    if not xla_works():
+        raise UserError("--xla: XLA does not work on this machine (see the warning above): leave it out.")
 
 
 def _target(export_dir, version):

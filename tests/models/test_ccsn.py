@@ -1,19 +1,13 @@
-"""The network as a whole: outputs, invariances, fusion, parameters, files."""
-
-import itertools
+"""The network as a whole: outputs, invariances, fusion."""
 
 import keras
 import numpy as np
 import pytest
-from layers import dtype_policy, num_parameters
+from layers import dtype_policy
 from small_models import CLASSES, SIZE, assert_same, clips, kept, model, predict
 
-from ccsn_tf.errors import UserError
-from ccsn_tf.losses import JointLoss
-from ccsn_tf.models import streams
 from ccsn_tf.models.ccsn import CCSN, STREAMS
 from ccsn_tf.models.connection import CONNECTIONS
-from ccsn_tf.models.streams import Backbone, Normalization
 
 OUTPUTS = {
     "logits": len(CLASSES),
@@ -210,109 +204,3 @@ def test_the_input_is_normalised_once():
     consensus = np.asarray(maps).reshape(2, 3, 2, 2, 96).mean(axis=(1, 2, 3))
     inside = keras.Model(network.input, network.get_layer("spatial_consensus").output)
     np.testing.assert_allclose(np.asarray(inside(inputs)), consensus, rtol=1e-4, atol=1e-5)
-
-
-def stream_parameters(in_channels):
-    """Trainable parameters of `tiny`: five 3x3 convolutions without bias, a scale and a shift for each channel."""
-    widths = [in_channels, 24, 32, 64, 64, 96]
-    convolutions = sum(9 * a * b for a, b in itertools.pairwise(widths))
-    return convolutions + 2 * sum(widths[1:])
-
-
-def block_parameters(kind, channels, heads, position):
-    """Trainable parameters of a connection block."""
-    width = channels // 2
-    onto, inward, outward = channels * (channels + 1), (channels + 1) * width, (width + 1) * channels
-    bias = {"distance": heads, "mlp": (2 + 1) * 32 + (32 + 1) * heads, "none": 0}[position]
-    messages = {
-        "sum": 2 * onto,
-        "product": 2 * onto,
-        "concat": 2 * (2 * channels + 1) * channels,
-        "shared_affinity": 4 * inward + 2 * outward,
-        "nonlocal": 6 * inward + 2 * outward,
-        "cross_attention": 6 * inward + 2 * outward + 2 * bias,
-    }
-    return messages[kind] + 2 * 2 * channels
-
-
-@pytest.mark.parametrize(
-    ("connection", "position"),
-    [(kind, "distance") for kind in CONNECTIONS] + [("cross_attention", "mlp"), ("cross_attention", "none")],
-)
-def test_parameter_counts(connection, position):
-    network, embedding, classes = kept(connection, position=position), 8, len(CLASSES)
-    heads = 2 * ((96 + 1) * classes + 96 * embedding) + (2 * 96 + 1) * classes
-    block = 0 if connection == "none" else block_parameters(connection, 64, 2, position)
-    trainable = stream_parameters(3) + stream_parameters(10) + heads + block
-    assert num_parameters(network.trainable_weights) == trainable
-    statistics = 2 * 2 * (24 + 32 + 64 + 64 + 96) + (0 if connection == "none" else 2 * 2 * 64)
-    assert network.count_params() == trainable + statistics
-    assert len({id(weight) for weight in network.weights}) == len(network.weights)
-
-
-def test_streams_share_no_weights():
-    spatial, temporal = (kept("none").network(stream) for stream in STREAMS)
-    assert not {id(weight) for weight in spatial.weights} & {id(weight) for weight in temporal.weights}
-    assert (spatial.input_shape[-1], temporal.input_shape[-1]) == (3, 10)
-    assert {id(w) for w in (*spatial.weights, *temporal.weights)} <= {id(w) for w in kept("none").weights}
-
-
-def test_a_step_moves_every_weight_but_those_that_cannot_matter():
-    network = model("cross_attention", position="mlp")
-    network.compile(optimizer=keras.optimizers.SGD(1e-2), loss=JointLoss())
-    before = [weight.numpy() for weight in network.trainable_weights]
-    terms = network.train_step((clips(number=4), np.array([0, 1, 0, 1])))
-    assert all(np.isfinite(value) for value in terms.values())
-    moved = [np.abs(w.numpy() - b).max() > 1e-7 for w, b in zip(network.trainable_weights, before, strict=True)]
-    still = {w.path for w, moves in zip(network.trainable_weights, moved, strict=True) if not moves}
-    # Taken out by the softmax, or by batch normalisation; see test_connection.
-    neutral = ("_key/bias", "_value/bias", "_output/bias", "_bias/outer/bias")
-    assert all(path.startswith("connection_stage2/") and path.endswith(neutral) for path in still), still
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"backbone": "tinny"}, r"^--backbone=tinny is not known; choose .*tiny"),
-        ({"connection": "add"}, r"^--connection must be one of none, sum, .*cross_attention\. Received: 'add'\.$"),
-        ({"span": "video"}, r"^--span must be segment or clip\. Received: 'video'\.$"),
-        (
-            {"connect_at": ("stage2", "stage9", "head")},
-            r"^--connect_at names stage9, head, which .* tiny does not have: choose among stage1, stage2, stage3\.$",
-        ),
-        ({"connect_at": ("stage9",), "connection": "none"}, "^--connect_at names stage9"),
-        ({"position": "near"}, r"^--position must be one of distance, mlp, none\. Received: 'near'\.$"),
-        ({"position": "near", "connection": "none"}, "^--position must be one of"),
-    ],
-)
-def test_an_unknown_name_is_one_sentence_with_its_flag(arguments, message):
-    with pytest.raises(UserError, match=message):
-        CCSN(CLASSES, image_size=SIZE, **arguments)
-
-
-def test_streams_whose_maps_differ_are_not_joined(monkeypatch):
-    monkeypatch.setattr(streams, "_BUILDERS", dict(streams._BUILDERS))
-    streams.register_backbone("wider", wider_for_flow)
-    message = r"^--connect_at=second: .* differ in --backbone=wider, 8x8x8 \(spatial\) and 8x8x20 \(temporal\): choose"
-    with pytest.raises(UserError, match=message):
-        CCSN(CLASSES, backbone="wider", image_size=SIZE)
-    for arguments in ({"connect_at": ("first",)}, {"connection": "none"}):
-        assert CCSN(CLASSES, backbone="wider", image_size=SIZE, **arguments).output["logits"].shape == (None, 3)
-
-
-def wider_for_flow(image_size, in_channels):
-    image = keras.Input((*image_size, in_channels), name="image")
-    x = keras.layers.Conv2D(8, 3, padding="same", name="one")(image)
-    y = keras.layers.Conv2D(8 if in_channels == 3 else 20, 3, 2, "same", name="two")(x)
-    network = keras.Model(image, y, name="wider")
-    return Backbone(network, {"first": "one", "second": "two"}, Normalization(127.5, 0.01), ("second",))
-
-
-def test_a_misspelt_argument_is_refused():
-    with pytest.raises(TypeError, match="image_sise"):
-        CCSN(CLASSES, image_sise=SIZE)
-
-
-def test_maps_of_another_size_are_refused():
-    with pytest.raises(ValueError):
-        kept()({"rgb": np.zeros((1, 1, 32, 32, 3), "uint8"), "flow": np.zeros((1, 1, 32, 32, 10), "uint8")})

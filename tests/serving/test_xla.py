@@ -29,6 +29,13 @@ def test_only_where_it_is_asked_for_with_the_same_answers(exported_frames, frame
     np.testing.assert_allclose(*answers, atol=1e-4)
 
 
+def test_where_xla_does_not_work_nothing_is_written_in_its_name(frames_config, monkeypatch, tmp_path):
+    monkeypatch.setattr("ccsn_tf.serving.saved_model.xla_works", lambda: False)
+    with pytest.raises(UserError, match=r"^--xla: XLA does not work on this machine .* leave it out\.$"):
+        export_saved_model(frames_config, str(tmp_path / "model"), xla=True)
+    assert not (tmp_path / "model").exists()
+
+
 def test_a_model_of_stored_flow_has_nothing_to_compile(workdir_config, tmp_path):
     with pytest.raises(UserError, match=r"--xla is for models that compute flow .* leave it out"):
         export_saved_model(workdir_config, str(tmp_path / "model"), xla=True)

@@ -48,7 +48,7 @@ def compiled(function: Callable) -> Callable:
 
     @functools.wraps(function)
     def called(*arguments):
-        if _way.get() != COMPILED or keras.backend.backend() != "tensorflow" or not _xla_works():
+        if _way.get() != COMPILED or keras.backend.backend() != "tensorflow" or not xla_works():
             return function(*arguments)
         tensors = [argument for argument in arguments if hasattr(argument, "shape")]
         kinds = (_kind(each) if hasattr(each, "shape") else each for each in arguments)
@@ -58,8 +58,8 @@ def compiled(function: Callable) -> Callable:
 
 
 @functools.cache
-def _xla_works():
-    """Tried once: for a GPU, XLA needs files of CUDA that TensorFlow itself does without."""
+def xla_works() -> bool:
+    """Whether XLA compiles here; tried once. For a GPU, it needs files of CUDA that TensorFlow itself does without."""
     import tensorflow as tf
 
     try:

@@ -120,11 +120,11 @@ def test_where_xla_does_not_work_flow_is_computed_without(monkeypatch, caplog):
             raise tf.errors.InternalError(None, None, "libdevice not found")
         return function(computed, **arguments)
 
-    iterating._xla_works.cache_clear()
+    iterating.xla_works.cache_clear()
     monkeypatch.setattr(tf, "function", broken)
     try:
         np.testing.assert_allclose(small()(frames), wanted, atol=1e-4)
         assert "XLA does not work here (libdevice not found)" in caplog.text
         assert not any(attributes["_XlaMustCompile"].b for attributes in graph(COMPILED, frames)[1])
     finally:
-        iterating._xla_works.cache_clear()
+        iterating.xla_works.cache_clear()
