@@ -26,8 +26,11 @@ ablation: $(VENV)/.installed  ## every kind of connection on the demo set, three
 	@$(RUN) scripts/prepare.py --flagfile=demo.flags $(STORED)
 	@$(RUN) scripts/ablate.py --flagfile=demo.flags $(STORED) --workdir=demo/ablation $(ARGS)
 
+# Most tests keep one core busy: two processes at once. A file stays in one of them, with what its tests share.
+PROCESSES := 2
+
 test: $(VENV)/.installed  ## all tests but the slow ones (those: ARGS='-m slow')
-	@$(RUN) -m pytest $(ARGS)
+	@$(RUN) -m pytest -n $(PROCESSES) --dist loadfile $(ARGS)
 
 lint: $(VENV)/.installed  ## ruff: rules and format
 	@$(VENV)/bin/ruff check .

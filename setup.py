@@ -13,7 +13,7 @@ EXTRAS = {
     "serving": ["tensorflow-serving-api>=2.21,<2.22"],
     "onnx": ["onnx", "onnxruntime", "tf2onnx"],
     "tensorrt": ["onnx", "onnxruntime", "tensorrt-rtx"],
-    "test": ["pytest", "pytest-timeout", "pyyaml", "ruff"],
+    "test": ["pytest", "pytest-timeout", "pytest-xdist", "pyyaml", "ruff"],
 }
 EXTRAS["all"] = sorted({requirement for group in EXTRAS.values() for requirement in group})
 

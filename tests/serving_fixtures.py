@@ -36,7 +36,12 @@ def workdir_config(tiny_data, tiny_manifest, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def frames_config(tmp_path_factory):
-    """The same of a model that computes flow itself, two fields a snippet.
+    """The same of a model that computes flow itself, by a few iterations, which are alike."""
+    return frames_run(tmp_path_factory.mktemp("frames"), tvl1_iterations=(6, 4))
+
+
+def frames_run(root, **flow):
+    """The Config of a work directory, in `root`, with a model that computes flow itself, two fields a snippet.
 
     Its records have stored `tvl1_graph` of the frames' full size, too. Of the videos, those of odd groups are as large
     as the network's input; the others are wider, and their frames are cropped and not scaled.
@@ -44,7 +49,7 @@ def frames_config(tmp_path_factory):
     from ccsn_tf.config import DataConfig
     from ccsn_tf.data.prepare import prepare
 
-    root, steps = tmp_path_factory.mktemp("frames"), {"Across": (2, 0), "Down": (-1, 2)}
+    steps = {"Across": (2, 0), "Down": (-1, 2)}
 
     def frames(label, group):
         step, width = list(steps.values())[label], SIZE if group % 2 else SIZE + 12
@@ -60,6 +65,7 @@ def frames_config(tmp_path_factory):
         flow="tvl1_graph",
         flow_side=0,
         stall_seconds=3600.0,  # TensorFlow loads in the worker: minutes where all cores are taken
+        **flow,
     )
     prepare(data, min_fields=2)
     return _finished_run(root / "run", data, tuple(steps), flow_source="graph", flow_length=2)
@@ -82,16 +88,17 @@ def _finished_run(workdir, data, classes, **settings):
 @pytest.fixture(scope="session")
 def exported(workdir_config, tmp_path_factory):
     """The export of that model, verified; tests leave it alone."""
-    return _export(workdir_config, tmp_path_factory.mktemp("serving") / "model")
+    return export_verified(workdir_config, tmp_path_factory.mktemp("serving") / "model")
 
 
 @pytest.fixture(scope="session")
 def exported_frames(frames_config, tmp_path_factory):
     """The export of the model that computes flow, verified; tests leave it alone."""
-    return _export(frames_config, tmp_path_factory.mktemp("serving") / "frames_model")
+    return export_verified(frames_config, tmp_path_factory.mktemp("serving") / "frames_model")
 
 
-def _export(config, folder):
+def export_verified(config, folder):
+    """`Exported` from the run of this Config into the folder."""
     from ccsn_tf.models.build import load_model
     from ccsn_tf.serving.saved_model import export_saved_model
 

@@ -10,6 +10,7 @@ import numpy as np
 from ccsn_tf.errors import UserError
 from ccsn_tf.evaluation.metrics import softmax
 from ccsn_tf.evaluation.protocol import make_forward
+from ccsn_tf.models.flow.iterating import LOOPED, iterations
 from ccsn_tf.serving.clips import Clips
 
 Model = Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]
@@ -20,7 +21,8 @@ def as_exported(model: keras.Model) -> Model:
     forward = make_forward(model)
 
     def outputs(inputs):
-        made = {name: value.numpy() for name, value in forward(dict(inputs)).items()}
+        with iterations(LOOPED):  # XLA would compile flow for each size of batch
+            made = {name: value.numpy() for name, value in forward(dict(inputs)).items()}
         return {**made, "scores": softmax(made["logits"])}
 
     return outputs

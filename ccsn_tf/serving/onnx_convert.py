@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 from collections.abc import Iterator
 
 import keras
@@ -45,7 +46,7 @@ def to_onnx(model: keras.Model) -> onnx.ModelProto:
         return {**made, "scores": tf.nn.softmax(made["logits"])}
 
     signature = [tf.TensorSpec(model.input[name].shape, tf.uint8, name=name) for name in names]
-    with _complaints_are_errors("tf2onnx"), iterations(WRITTEN_OUT):
+    with _complaints_are_errors("tf2onnx"), _without_copies(), iterations(WRITTEN_OUT):
         converted, _ = tf2onnx.convert.from_function(
             tf.function(outputs, autograph=False),
             input_signature=signature,
@@ -85,6 +86,20 @@ def _roll(graph, node, name, _):
     kept = {"shapes": [graph.get_shape(node.output[0])], "dtypes": [graph.get_dtype(node.output[0])]}
     graph.remove_node(name)
     graph.make_node("Concat", parts, {"axis": axis}, outputs=node.output, name=name, **kept)
+
+
+@contextlib.contextmanager
+def _without_copies() -> Iterator[None]:
+    """tf2onnx does not copy the graph before each of its passes, to go on after a failed one: here that is an error."""
+    name = "TF2ONNX_CATCH_ERRORS"
+    before = os.environ.get(name)
+    os.environ[name] = "FALSE"
+    try:
+        yield
+    finally:
+        os.environ.pop(name)
+        if before is not None:
+            os.environ[name] = before
 
 
 @contextlib.contextmanager

@@ -84,7 +84,8 @@ def test_calls_of_a_turn():
 
 def test_a_video_by_stage(workdir_config, tmp_path):
     path = videos.write_video(tmp_path / "a.avi", videos.moving(16, (1, 0)))
-    report = video_answer.run(workdir_config, options(video=str(path)))
+    config = workdir_config.replace(tvl1_levels=1)  # whose kernels are soon compiled
+    report = video_answer.run(config, options(video=str(path)))
     assert (report["frames"], report["width"], report["height"]) == (12, 48, 36)
     few, many, few_inside, many_inside, dis, tvl1 = report["sides"].values()
     assert [side["segments"] for side in report["sides"].values()] == [2, 3, 2, 3, 3, 3]
@@ -128,7 +129,9 @@ def test_the_stages_are_those_of_predict_video(request, fixture, tmp_path):
     if own.flow:
         frames = given[0]["frames"]
         scale = config.data.short_side / config.model.image_size
-        expected = StoredForm(config.data.flow_bound, scale)(TVL1Flow()(frames.reshape(-1, *frames.shape[2:])))
+        expected = StoredForm(config.data.flow_bound, scale)(
+            TVL1Flow(**config.data.tvl1)(frames.reshape(-1, *frames.shape[2:]))
+        )
         assert np.abs(own.flow(given[0]) - expected).max() <= 1 and np.ptp(expected) > 5
 
 

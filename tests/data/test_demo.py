@@ -130,7 +130,7 @@ def test_interrupted_set_is_completed(small_set, tmp_path):
     with pytest.raises(UserError, match="other parameters"):
         demo.render_demo_set(tmp_path, **{**SMALL, "seed": 1})
     videos = sorted((tmp_path / "videos").glob("*/[!.]*.avi"))  # hidden: what a worker was at when it was ended
-    assert 10 <= len(videos) <= 12  # the worker is ahead of the report
+    assert 10 <= len(videos) < 48  # workers are ahead of the report
     videos[0].write_bytes(videos[0].read_bytes()[:-1000])
     videos[1].write_bytes(b"")
     counts = []

@@ -1,12 +1,14 @@
 """One clip by every path to its scores: flow that records hold, and flow that the network computes.
 
-    pytest -s tests/serving/test_flow_paths.py
+    pytest -s -m slow tests/serving/test_flow_paths.py
 
-prints how far the paths are apart. A further path that takes the network's frames is a line in `OF_FRAMES`.
+prints how far the paths are apart with flow's default settings; without -m slow, its iterations are few.
+A further path that takes the network's frames is a line in `OF_FRAMES`.
 """
 
 import numpy as np
 import pytest
+from serving_fixtures import export_verified, frames_run
 
 from ccsn_tf.data.manifest import Manifest
 from ccsn_tf.data.pipeline import evaluation_views
@@ -87,9 +89,17 @@ def apart(ours, theirs):
     return float(np.abs(ours - theirs).max())
 
 
+@pytest.fixture(scope="module", params=["few iterations", pytest.param("defaults", marks=pytest.mark.slow)])
+def exported_flow(request, tmp_path_factory):
+    if request.param == "few iterations":
+        return request.getfixturevalue("exported_frames")
+    root = tmp_path_factory.mktemp("defaults")
+    return export_verified(frames_run(root), root / "model")
+
+
 @pytest.fixture(scope="module")
-def paths(exported_frames):
-    made = Paths(exported_frames)
+def paths(exported_flow):
+    made = Paths(exported_flow)
     assert all(len(clips) == 2 for clips in made.clips.values())
     return made
 
@@ -116,10 +126,10 @@ def test_flow_of_a_crop_differs_at_its_borders(paths):
 
 
 @pytest.mark.parametrize("path", OF_FRAMES)
-def test_paths_that_take_frames(paths, exported_frames, path):
+def test_paths_that_take_frames(paths, exported_flow, path):
     inputs = paths.of_records("graph", [*paths.clips["square"], *paths.clips["wide"]])
     expected = paths.scores("graph", inputs)
     assert np.ptp(expected, axis=0).max() > 0.01  # the clips differ by more
-    difference = apart(OF_FRAMES[path](exported_frames, inputs["frames"]), expected)
+    difference = apart(OF_FRAMES[path](exported_flow, inputs["frames"]), expected)
     print(f"\n{path}: {difference:.1e}")
     assert difference <= LIMIT
