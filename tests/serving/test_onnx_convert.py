@@ -1,5 +1,7 @@
 """Keras to ONNX: every kind of network, every complaint."""
 
+import os
+
 import keras
 import layers
 import numpy as np
@@ -105,6 +107,19 @@ def test_an_operation_that_cannot_be_converted_is_an_error():
 
     with pytest.raises(UserError, match=r"cannot be converted to ONNX \(.*Digamma.*\)|complained \(.*Digamma.*\)"):
         to_onnx(as_network(tf.math.digamma))
+
+
+def test_a_pass_of_the_converter_that_fails_is_an_error(monkeypatch):
+    from tf2onnx.optimizer.identity_optimizer import IdentityOptimizer
+
+    def broken(*_):
+        raise RuntimeError("a pass is broken")
+
+    monkeypatch.setattr(IdentityOptimizer, "optimize", broken)
+    before = dict(os.environ)
+    with pytest.raises(UserError, match=r"cannot be converted to ONNX .*a pass is broken"):
+        to_onnx(as_network(ops.relu))
+    assert dict(os.environ) == before
 
 
 def test_an_invalid_graph_is_an_error():
