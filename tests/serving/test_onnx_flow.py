@@ -190,6 +190,7 @@ def test_tritons_configuration_has_frames(flow_export, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)  # nine minutes where it has a core to itself
 @pytest.mark.parametrize("learnable", [False, True], ids=["classical", "learnable"])
 def test_the_layer_as_it_is_used(learnable):
     """All levels, warps and iterations; weights of a learnable layer are constants of the graph."""
