@@ -16,6 +16,7 @@ from ccsn_tf.benchmark import video_answer
 from ccsn_tf.config import Config
 from ccsn_tf.errors import UserError
 from ccsn_tf.models.build import load_model
+from ccsn_tf.models.flow.iterating import xla_works
 from ccsn_tf.progress import Progress
 from ccsn_tf.serving.clips import clips_to_try
 from ccsn_tf.serving.metadata import weights_hash
@@ -136,7 +137,7 @@ def _specs(config, folder, options):
         if metadata["weights_sha256"] != weights_hash(model):
             raise UserError(f"--inference_onnx={path} is of another model than --workdir: export it again.")
     by_xla = {"SavedModel": False}
-    if config.model.flow_source == "graph":
+    if config.model.flow_source == "graph" and xla_works():
         by_xla["SavedModel, XLA"] = True
     exported = {
         name: export_saved_model(config, f"{folder}/{name}", check=False, warmup=False, xla=xla)

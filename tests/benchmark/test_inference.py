@@ -143,9 +143,13 @@ def test_cut_keeps_the_first_frames_as_they_are(tmp_path):
         video_answer.cut(str(path), str(part), 17)
 
 
-@pytest.mark.parametrize(("kind", "wanted"), [("workdir_config", [False]), ("frames_config", [False, True])])
-def test_flow_inside_is_served_with_xla_and_without(kind, wanted, request, monkeypatch, tmp_path):
+@pytest.mark.parametrize(
+    ("kind", "works", "wanted"),
+    [("workdir_config", True, [False]), ("frames_config", True, [False, True]), ("frames_config", False, [False])],
+)
+def test_flow_inside_is_served_with_xla_and_without(kind, works, wanted, request, monkeypatch, tmp_path):
     asked = []
+    monkeypatch.setattr(inference, "xla_works", lambda: works)
 
     def export(config, folder, xla=False, **_):
         asked.append(xla)
