@@ -20,12 +20,12 @@ from absl import flags
 
 from ccsn_tf.errors import UserError
 from ccsn_tf.progress import Progress
-from ccsn_tf.serving.backends import BACKENDS, choose, read_metadata
-from ccsn_tf.serving.batch import predict_all
-from ccsn_tf.serving.batch_items import SIDES, clips_of_records, videos_of_folder, videos_of_list
-from ccsn_tf.serving.batch_plan import BatchSettings
-from ccsn_tf.serving.batch_rows import FORMATS
-from ccsn_tf.serving.client_config import client_config
+from ccsn_tf.serving.batch.backends import BACKENDS, choose, read_metadata
+from ccsn_tf.serving.batch.items import SIDES, clips_of_records, videos_of_folder, videos_of_list
+from ccsn_tf.serving.batch.plan import BatchSettings
+from ccsn_tf.serving.batch.rows import FORMATS
+from ccsn_tf.serving.batch.run import predict_all
+from ccsn_tf.serving.client.config import client_config
 from ccsn_tf.serving.packages import optional
 
 flags.DEFINE_list("model", [], "infer: the exported model: a folder of export/saved_model.py, an .onnx, a .plan file.")
@@ -66,7 +66,7 @@ def main(arguments):
             print(line)
     else:
         optional("apache_beam", "beam")
-        from ccsn_tf.serving.batch_beam import predict_by_beam
+        from ccsn_tf.serving.batch.beam import predict_by_beam
 
         summary = predict_by_beam(items, export, given.output_dir, settings, data, show(Progress("infer", "clips")))
     print(

@@ -21,8 +21,8 @@ from absl import flags
 command_line.load_tensorflow()
 
 from ccsn_tf.errors import UserError
-from ccsn_tf.evaluation.ablation import collect, grid, write_table
-from ccsn_tf.models.connection import CONNECTIONS
+from ccsn_tf.evaluation.ablate import collect, grid, write_table
+from ccsn_tf.models.connections import CONNECTIONS
 
 flags.DEFINE_multi_string("grid", [], "ablate: a row of the table, see above; repeat for each row.")
 flags.DEFINE_list("seeds", ["0", "1", "2"], "ablate: seeds of each row that does not say.")

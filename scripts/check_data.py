@@ -12,7 +12,7 @@ import sys
 import command_line
 from absl import flags
 
-from ccsn_tf.data.check import Depth, check
+from ccsn_tf.data.checks.check import Depth, check
 from ccsn_tf.data.checks.findings import as_json, as_text, may_train
 from ccsn_tf.files import write_text
 from ccsn_tf.progress import Progress

@@ -17,7 +17,7 @@ import sys
 
 from absl import app, flags, logging
 
-from ccsn_tf.config import UNBOUND, Config, flag_text, settings
+from ccsn_tf.config import RUN_INDEPENDENT, Config, flag_text, settings
 from ccsn_tf.errors import UserError
 from ccsn_tf.start_up import load_tensorflow as load_tensorflow  # for scripts that need it
 
@@ -67,7 +67,7 @@ def config_of_run() -> Config:
         if field.name in _OTHERS or not FLAGS[field.name].present:
             continue
         given, trained = _value(field), config.flat()[field.name]
-        if field.name in UNBOUND:
+        if field.name in RUN_INDEPENDENT:
             changes[field.name] = given
         elif given != trained:
             given, trained = flag_text(given), flag_text(trained)

@@ -8,7 +8,7 @@ import command_line
 from absl import flags
 
 from ccsn_tf.errors import UserError
-from ccsn_tf.evaluation.comparison import compare_runs
+from ccsn_tf.evaluation.compare import compare_runs
 from ccsn_tf.evaluation.fusion import fuse_runs
 
 flags.DEFINE_bool("fuse", False, "compare: fuse the first run's RGB stream with the second's flow stream.")

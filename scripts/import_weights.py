@@ -10,7 +10,7 @@ from absl import flags
 
 command_line.load_tensorflow()
 
-from ccsn_tf.models.published import LAYOUTS
+from ccsn_tf.models.checkpoints import LAYOUTS
 from ccsn_tf.training.imported import import_weights
 
 flags.DEFINE_enum("layout", "tsn", sorted(LAYOUTS), "import_weights: whose checkpoints they are (docs/WEIGHTS.md).")

@@ -10,8 +10,8 @@ import time
 import command_line
 from absl import flags
 
-from ccsn_tf.data.demo import render_demo_set
-from ccsn_tf.data.prepare import prepare
+from ccsn_tf.data.demo.render import render_demo_set
+from ccsn_tf.data.prepare.prepare import prepare
 from ccsn_tf.errors import UserError
 from ccsn_tf.progress import Progress
 

@@ -19,8 +19,8 @@ from absl import flags
 command_line.load_tensorflow()
 
 from ccsn_tf.errors import UserError
-from ccsn_tf.serving.client import Client
-from ccsn_tf.serving.local import LocalModel
+from ccsn_tf.serving.client.client import Client
+from ccsn_tf.serving.client.local import LocalModel
 
 flags.DEFINE_string("server", "localhost:8500", "query: host:port for gRPC, http://host:port for REST.")
 flags.DEFINE_string("export_dir", "", "query: folder of the exported model, in place of a server.")

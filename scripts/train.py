@@ -11,7 +11,7 @@ import command_line
 
 command_line.load_tensorflow()
 
-from ccsn_tf.training.trainer import train
+from ccsn_tf.training.train import train
 
 
 def main(arguments):

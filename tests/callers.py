@@ -24,7 +24,7 @@ TOLERANCE = 1e-5
 def main(grpc_server, rest_server, model_dir, seconds, report):
     import tensorflow as tf
 
-    from ccsn_tf.serving.client import Client
+    from ccsn_tf.serving.client.client import Client
 
     function = tf.saved_model.load(model_dir).signatures["jpeg"]
     metadata = json.loads(pathlib.Path(model_dir, "assets.extra", "ccsn.json").read_text())

@@ -31,7 +31,7 @@ def tiny_set(tmp_path_factory):
 def tiny_data(tiny_set, tmp_path_factory):
     """The DataConfig of the tiny set, with its records prepared: 4 files of 4 clips at most."""
     from ccsn_tf.config import DataConfig
-    from ccsn_tf.data.prepare import prepare
+    from ccsn_tf.data.prepare.prepare import prepare
 
     config = DataConfig(
         video_dir=str(tiny_set / "videos"),
@@ -49,7 +49,7 @@ def tiny_data(tiny_set, tmp_path_factory):
 @pytest.fixture(scope="session")
 def tiny_manifest(tiny_data):
     """The manifest of the tiny set's records."""
-    from ccsn_tf.data.manifest import Manifest
+    from ccsn_tf.data.records.manifest import Manifest
 
     return Manifest.read(tiny_data.record_dir)
 

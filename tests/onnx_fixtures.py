@@ -11,7 +11,7 @@ def onnx_export(workdir_config, tmp_path_factory):
 
 def exporter(config, folder):
     """A function of a precision that exports the model of a work directory to `folder`, once."""
-    from ccsn_tf.serving.onnx_export import OnnxSettings, export_onnx
+    from ccsn_tf.serving.onnx.export import OnnxSettings, export_onnx
 
     done = {}
 

@@ -32,7 +32,7 @@ def processes_of(session):
 def is_worker(pid):
     """Whether a process belongs to a `WorkerPool`."""
     try:
-        return b"ccsn_tf.data.worker" in pathlib.Path(f"/proc/{pid}/cmdline").read_bytes()
+        return b"ccsn_tf.data.prepare.worker" in pathlib.Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return False
 

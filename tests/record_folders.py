@@ -3,7 +3,7 @@
 import dataclasses
 import pathlib
 
-from ccsn_tf.data.prepare import prepare
+from ccsn_tf.data.prepare.prepare import prepare
 
 
 def contents(folder):

@@ -47,7 +47,7 @@ def frames_run(root, **flow):
     as the network's input; the others are wider, and their frames are cropped and not scaled.
     """
     from ccsn_tf.config import DataConfig
-    from ccsn_tf.data.prepare import prepare
+    from ccsn_tf.data.prepare.prepare import prepare
 
     steps = {"Across": (2, 0), "Down": (-1, 2)}
 
@@ -100,7 +100,7 @@ def exported_frames(frames_config, tmp_path_factory):
 def export_verified(config, folder):
     """`Exported` from the run of this Config into the folder."""
     from ccsn_tf.models.build import load_model
-    from ccsn_tf.serving.saved_model import export_saved_model
+    from ccsn_tf.serving.saved_model.export import export_saved_model
 
     done = export_saved_model(config, str(folder), must_be_real=True)
     model = load_model(str(pathlib.Path(config.train.workdir, "model.keras")))
@@ -110,7 +110,7 @@ def export_verified(config, folder):
 @pytest.fixture(scope="session")
 def stand_in(exported):
     """The stand-in for TensorFlow Serving, without faults."""
-    from ccsn_tf.serving.stand_in import StandIn
+    from ccsn_tf.serving.servers.stand_in import StandIn
 
     with StandIn(str(exported.folder)) as server:
         yield server

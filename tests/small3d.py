@@ -4,8 +4,8 @@ import keras
 import pytest
 from keras import layers
 
-from ccsn_tf.models import streams
-from ccsn_tf.models.streams import Backbone, Normalization
+from ccsn_tf.models import backbones as streams
+from ccsn_tf.models.backbones import Backbone, Normalization
 
 
 def small3d(clip_size, in_channels):

@@ -14,8 +14,8 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from ccsn_tf.serving.onnx_graph import shape_of
-from ccsn_tf.serving.onnx_products import flow_precisions, product_precisions
+from ccsn_tf.serving.onnx.graph import shape_of
+from ccsn_tf.serving.onnx.products import flow_precisions, product_precisions
 
 OUT_OF_MEMORY = 2
 NUMPY = {onnx.TensorProto.UINT8: np.uint8, onnx.TensorProto.FLOAT: np.float32}

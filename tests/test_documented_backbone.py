@@ -3,9 +3,9 @@
 import pathlib
 import re
 
-from ccsn_tf.models import streams
+from ccsn_tf.models import backbones as streams
 from ccsn_tf.models.build import build_model
-from ccsn_tf.training import trainer
+from ccsn_tf.training import train as trainer
 
 DOCUMENT = pathlib.Path(__file__).parents[1] / "docs" / "WEIGHTS.md"
 

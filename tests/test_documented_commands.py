@@ -23,13 +23,13 @@ def test_command(command):
     assert (ROOT / script).is_file()
     known = {field.name: field for _, field in settings()}
     sources = [ROOT / script]
-    if script == "scripts/benchmark.py":
+    if script == "benchmarks/run.py":
         sources += (ROOT / "ccsn_tf" / "benchmark").glob("*.py")
     own = {name for path in sources for name in re.findall(r'DEFINE_\w+\(\s*"(\w+)"', path.read_text())}
     for argument in arguments:
         if not argument.startswith("--"):
             takes_words = script in ("scripts/predict.py", "scripts/compare.py")
-            assert takes_words or (script, argument) == ("scripts/benchmark.py", "model")
+            assert takes_words or (script, argument) == ("benchmarks/run.py", "model")
             continue
         name, _, value = argument[2:].partition("=")
         if name in own:

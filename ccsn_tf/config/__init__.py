@@ -8,11 +8,11 @@ from ccsn_tf.config.data import DataConfig
 from ccsn_tf.config.evaluate import EvalConfig
 from ccsn_tf.config.loss import LossConfig
 from ccsn_tf.config.model import ModelConfig
+from ccsn_tf.config.run import RUN_INDEPENDENT, Config, flag_text, settings
 from ccsn_tf.config.train import TrainConfig
-from ccsn_tf.config.whole import UNBOUND, Config, flag_text, settings
 
 __all__ = [
-    "UNBOUND",
+    "RUN_INDEPENDENT",
     "Config",
     "DataConfig",
     "EvalConfig",

@@ -19,7 +19,7 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from ccsn_tf.config import DataConfig
-from ccsn_tf.data.record_folder import LocalFolder
+from ccsn_tf.data.records.folder import LocalFolder
 from ccsn_tf.errors import UserError
 
 

@@ -8,7 +8,7 @@ import pathlib
 import shutil
 from collections.abc import Callable, Iterable
 
-from ccsn_tf.data.manifest import FILE_NAME, StoredClip
+from ccsn_tf.data.records.manifest import FILE_NAME, StoredClip
 from ccsn_tf.errors import UserError
 from ccsn_tf.files import only_process, remove_leftovers, whole_file
 

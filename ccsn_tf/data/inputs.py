@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from ccsn_tf.config import Config, ModelConfig
-from ccsn_tf.data.encode import encode_field, encode_frame
+from ccsn_tf.data.prepare.encode import encode_field, encode_frame
 from ccsn_tf.data.snippets import Snippets, record_frames, record_snippets, video_frames, video_snippets
 from ccsn_tf.data.stopwatch import Stopwatch
 from ccsn_tf.data.transform import (

@@ -13,8 +13,8 @@ import tensorflow as tf
 from ccsn_tf.config import ModelConfig
 from ccsn_tf.data.augment import view_boxes
 from ccsn_tf.data.inputs import InputForm, input_form
-from ccsn_tf.data.manifest import StoredClip
 from ccsn_tf.data.plan import Plan, labels_of, places, refuse_short
+from ccsn_tf.data.records.manifest import StoredClip
 from ccsn_tf.data.sampling import centre_starts
 
 _PLACE = ("file", "offset", "length", "fields")

@@ -13,7 +13,7 @@ import numpy as np
 
 from ccsn_tf.config import DataConfig, ModelConfig
 from ccsn_tf.data.augment import corner_box, random_box
-from ccsn_tf.data.manifest import StoredClip
+from ccsn_tf.data.records.manifest import StoredClip
 from ccsn_tf.data.sampling import train_starts
 from ccsn_tf.errors import UserError
 

@@ -3,7 +3,7 @@
 from ccsn_tf.losses.distances import DISTANCES, pairwise_distance
 from ccsn_tf.losses.joint import JointLoss
 from ccsn_tf.losses.mining import MINING, Triplets, all_triplets, batch_hard, pair_masks, semi_hard
-from ccsn_tf.losses.modality_ranking import INTRA, ModalityRankingLoss, centre_loss, positive_share, ranking_loss
+from ccsn_tf.losses.ranking import INTRA, ModalityRankingLoss, centre_loss, positive_share, ranking_loss
 
 __all__ = [
     "DISTANCES",

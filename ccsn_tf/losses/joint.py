@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from ccsn_tf.losses.mining import label_vector
-from ccsn_tf.losses.modality_ranking import ModalityRankingLoss
+from ccsn_tf.losses.ranking import ModalityRankingLoss
 
 
 @keras.saving.register_keras_serializable("ccsn_tf")

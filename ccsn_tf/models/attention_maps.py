@@ -9,7 +9,7 @@ import numpy as np
 from keras import ops
 
 from ccsn_tf.models.ccsn import CCSN
-from ccsn_tf.models.connection.attention import AttentionBlock
+from ccsn_tf.models.connections.attention import AttentionBlock
 
 
 @dataclasses.dataclass(frozen=True)

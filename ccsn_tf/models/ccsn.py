@@ -7,15 +7,15 @@ from collections.abc import Sequence
 import keras
 
 from ccsn_tf.errors import UserError
-from ccsn_tf.models.connection import CONNECTIONS, make_connection
-from ccsn_tf.models.connection.position import POSITION_BIASES
+from ccsn_tf.models.backbones import build_backbone
+from ccsn_tf.models.backbones.backbone import split_into_stages
+from ccsn_tf.models.connections import CONNECTIONS, make_connection
+from ccsn_tf.models.connections.position import POSITION_BIASES
 from ccsn_tf.models.flow import TVL1Flow
 from ccsn_tf.models.heads import consensus_of, heads
 from ccsn_tf.models.inputs import checked_frames, frame_inputs, normalized, stored_inputs
-from ccsn_tf.models.joint_training import JointTraining
-from ccsn_tf.models.segments import BlankImages, FoldSegments, UnfoldSegments
-from ccsn_tf.models.streams import build_backbone
-from ccsn_tf.models.streams.backbone import split_into_stages
+from ccsn_tf.models.layers import BlankImages, FoldSegments, UnfoldSegments
+from ccsn_tf.models.train_step import JointTraining
 
 STREAMS = ("spatial", "temporal")
 
@@ -40,8 +40,8 @@ class CCSN(JointTraining, keras.Model):
         flow_source: "stored" (flow is an input) or "graph" (frames are, and flow is computed from them by `TVL1Flow`).
         learnable_flow: train that layer.
         tvl1: its other arguments; None: its defaults. The model's configuration holds them all.
-        flow_bound: b of `StoredForm`, in pixels of the stored size: "graph" only.
-        flow_scale: s of `StoredForm`: "graph" only.
+        flow_bound: b of `QuantizedFlow`, in pixels of the stored size: "graph" only.
+        flow_scale: s of `QuantizedFlow`: "graph" only.
         image_size: S, side of the input in pixels.
         embedding_dim: E, width of the shared embedding space.
         dropout: rate before the classifiers.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import keras
 
-from ccsn_tf.models.segments import UnfoldSegments, WeightedSum
+from ccsn_tf.models.layers import UnfoldSegments, WeightedSum
 from ccsn_tf.models.temporal_relation import TemporalRelation
 
 

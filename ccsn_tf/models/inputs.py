@@ -5,10 +5,10 @@ from __future__ import annotations
 import keras
 
 from ccsn_tf.errors import UserError
-from ccsn_tf.models.flow import StoredForm, TVL1Flow
-from ccsn_tf.models.segments import FoldSegments, InputNormalization, MiddleFrame, UnfoldSegments
-from ccsn_tf.models.streams import is_volumetric
-from ccsn_tf.models.streams.backbone import Normalization
+from ccsn_tf.models.backbones import is_volumetric
+from ccsn_tf.models.backbones.backbone import Normalization
+from ccsn_tf.models.flow import QuantizedFlow, TVL1Flow
+from ccsn_tf.models.layers import FoldSegments, InputNormalization, MiddleFrame, UnfoldSegments
 
 
 def checked_frames(backbone, frames_per_segment, flow_length, span):
@@ -38,11 +38,11 @@ def stored_inputs(segments, image_size, frames_per_segment, flow_length):
 def frame_inputs(segments, image_size, flow_length, flow: TVL1Flow, bound, scale):
     """The input by name, "frames", uint8 (B, K, L + 1, S, S, 3); and what the streams see, "rgb" and "flow".
 
-    They see the middle frame, and the flow that the layer computes, in the form of records (`StoredForm`).
+    They see the middle frame, and the flow that the layer computes, in the form of records (`QuantizedFlow`).
     """
     frames = keras.Input((segments, flow_length + 1, image_size, image_size, 3), dtype="uint8", name="frames")
     fields = flow(FoldSegments(name="fold_frames")(frames))
-    stored = StoredForm(bound, scale, name="stored_form")(fields)
+    stored = QuantizedFlow(bound, scale, name="quantized_flow")(fields)
     unfold = UnfoldSegments(dtype="float32", name="unfold_flow")
     return {"frames": frames}, {"rgb": MiddleFrame(name="middle_frame")(frames), "flow": unfold([stored, frames])}
 

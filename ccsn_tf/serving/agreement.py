@@ -15,8 +15,8 @@ import keras
 import numpy as np
 
 from ccsn_tf.config import Config
-from ccsn_tf.data.manifest import Manifest
 from ccsn_tf.data.pipeline import evaluation_views
+from ccsn_tf.data.records.manifest import Manifest
 from ccsn_tf.evaluation.metrics import softmax, top_k_accuracy
 from ccsn_tf.evaluation.protocol import Scores, make_forward, score_clips
 from ccsn_tf.files import whole_file

@@ -14,11 +14,11 @@ import pathlib
 import keras
 import numpy as np
 
-from ccsn_tf.config import UNBOUND, Config
-from ccsn_tf.data.manifest import input_settings
+from ccsn_tf.config import RUN_INDEPENDENT, Config
+from ccsn_tf.data.records.manifest import input_settings
 from ccsn_tf.errors import UserError
-from ccsn_tf.serving.client_config import FORMAT
-from ccsn_tf.serving.decoding import MAX_PIXELS
+from ccsn_tf.serving.client.config import FORMAT
+from ccsn_tf.serving.saved_model.decoding import MAX_PIXELS
 
 # Of the versions that may matter to what the model computes, or to the input it was trained on.
 _PACKAGES = ("ccsn_tf", "tensorflow", "keras", "av", "opencv-contrib-python-headless")
@@ -100,7 +100,7 @@ def _training(config):
     """The settings that the model depends on, grouped as in config.json: no paths of the machine it was trained on."""
     groups = json.loads(config.to_json())
     return {
-        group: {name: value for name, value in values.items() if name not in UNBOUND}
+        group: {name: value for name, value in values.items() if name not in RUN_INDEPENDENT}
         for group, values in groups.items()
     }
 

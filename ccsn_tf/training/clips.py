@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from ccsn_tf.config import Config
-from ccsn_tf.data.manifest import Manifest, StoredClip
+from ccsn_tf.data.records.manifest import Manifest, StoredClip
 from ccsn_tf.errors import UserError
 
 

@@ -12,11 +12,11 @@ from ccsn_tf.config import Config
 from ccsn_tf.data.datasets.text_list import read_class_file
 from ccsn_tf.errors import UserError
 from ccsn_tf.files import whole_file
+from ccsn_tf.models.backbones import build_backbone, is_volumetric
+from ccsn_tf.models.backbones.backbone import Normalization
 from ccsn_tf.models.build import build_model
 from ccsn_tf.models.ccsn import CCSN, STREAMS
-from ccsn_tf.models.published import LAYOUTS, adopt_scaling, load_published
-from ccsn_tf.models.streams import build_backbone, is_volumetric
-from ccsn_tf.models.streams.backbone import Normalization
+from ccsn_tf.models.checkpoints import LAYOUTS, adopt_scaling, load_published
 from ccsn_tf.models.torch_checkpoint import read_torch_checkpoint
 from ccsn_tf.models.weights import initialise_temporal_from_spatial
 from ccsn_tf.training.workdir import check_workdir, claim_workdir

@@ -8,7 +8,7 @@ import keras
 
 from ccsn_tf.config import TrainConfig
 from ccsn_tf.models.ccsn import CCSN
-from ccsn_tf.models.connection.block import ConnectionBlock
+from ccsn_tf.models.connections.block import ConnectionBlock
 from ccsn_tf.models.flow.pyramidal_flow import PyramidalFlow
 
 

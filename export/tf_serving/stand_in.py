@@ -28,7 +28,7 @@ flags.DEFINE_integer("rest_port", 8501, "stand_in: port for REST; 0: any.", lowe
 def main(arguments):
     command_line.no_arguments(arguments)
     optional("tensorflow_serving", "serving")
-    from ccsn_tf.serving.stand_in import StandIn  # which imports it
+    from ccsn_tf.serving.servers.stand_in import StandIn  # which imports it
 
     given = flags.FLAGS
     with StandIn(given.export_dir, given.model, given.grpc_port, given.rest_port) as server:

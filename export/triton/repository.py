@@ -2,7 +2,7 @@
 
     python export/triton/repository.py --model=M.onnx --repository=models [--max_batch=8] [--device=gpu]
 
---model is a file from export/onnx.py, or an engine from export/tensorrt.py --module=tensorrt.
+--model is a file from export/to_onnx.py, or an engine from export/to_tensorrt.py --module=tensorrt.
 """
 
 import pathlib
@@ -32,9 +32,9 @@ def main(arguments):
     command_line.no_arguments(arguments)
     given = flags.FLAGS
     if not given.model:
-        raise UserError("--model is not given: name a file from export/onnx.py or export/tensorrt.py.")
+        raise UserError("--model is not given: name a file from export/to_onnx.py or export/to_tensorrt.py.")
     optional("onnx", "onnx")
-    from ccsn_tf.serving.triton import TritonSettings, make_repository, start_command
+    from ccsn_tf.serving.servers.triton import TritonSettings, make_repository, start_command
 
     settings = TritonSettings(
         name=given.name,

@@ -9,7 +9,7 @@ import pytest
 
 from ccsn_tf.data import cache as module
 from ccsn_tf.data.cache import cache_records
-from ccsn_tf.data.manifest import FILE_NAME
+from ccsn_tf.data.records.manifest import FILE_NAME
 from ccsn_tf.errors import UserError
 
 
@@ -114,7 +114,7 @@ def test_a_file_in_the_place_of_the_cache(records, tmp_path):
 CACHE = """
 import sys
 from ccsn_tf.data.cache import cache_records
-from ccsn_tf.data.manifest import Manifest
+from ccsn_tf.data.records.manifest import Manifest
 print(cache_records(sys.argv[1], sys.argv[2], Manifest.read(sys.argv[1]).clips))
 """
 

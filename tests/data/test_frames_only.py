@@ -10,10 +10,10 @@ from ccsn_tf.config import Config, ModelConfig
 from ccsn_tf.data.augment import view_boxes
 from ccsn_tf.data.checks.records import damaged, read_records
 from ccsn_tf.data.flow import make_estimator
-from ccsn_tf.data.manifest import Manifest
 from ccsn_tf.data.pipeline import evaluation_views, training_batches
 from ccsn_tf.data.plan import training_plan
-from ccsn_tf.data.prepare import prepare
+from ccsn_tf.data.prepare.prepare import prepare
+from ccsn_tf.data.records.manifest import Manifest
 from ccsn_tf.data.snippets import record_frames
 from ccsn_tf.data.transform import network_input
 from ccsn_tf.errors import UserError

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from ccsn_tf.config import Config, DataConfig, ModelConfig
-from ccsn_tf.data.manifest import FILE_NAME, Manifest, StoredClip
 from ccsn_tf.data.pipeline import training_batches
 from ccsn_tf.data.plan import training_plan
+from ccsn_tf.data.records.manifest import FILE_NAME, Manifest, StoredClip
 from ccsn_tf.errors import UserError
 from ccsn_tf.training.clips import select_clips
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from ccsn_tf.config import DataConfig, ModelConfig
-from ccsn_tf.data.manifest import StoredClip
 from ccsn_tf.data.plan import balanced_order, labels_of, places, shuffled_order, training_plan
+from ccsn_tf.data.records.manifest import StoredClip
 from ccsn_tf.errors import UserError
 from ccsn_tf.losses import positive_share
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from ccsn_tf.errors import UserError
-from ccsn_tf.evaluation.ablation import Cell, collect, grid, write_table
+from ccsn_tf.evaluation.ablate import Cell, collect, grid, write_table
 
 LABELS = np.array([0, 1, 0, 1])
 

@@ -4,7 +4,7 @@ import pytest
 
 from ccsn_tf.config import Config
 from ccsn_tf.errors import UserError
-from ccsn_tf.evaluation.comparison import compare_runs
+from ccsn_tf.evaluation.compare import compare_runs
 
 
 def write_run(folder, top1, protocol="p", **settings):

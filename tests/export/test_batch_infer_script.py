@@ -15,10 +15,10 @@ from commands import command, run
 from processes import needs_proc, processes_of, wait_until
 from videos import moving, truncate, write_video
 
-from ccsn_tf.serving.backends import choose
-from ccsn_tf.serving.batch import predict_all
-from ccsn_tf.serving.batch_items import videos_of_folder
-from ccsn_tf.serving.batch_plan import BatchSettings
+from ccsn_tf.serving.batch.backends import choose
+from ccsn_tf.serving.batch.items import videos_of_folder
+from ccsn_tf.serving.batch.plan import BatchSettings
+from ccsn_tf.serving.batch.run import predict_all
 
 SCRIPT = "export/batch_infer.py"
 

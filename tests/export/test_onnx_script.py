@@ -14,7 +14,7 @@ def half(workdir_config, tmp_path_factory):
     """(the ONNX file in fp16, what the command printed)."""
     output = tmp_path_factory.mktemp("script") / "model.fp16.onnx"
     workdir = f"--workdir={workdir_config.train.workdir}"
-    done = run("export/onnx.py", workdir, "--precision=fp16", f"--output={output}", "--min_agreement=0.01")
+    done = run("export/to_onnx.py", workdir, "--precision=fp16", f"--output={output}", "--min_agreement=0.01")
     return output, done
 
 
@@ -32,7 +32,7 @@ def test_onnx_reports_what_changed_on_every_test_clip(half):
 def test_tensorrt_builds_checks_and_says_that_it_did_not_run(half, tmp_path):
     plan = tmp_path / "model.plan"
     flags = ("--module=tensorrt_rtx", "--compute_capability=8.6,12.0", "--max_batch=4", "--workspace_mb=256")
-    done = run("export/tensorrt.py", f"--onnx={half[0]}", f"--output={plan}", "--precision=fp16", *flags)
+    done = run("export/to_tensorrt.py", f"--onnx={half[0]}", f"--output={plan}", "--precision=fp16", *flags)
     assert re.search(r"^tensorrt_rtx \S+, for compute capability 8.6, 12.0$", done.stdout, re.MULTILINE)
     assert "matrix products, as the builder tells: 22 in fp16, 5 in fp32" in done.stdout
     assert "built and NOT RUN" in done.stdout and re.search(r"MB, fp16, precision checked\.", done.stdout)
@@ -52,16 +52,20 @@ def test_mistakes_end_in_a_sentence(half, tmp_path):
     (tmp_path / "text.plan").write_text("no engine")
     rtx, plan = "--module=tensorrt_rtx", f"--output={tmp_path}/x.plan"
     for script, arguments, words in (
-        ("export/onnx.py", [], "--workdir is not given"),
-        ("export/onnx.py", [f"--workdir={tmp_path}"], "config.json is missing"),
-        ("export/onnx.py", ["--precision=fp8"], "fp8"),
-        ("export/tensorrt.py", [rtx, plan], "--onnx is not given"),
-        ("export/tensorrt.py", [rtx, plan, f"--onnx={tmp_path}/text.onnx"], "is damaged or no ONNX file"),
-        ("export/tensorrt.py", [rtx, plan, f"--onnx={half[0]}", "--precision=int8"], "export/onnx.py --precision=int8"),
-        ("export/tensorrt.py", [rtx, plan, f"--onnx={half[0]}", "--compute_capability=9.0"], "is not among those"),
-        ("export/tensorrt.py", [rtx, plan, f"--onnx={half[0]}", "--min_batch=9"], "must be in ascending order"),
-        ("export/tensorrt.py", [rtx, plan, f"--onnx={half[0]}", "--timing_cache=c"], "keeps no cache"),
-        ("export/tensorrt.py", ["--module=tensorrt", plan], "pip install tensorrt; or use --module=tensorrt_rtx"),
+        ("export/to_onnx.py", [], "--workdir is not given"),
+        ("export/to_onnx.py", [f"--workdir={tmp_path}"], "config.json is missing"),
+        ("export/to_onnx.py", ["--precision=fp8"], "fp8"),
+        ("export/to_tensorrt.py", [rtx, plan], "--onnx is not given"),
+        ("export/to_tensorrt.py", [rtx, plan, f"--onnx={tmp_path}/text.onnx"], "is damaged or no ONNX file"),
+        (
+            "export/to_tensorrt.py",
+            [rtx, plan, f"--onnx={half[0]}", "--precision=int8"],
+            "export/to_onnx.py --precision=int8",
+        ),
+        ("export/to_tensorrt.py", [rtx, plan, f"--onnx={half[0]}", "--compute_capability=9.0"], "is not among those"),
+        ("export/to_tensorrt.py", [rtx, plan, f"--onnx={half[0]}", "--min_batch=9"], "must be in ascending order"),
+        ("export/to_tensorrt.py", [rtx, plan, f"--onnx={half[0]}", "--timing_cache=c"], "keeps no cache"),
+        ("export/to_tensorrt.py", ["--module=tensorrt", plan], "pip install tensorrt; or use --module=tensorrt_rtx"),
         ("export/triton/repository.py", [f"--repository={tmp_path}"], "--model is not given"),
         ("export/triton/repository.py", [f"--model={half[0]}"], "--repository is not given"),
         (

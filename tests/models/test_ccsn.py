@@ -7,7 +7,7 @@ from layers import dtype_policy
 from small_models import CLASSES, SIZE, assert_same, clips, kept, model, predict
 
 from ccsn_tf.models.ccsn import CCSN, STREAMS
-from ccsn_tf.models.connection import CONNECTIONS
+from ccsn_tf.models.connections import CONNECTIONS
 
 OUTPUTS = {
     "logits": len(CLASSES),

@@ -6,9 +6,9 @@ import pytest
 from small_models import CLASSES, SIZE, kept
 
 from ccsn_tf.errors import UserError
-from ccsn_tf.models import streams
+from ccsn_tf.models import backbones as streams
+from ccsn_tf.models.backbones import Backbone, Normalization
 from ccsn_tf.models.ccsn import CCSN
-from ccsn_tf.models.streams import Backbone, Normalization
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from ccsn_tf.errors import UserError
 from ccsn_tf.losses import JointLoss
 from ccsn_tf.models.build import build_model
 from ccsn_tf.models.ccsn import CCSN
-from ccsn_tf.models.flow import StoredForm, TVL1Flow
+from ccsn_tf.models.flow import QuantizedFlow, TVL1Flow
 
 SIZES = {"flow_length": 2, "image_size": 32}
 SMALL = {"classes": ["a", "b"], **SIZES}
@@ -25,10 +25,10 @@ def clips():
     return np.repeat(np.rint(grey).astype("uint8")[..., None], 3, axis=-1)
 
 
-def test_stored_form_is_that_of_records():
+def test_quantized_flow_is_that_of_records():
     flow = np.random.default_rng(0).normal(0, 12, (2, 5, 5, 4)).astype("float32")
-    np.testing.assert_array_equal(StoredForm(20.0)(flow), quantise(flow, 20.0))
-    np.testing.assert_array_equal(StoredForm(10.0, 2.0)(flow), quantise(2 * flow, 10.0))
+    np.testing.assert_array_equal(QuantizedFlow(20.0)(flow), quantise(flow, 20.0))
+    np.testing.assert_array_equal(QuantizedFlow(10.0, 2.0)(flow), quantise(2 * flow, 10.0))
 
 
 @pytest.mark.parametrize("span", ["segment", "clip"])

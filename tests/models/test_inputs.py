@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from layers import POLICIES, dtype_policy
 
+from ccsn_tf.models.backbones.backbone import Normalization
 from ccsn_tf.models.inputs import flow_normalization
-from ccsn_tf.models.segments import InputNormalization
-from ccsn_tf.models.streams.backbone import Normalization
+from ccsn_tf.models.layers import InputNormalization
 
 
 @pytest.mark.parametrize("policy", POLICIES)

@@ -9,9 +9,9 @@ from layers import randomise_in_scale
 from torch_layers import TorchLayers
 
 from ccsn_tf.errors import UserError
-from ccsn_tf.models.published import LAYOUTS, adopt_scaling, load_published
-from ccsn_tf.models.streams import build_backbone
-from ccsn_tf.models.streams.backbone import Normalization
+from ccsn_tf.models.backbones import build_backbone
+from ccsn_tf.models.backbones.backbone import Normalization
+from ccsn_tf.models.checkpoints import LAYOUTS, adopt_scaling, load_published
 
 
 @pytest.fixture(scope="module")

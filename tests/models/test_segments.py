@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from layers import POLICIES, arrays, dtype_policy, features, run_layer_test
 
-from ccsn_tf.models.segments import FoldSegments, InputNormalization, UnfoldSegments, WeightedSum
+from ccsn_tf.models.layers import FoldSegments, InputNormalization, UnfoldSegments, WeightedSum
 
 
 def pixels(*shape, seed=0):

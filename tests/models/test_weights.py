@@ -7,8 +7,8 @@ from keras import layers
 
 from ccsn_tf.errors import UserError
 from ccsn_tf.models import weights
-from ccsn_tf.models.published import LAYOUTS, load_published
-from ccsn_tf.models.streams import build_backbone
+from ccsn_tf.models.backbones import build_backbone
+from ccsn_tf.models.checkpoints import LAYOUTS, load_published
 from ccsn_tf.models.weights import (
     find_efficientnet_lite0_checkpoint,
     inflate_stem,

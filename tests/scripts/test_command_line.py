@@ -10,7 +10,7 @@ import pytest
 
 from ccsn_tf.config import Config, settings
 from ccsn_tf.models.build import build_model
-from ccsn_tf.training.schedules import make_optimizer
+from ccsn_tf.training.optimizer import make_optimizer
 
 SCRIPTS = pathlib.Path(__file__).parents[2] / "scripts"
 FLAG_FILES = sorted([*SCRIPTS.parent.glob("*.flags"), *SCRIPTS.glob("recipes/*.flags")])

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from ccsn_tf.data.demo import CLASSES
+from ccsn_tf.data.demo.render import CLASSES
 
 DEMO = pathlib.Path(__file__).parents[2] / "scripts" / "demo.py"
 SMALL = ("--demo_train_clips=32", "--demo_test_clips=8", "--epochs=1", "--workers=1")

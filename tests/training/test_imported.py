@@ -10,9 +10,9 @@ from torch_layers import RandomState
 
 from ccsn_tf.config import Config, ModelConfig, TrainConfig
 from ccsn_tf.errors import UserError
+from ccsn_tf.models.backbones import build_backbone
 from ccsn_tf.models.build import build_model
-from ccsn_tf.models.published import Layout
-from ccsn_tf.models.streams import build_backbone
+from ccsn_tf.models.checkpoints import Layout
 from ccsn_tf.training import imported
 from ccsn_tf.training.imported import import_weights
 from ccsn_tf.training.start import start_from_runs

@@ -4,8 +4,8 @@ import pytest
 
 from ccsn_tf.config import DataConfig, ModelConfig, TrainConfig
 from ccsn_tf.models.build import build_model
+from ccsn_tf.training.optimizer import make_optimizer
 from ccsn_tf.training.rates import rate_factors
-from ccsn_tf.training.schedules import make_optimizer
 
 CLASSES = ("a", "b")
 

@@ -41,7 +41,7 @@ def test_without_the_gathering_the_step_would_differ(two_replicas, one_device, m
     """The test above can fail: a replica that ranks its own share alone takes another step."""
     config = steps.small_config()
     weights_one, _ = steps.step_on(one_device, config, sgd)
-    monkeypatch.setattr("ccsn_tf.models.joint_training._gather", lambda replica, outputs, labels: (outputs, labels))
+    monkeypatch.setattr("ccsn_tf.models.train_step._gather", lambda replica, outputs, labels: (outputs, labels))
     weights_two, _ = steps.step_on(two_replicas, config, sgd)
     assert np.abs(weights_two - weights_one).max() > 1e-4
 

@@ -4,7 +4,7 @@ import pytest
 
 from ccsn_tf.config import TrainConfig
 from ccsn_tf.errors import UserError
-from ccsn_tf.training.schedules import WarmupSchedule, make_optimizer
+from ccsn_tf.training.optimizer import WarmupSchedule, make_optimizer
 
 
 def rates(schedule, count):

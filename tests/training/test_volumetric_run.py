@@ -12,7 +12,7 @@ from ccsn_tf.evaluation.predict import predict_video
 from ccsn_tf.evaluation.protocol import make_forward
 from ccsn_tf.models.build import load_model
 from ccsn_tf.serving.metadata import make_metadata
-from ccsn_tf.training.trainer import train
+from ccsn_tf.training.train import train
 
 
 def test_trained_evaluated_and_asked(small3d_registered, tiny_data, tmp_path):

@@ -5,7 +5,7 @@ import sys
 import numpy as np
 
 from ccsn_tf.config import Config
-from ccsn_tf.training.trainer import train
+from ccsn_tf.training.train import train
 
 if __name__ == "__main__":
     model = train(Config.from_json(sys.argv[1]), say=lambda line: print(line, flush=True))

@@ -15,10 +15,10 @@ import numpy as np
 from ccsn_tf.config import Config, DataConfig
 from ccsn_tf.data.checks import sides
 from ccsn_tf.data.checks.findings import Finding
-from ccsn_tf.data.manifest import Manifest, StoredClip
 from ccsn_tf.data.plan import refuse_short
-from ccsn_tf.data.tfrecord import FOOTER_BYTES, HEADER_BYTES, masked_checksum, read_example
-from ccsn_tf.data.worker_pool import WorkerPool
+from ccsn_tf.data.prepare.worker_pool import WorkerPool
+from ccsn_tf.data.records.manifest import Manifest, StoredClip
+from ccsn_tf.data.records.tfrecord import FOOTER_BYTES, HEADER_BYTES, masked_checksum, read_example
 from ccsn_tf.errors import UserError
 
 

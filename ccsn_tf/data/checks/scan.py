@@ -11,10 +11,10 @@ from collections.abc import Callable, Sequence
 
 from ccsn_tf.config import DataConfig
 from ccsn_tf.data import frame_folders
-from ccsn_tf.data.checks.likeness import likeness
+from ccsn_tf.data.checks.near_duplicates import likeness
 from ccsn_tf.data.datasets import Clip
+from ccsn_tf.data.prepare.worker_pool import WorkerPool
 from ccsn_tf.data.video import Decoded, VideoError, decode_ends, decode_whole
-from ccsn_tf.data.worker_pool import WorkerPool
 
 _ANY_SIDE = 2**31  # frames are looked at in the size that they have
 

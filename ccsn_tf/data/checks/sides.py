@@ -6,9 +6,9 @@ import collections
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from ccsn_tf.data.checks.findings import Finding
-from ccsn_tf.data.checks.likeness import alike
+from ccsn_tf.data.checks.near_duplicates import alike
 from ccsn_tf.data.datasets import Clip
-from ccsn_tf.data.manifest import StoredClip
+from ccsn_tf.data.records.manifest import StoredClip
 
 _PUBLISHED = ("ucf101", "hmdb51", "sthv2")  # whose splits are to be used as they are
 

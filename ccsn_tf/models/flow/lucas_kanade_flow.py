@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 from keras import ops
 
-from ccsn_tf.models.flow.planes import Warper
+from ccsn_tf.models.flow.image_ops import Warper
 from ccsn_tf.models.flow.pyramidal_flow import Level, PyramidalFlow
 
 

@@ -8,7 +8,7 @@ import keras
 from keras import ops
 
 from ccsn_tf.errors import UserError
-from ccsn_tf.models.flow.planes import derivatives, enlarge, grey, halve
+from ccsn_tf.models.flow.image_ops import derivatives, enlarge, grey, halve
 
 _SMALLEST = 8  # sides of the coarsest level are at least this long, where frames allow it
 _PARTS = {0: 5, 1: 2}  # parts, of snippets' pairs, that a level is refined in; others: all pairs at once

@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 from keras import ops
 
-from ccsn_tf.models.flow.planes import CENTRAL, median, smooth, without_last
+from ccsn_tf.models.flow.image_ops import CENTRAL, median, smooth, without_last
 from ccsn_tf.models.flow.pyramidal_flow import Level, PyramidalFlow
 from ccsn_tf.models.flow.tvl1_iterations import iterate
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from keras import ops
 
+from ccsn_tf.models.flow.image_ops import Warper, divergence, forward_differences
 from ccsn_tf.models.flow.iterating import compiled, repeat
-from ccsn_tf.models.flow.planes import Warper, divergence, forward_differences
 
 _FLAT = 1e-4  # squared grey values a pixel: no division by zero where an image is flat
 

@@ -8,8 +8,8 @@ import pytest
 
 from ccsn_tf.config import Config
 from ccsn_tf.data.checks import records
-from ccsn_tf.data.manifest import Manifest
-from ccsn_tf.data.tfrecord import FOOTER_BYTES, HEADER_BYTES, example, framed, read_example
+from ccsn_tf.data.records.manifest import Manifest
+from ccsn_tf.data.records.tfrecord import FOOTER_BYTES, HEADER_BYTES, example, framed, read_example
 
 
 @pytest.fixture
@@ -94,7 +94,7 @@ def test_one_bit_that_flipped(copy, place):
 
 
 def test_deleting_a_damaged_shard_restores_it(copy):
-    from ccsn_tf.data.prepare import prepare
+    from ccsn_tf.data.prepare.prepare import prepare
 
     clip = Manifest.read(copy.data.record_dir).clips[0]
     before = shard_of(copy, clip).read_bytes()

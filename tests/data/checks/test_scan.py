@@ -58,7 +58,7 @@ def test_a_video_that_hangs_or_kills_is_told_like_others(clips, tmp_path, monkey
     # A worker imports ccsn_tf from the module path, where a decoder that does not come back takes its place.
     (tmp_path / "sitecustomize.py").write_text(
         "import os, sys\n"
-        "if 'ccsn_tf.data.worker' in ' '.join(sys.orig_argv):\n"
+        "if 'ccsn_tf.data.prepare.worker' in ' '.join(sys.orig_argv):\n"
         "    import time\n"
         "    from ccsn_tf.data import video\n"
         "    whole = video.decode_whole\n"

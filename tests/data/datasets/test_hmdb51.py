@@ -6,7 +6,7 @@ from videos import moving, write_video
 
 from ccsn_tf.config import Config, DataConfig
 from ccsn_tf.data.datasets import read_hmdb51, read_listing
-from ccsn_tf.data.prepare import prepare
+from ccsn_tf.data.prepare.prepare import prepare
 from ccsn_tf.errors import UserError
 from ccsn_tf.evaluation.predict import read_snippets
 

@@ -6,8 +6,8 @@ from videos import moving, write_video
 from ccsn_tf.config import DataConfig
 from ccsn_tf.data.datasets import read_listing, read_sthv2
 from ccsn_tf.data.datasets.sthv2 import MIRRORED
-from ccsn_tf.data.manifest import Manifest
-from ccsn_tf.data.prepare import prepare
+from ccsn_tf.data.prepare.prepare import prepare
+from ccsn_tf.data.records.manifest import Manifest
 from ccsn_tf.errors import UserError
 
 # The published numbers of the six classes that a mirror exchanges; the others' names do not matter here.

@@ -7,8 +7,8 @@ from videos import moving, write_video
 
 from ccsn_tf.config import DataConfig
 from ccsn_tf.data.datasets import read_listing, read_text_list
-from ccsn_tf.data.manifest import Manifest
-from ccsn_tf.data.prepare import prepare
+from ccsn_tf.data.prepare.prepare import prepare
+from ccsn_tf.data.records.manifest import Manifest
 from ccsn_tf.errors import UserError
 
 TRAIN = ["run/a.mp4 run", "run/b 2.mov run", "sit/größer 走.avi sit", "sit/#1 (2).webm sit"]

@@ -9,7 +9,7 @@ from moving_frames import moving, texture
 
 from ccsn_tf.errors import UserError
 from ccsn_tf.models.flow import TVL1Flow
-from ccsn_tf.models.flow.planes import CENTRAL, derivatives, enlarge, halve, smooth
+from ccsn_tf.models.flow.image_ops import CENTRAL, derivatives, enlarge, halve, smooth
 from ccsn_tf.models.flow.pyramidal_flow import Level
 
 NO_FILTERS = {"median": 0, "smooth": False}

@@ -1,0 +1,162 @@
+"""All settings of a run: what one group asks of another, and files."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pathlib
+
+from ccsn_tf.config.data import DataConfig
+from ccsn_tf.config.evaluate import EvalConfig
+from ccsn_tf.config.loss import LossConfig
+from ccsn_tf.config.model import ModelConfig
+from ccsn_tf.config.train import TrainConfig
+from ccsn_tf.errors import UserError
+
+# What a trained model does not depend on: may differ from one command to the next on the same work directory.
+RUN_INDEPENDENT = frozenset(
+    [
+        "video_dir",
+        "split_dir",
+        "train_list",
+        "test_list",
+        "class_file",
+        "record_dir",
+        "cache",
+        "frozen_cache",
+        "workdir",
+        "validate_every",
+        "workers",
+        "stall_seconds",
+        "runner",
+        "beam_args",
+        "strategy",
+        "virtual_replicas",
+        "checkpoint_minutes",
+        "test_on",
+        "test_segments",
+        "test_crops",
+        "average",
+        "top_k",
+    ]
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """All settings of a run."""
+
+    data: DataConfig = dataclasses.field(default=DataConfig())
+    model: ModelConfig = dataclasses.field(default=ModelConfig())
+    loss: LossConfig = dataclasses.field(default=LossConfig())
+    train: TrainConfig = dataclasses.field(default=TrainConfig())
+    eval: EvalConfig = dataclasses.field(default=EvalConfig())
+
+    def __post_init__(self):
+        if self.data.dataset == "demo" and self.data.flip and not self.data.mirror_pairs:
+            raise UserError(
+                "--flip would turn left into right, which are classes of the demo set: pass --noflip, or "
+                "--mirror_pairs=MarkedMovesLeft:MarkedMovesRight."
+            )
+        sides_matter = not self.data.flip or self.data.mirror_pairs or self.data.dataset == "sthv2"
+        if self.eval.test_crops == 10 and sides_matter:
+            raise UserError(
+                "--test_crops=10 scores mirrored clips, but --noflip, --mirror_pairs or --dataset=sthv2 say that a "
+                "mirror changes the class: pass --test_crops=5."
+            )
+        ranks = self.loss.lambda_intra or self.loss.lambda_inter
+        if ranks and self.data.sampler == "balanced" and self.data.clips_per_class < 2:
+            raise UserError(
+                "--clips_per_class=1 leaves no positive pair to rank: raise it, or set --lambda_intra=0 and "
+                "--lambda_inter=0."
+            )
+        if self.data.flow == "none" and self.model.flow_source != "graph":
+            raise UserError("--flow=none leaves the temporal stream without flow: pass --flow_source=graph as well.")
+        if self.data.flow_stride > 1 and self.model.flow_source == "graph":
+            raise UserError(
+                f"--flow_source=graph needs frames that follow one another, and --flow_stride={self.data.flow_stride} "
+                "leaves some out: prepare with --flow_stride=1."
+            )
+        segments = self.model.num_segments
+        if self.model.consensus == "trn" and self.eval.test_segments != segments:
+            raise UserError(
+                f"--consensus=trn relates the {segments} segments that it is trained with, not "
+                f"{self.eval.test_segments}: pass --test_segments={segments}."
+            )
+        train = self.train
+        if train.frozen_cache and not train.freeze_spatial == train.freeze_temporal != "":
+            raise UserError(
+                "--frozen_cache keeps what both streams make up to the same stage: pass --freeze_spatial and "
+                f"--freeze_temporal alike. Received: {train.freeze_spatial!r} and {train.freeze_temporal!r}."
+            )
+        if train.frozen_cache and self.model.learnable_flow:
+            raise UserError("--learnable_flow trains what --frozen_cache would keep: leave one of them out.")
+        for flag, side in (("validate_on", self.train.validate_on), ("test_on", self.eval.test_on)):
+            if side == "holdout" and not self.data.holdout_groups:
+                raise UserError(f"--{flag}=holdout needs --holdout_groups of at least 1.")
+
+    @classmethod
+    def from_flat(cls, values: dict) -> Config:
+        """Builds a config from {field name: value} of any of the groups; lists become tuples."""
+        groups = {}
+        for group in dataclasses.fields(cls):
+            names = [field.name for field in dataclasses.fields(group.default)]
+            groups[group.name] = type(group.default)(
+                **{name: _frozen(values[name]) for name in names if name in values}
+            )
+        unknown = set(values) - {field.name for _, field in settings()}
+        if unknown:
+            raise UserError(f"Unknown setting {', '.join(sorted(unknown))}: written by another version of ccsn_tf?")
+        return cls(**groups)
+
+    def flat(self) -> dict:
+        """{field name: value} over all groups."""
+        return {field.name: getattr(getattr(self, group), field.name) for group, field in settings()}
+
+    def replace(self, **values) -> Config:
+        """A copy with the named fields changed, whichever group they are in."""
+        return Config.from_flat({**self.flat(), **values})
+
+    def differences(self, other: Config) -> list[str]:
+        """Names of the fields that a trained model depends on and that differ from `other`'s."""
+        mine, theirs, unbound = self.flat(), other.flat(), RUN_INDEPENDENT | (self._unused() & other._unused())
+        return [name for name in mine if name not in unbound and mine[name] != theirs[name]]
+
+    def _unused(self):
+        """Names of the settings of flow algorithms that nothing computes."""
+        graph = self.model.flow_source == "graph" or self.data.flow == "tvl1_graph"
+        uses = {"dis_": self.data.flow == "dis", "tvl1_": graph}
+        return {name for name in self.flat() if name.startswith(tuple(key for key, used in uses.items() if not used))}
+
+    def to_json(self) -> str:
+        """Pretty JSON, grouped; `from_json` reads it back."""
+        return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, path: str | pathlib.Path) -> Config:
+        """Reads config.json.
+
+        Raises:
+            UserError: the file is absent or not one of ours.
+        """
+        try:
+            groups = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+            return cls.from_flat({name: value for group in groups.values() for name, value in group.items()})
+        except (FileNotFoundError, NotADirectoryError):
+            raise UserError(f"{path} is missing: give the --workdir of a training run.") from None
+        except (json.JSONDecodeError, UnicodeDecodeError, AttributeError, TypeError) as error:
+            raise UserError(f"{path} is not a configuration written by train.py ({error}).") from None
+
+
+def settings() -> list[tuple[str, dataclasses.Field]]:
+    """Every setting as (group name, field), in order."""
+    return [(group.name, field) for group in dataclasses.fields(Config) for field in dataclasses.fields(group.default)]
+
+
+def flag_text(value) -> object:
+    """A setting's value as one writes it on the command line."""
+    return ",".join(map(str, value)) if isinstance(value, (tuple, list)) else value
+
+
+def _frozen(value):
+    return tuple(value) if isinstance(value, list) else value

@@ -1,0 +1,179 @@
+"""Published checkpoints: what their publishers call each weight, and where it belongs in our networks."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+
+import keras
+import numpy as np
+
+from ccsn_tf.errors import UserError
+from ccsn_tf.models.backbones.backbone import Normalization
+
+_CLASSIFIER = "classifier"
+_LISTED = 20  # of what does not match; a file of another network would fill pages
+_KINDS = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}
+_FLOW_MINUS_ONE_TO_ONE = Normalization(127.5, 1 / 127.5)
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """How a publisher's checkpoints name the weights of a backbone.
+
+    Args:
+        backbone: name of the backbone, for `build_backbone`.
+        layer: from the name of a weight, without its last part, to that of our layer, "classifier" for the one that
+            the network does without. Any name may come.
+        flow: pixel scaling that the publisher's networks for flow expect; None: there are none for flow.
+        framework: "torch" or "tensorflow", whose file it is.
+    """
+
+    backbone: str
+    layer: Callable[[str], str]
+    flow: Normalization | None = None
+    framework: str = "torch"
+
+
+def _efficientnet(path):
+    return _CLASSIFIER if path == "_fc" else "_".join(part.removeprefix("_") for part in path.split("."))
+
+
+def _bn_inception(path):
+    """`pretrainedmodels` calls the classifier last_linear; its predecessor, and tsn-pytorch without dropout, fc."""
+    return _CLASSIFIER if path in ("last_linear", "fc", "fc_action") else path
+
+
+def _tsn_pytorch(path):
+    """`module.` is that of DataParallel, in which tsn-pytorch trains."""
+    path = path.removeprefix("module.")
+    return _CLASSIFIER if path == "new_fc" else _bn_inception(path.removeprefix("base_model."))
+
+
+def _mmaction2(path):
+    """A convolution and its normalisation are `conv` and `bn` of one module."""
+    if path == "cls_head.fc_cls":
+        return _CLASSIFIER
+    *module, part = path.removeprefix("backbone.").split(".")
+    return "_".join(module) + {"conv": "", "bn": "_bn"}.get(part, f"_{part}")
+
+
+def _torchvision(path):
+    """`bn1` normalises `conv1`; a shortcut's convolution and normalisation are `downsample.0` and `.1`."""
+    if path == "fc":
+        return _CLASSIFIER
+    *module, part = path.split(".")
+    if part.startswith("bn"):
+        part = f"conv{part[2:]}_bn"
+    elif module and module[-1] == "downsample":
+        part = {"0": "", "1": "bn"}.get(part, part)
+    return "_".join([*module, part]).rstrip("_")
+
+
+def _i3d(path):
+    *module, part = path.removeprefix("RGB/").removeprefix("Flow/").removeprefix("inception_i3d/").split("/")
+    if module[:1] == ["Logits"]:
+        return _CLASSIFIER
+    return "_".join(module) + {"conv_3d": "", "batch_norm": "_bn"}.get(part, f"_{part}")
+
+
+LAYOUTS = {
+    "efficientnet_lite0": Layout("efficientnet_lite0", _efficientnet),
+    "bninception": Layout("bn_inception", _bn_inception),
+    "tsn": Layout("bn_inception", _tsn_pytorch, Normalization(128.0, 1.0)),
+    "torchvision": Layout("resnet50", _torchvision),
+    "mmaction2": Layout("resnet50", _mmaction2, Normalization(128.0, 1 / 128)),
+    "i3d": Layout("inception_i3d", _i3d, _FLOW_MINUS_ONE_TO_ONE, "tensorflow"),
+}
+
+
+def load_published(
+    network: keras.Model, checkpoint: Mapping[str, np.ndarray], layout: Layout, source
+) -> tuple[np.ndarray, np.ndarray]:
+    """Copies a published checkpoint into `network`; nothing is written unless everything fits.
+
+    Args:
+        network: network of the backbone `layout.backbone`; it is changed in place.
+        checkpoint: names and arrays, as they stand in the file.
+        layout: of the checkpoint.
+        source: the file, for the error.
+
+    Returns:
+        The classifier that the network does without: kernel (C, classes) and bias (classes,).
+
+    Raises:
+        UserError: weights without a counterpart on either side, or of another shape; they are listed.
+    """
+    entries = list(_entries(checkpoint, layout, {layer.name: layer for layer in network.layers}))
+    classes = next((array.shape[-1] for _, (layer, _), array in entries if layer == _CLASSIFIER and array.ndim), None)
+    wanted = {(layer.name, weight.name): tuple(weight.shape) for layer in network.layers for weight in layer.weights}
+    wanted[_CLASSIFIER, "kernel"] = (network.output_shape[-1], classes)
+    wanted[_CLASSIFIER, "bias"] = (classes,)
+    found, problems = {}, []
+    for name, place, array in entries:
+        if place not in wanted or place in found:
+            problems.append(f"{name} has no place in {network.name}")
+            continue
+        if array.shape != wanted[place]:
+            problems.append(f"{name} is {array.shape} in Keras's layout, {place[0]} needs {wanted[place]}")
+        found[place] = array
+    problems += [f"{'/'.join(place)} is not in the checkpoint" for place in wanted if place not in found]
+    if problems:
+        more = [f"and {len(problems) - _LISTED} more"] if len(problems) > _LISTED else []
+        raise UserError(f"{source} does not fit {network.name}: {'; '.join(problems[:_LISTED] + more)}.")
+    for layer in network.layers:
+        for weight in layer.weights:
+            weight.assign(found[layer.name, weight.name])
+    return found[_CLASSIFIER, "kernel"], found[_CLASSIFIER, "bias"]
+
+
+def adopt_scaling(network: keras.Model, theirs: Normalization, ours: Normalization) -> None:
+    """Rewrites the first convolution so that the network does with pixels in our scaling what it did in `theirs`.
+
+    The kernel takes the factor between the two, and the running mean of the normalisation behind it what the
+    difference of their means adds. This is exact but at the border: a convolution's padding, zero, stands for a pixel
+    at the mean, which is now ours (for flow, 127.5 where publishers have 128).
+
+    Args:
+        network: it is changed in place; its first two layers with weights are a convolution and its normalisation.
+        theirs, ours: scalings with one mean and one scale for all channels.
+    """
+    if theirs == ours:
+        return
+    convolution, norm = [layer for layer in network.layers if layer.weights][:2]
+    kernel = np.asarray(convolution.kernel)
+    added = (ours.mean - theirs.mean) * theirs.scale * kernel.sum(axis=tuple(range(kernel.ndim - 1)))
+    convolution.kernel.assign(kernel * (theirs.scale / ours.scale))
+    norm.moving_mean.assign(norm.moving_mean - added)
+
+
+def _entries(checkpoint, layout, layers):
+    """(name in the checkpoint, (our layer, our weight), array in Keras's layout) of each weight."""
+    separator, convert = {"torch": (".", _from_torch), "tensorflow": ("/", _from_tensorflow)}[layout.framework]
+    for name, array in checkpoint.items():
+        path, _, kind = name.rpartition(separator)
+        if kind not in ("num_batches_tracked", "global_step"):  # counts of training steps; Keras has none
+            layer = layout.layer(path)
+            kind, array = convert(layers.get(layer), kind, array)
+            yield name, (layer, kind), array
+
+
+def _from_torch(layer, kind, array):
+    """Name and layout in Keras of one weight of a PyTorch layer; the classifier, and an unknown layer, is None."""
+    if layer is None:
+        return ("kernel", array.T) if kind == "weight" else (kind, array)
+    if isinstance(layer, keras.layers.BatchNormalization):
+        return _KINDS.get(kind, kind), array.reshape(-1)  # PyTorch 0.1 had a first axis of one
+    if isinstance(layer, keras.layers.DepthwiseConv2D) and array.ndim == 4:
+        return "kernel", array.transpose(2, 3, 0, 1)  # (C, 1, h, w) -> (h, w, C, 1)
+    if array.ndim == 4:
+        return "kernel", array.transpose(2, 3, 1, 0)  # (out, in, h, w) -> (h, w, in, out)
+    return kind, array
+
+
+def _from_tensorflow(layer, kind, array):
+    """The same for one weight of a Sonnet layer; statistics have axes of one, as has the classifier, a convolution."""
+    if kind != "w":
+        return {"b": "bias"}.get(kind, kind), array.reshape(-1)
+    pointwise = set(array.shape[:-2]) <= {1}
+    return "kernel", array.reshape(array.shape[-2:]) if layer is None and pointwise else array

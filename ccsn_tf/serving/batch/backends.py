@@ -1,0 +1,202 @@
+"""The exported forms of a model as one thing: a function of a batch of clips that gives class scores."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import dataclasses
+import hashlib
+import importlib.util
+import json
+import pathlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+
+from ccsn_tf.errors import UserError
+from ccsn_tf.serving.client.config import FILE_NAME
+from ccsn_tf.serving.tensorrt.cuda import find_gpu
+from ccsn_tf.serving.versions import versions
+
+# Of several exports of one model, the first that can run here is taken: fastest first, as measured
+# (`benchmarks/run.py inference`) on the CPU; of GPUs, TensorRT's is not measured yet.
+FASTEST_FIRST = ("tensorrt", "onnx", "saved_model")
+BACKENDS = ("auto", *FASTEST_FIRST)
+
+_SUFFIXES = {".onnx": "onnx", ".plan": "tensorrt"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Exported:
+    """An exported model: its `backend`, one of `FASTEST_FIRST`, and the file, or the folder of the SavedModel."""
+
+    backend: str
+    path: str
+
+    def sha256(self) -> str:
+        """Of the file, or of the names and contents of the SavedModel's graph, weights and metadata."""
+        root = pathlib.Path(self.path)
+        if root.is_file():
+            return hashlib.sha256(root.read_bytes()).hexdigest()
+        digest = hashlib.sha256()
+        parts = [root / "saved_model.pb", root / "assets.extra" / FILE_NAME, *sorted(root.glob("variables/*"))]
+        for path in parts:
+            digest.update(f"{path.relative_to(root)} {path.stat().st_size}\n".encode() + path.read_bytes())
+        return digest.hexdigest()
+
+
+def choose(paths: Sequence[str], backend: str = "auto") -> Exported:
+    """The export to use, of one or several of the same model.
+
+    Args:
+        paths: folders that export/saved_model.py wrote, or one version in them; files of export/to_onnx.py and
+            export/to_tensorrt.py.
+        backend: one of `BACKENDS`; auto: the fastest that can run here.
+
+    Raises:
+        UserError: none is given, one is missing or of no kind that is known, or the backend has none.
+    """
+    if not paths:
+        raise UserError("--model is not given: name a folder of export/saved_model.py, an .onnx or a .plan file.")
+    found = {}
+    for path in paths:
+        export = _recognised(path)
+        if export.backend in found:
+            raise UserError(f"--model names two models for {export.backend}: leave {path} out.")
+        found[export.backend] = export
+    if backend != "auto":
+        if backend not in found:
+            raise UserError(f"--backend={backend} has no model in --model={','.join(paths)}: name one of its kind.")
+        return found[backend]
+    order = [found[name] for name in FASTEST_FIRST if name in found]
+    return next((export for export in order if _can_run(export.backend)), order[-1])
+
+
+def read_metadata(export: Exported) -> dict:
+    """What an export says about itself (see `metadata.make_metadata`).
+
+    Raises:
+        UserError: it is none of ours, damaged, or a package is missing.
+    """
+    if export.backend == "saved_model":
+        return _saved_metadata(export.path)
+    if export.backend == "onnx":
+        from ccsn_tf.serving.onnx.session import OnnxModel
+
+        return OnnxModel(export.path).metadata
+    from ccsn_tf.serving.tensorrt.run import read_engine
+
+    return read_engine(export.path)[1]["model"]
+
+
+class ModelThread:
+    """An exported model, loaded, in a thread of its own: this one can do other things meanwhile.
+
+    A GPU's context belongs to a thread, so the model is opened, called and closed in the same one.
+
+    Attributes:
+        metadata: of the model.
+        seconds: that its calls have taken.
+
+    Raises:
+        UserError: the model cannot be loaded or run here.
+    """
+
+    def __init__(self, export: Exported):
+        self._thread, self._stack = concurrent.futures.ThreadPoolExecutor(1, "model"), contextlib.ExitStack()
+        self.seconds = 0.0
+        try:
+            self._model, self.metadata = self._thread.submit(self._stack.enter_context, _opened(export)).result()
+        except BaseException:
+            self._thread.shutdown()
+            raise
+
+    def submit(self, inputs: dict[str, np.ndarray]) -> concurrent.futures.Future:
+        """Queues a batch, {name: uint8 (B, K, ...)} (see `data.inputs`); its result is scores, float32 (B, classes).
+
+        The result raises UserError where the model refuses the batch.
+        """
+        return self._thread.submit(self._scores, inputs)
+
+    def close(self) -> None:
+        """Ends the thread after the batch that it is at."""
+        self._thread.submit(self._stack.close)
+        self._thread.shutdown()
+
+    def _scores(self, inputs):
+        begun = time.perf_counter()
+        try:
+            return np.asarray(self._model(inputs)["scores"])
+        finally:
+            self.seconds += time.perf_counter() - begun
+
+
+def _recognised(path):
+    place = pathlib.Path(path)
+    if place.is_dir():
+        found = {number: path for number, path in versions(place).items() if (path / "saved_model.pb").exists()}
+        if (place / "saved_model.pb").is_file():
+            return Exported("saved_model", path)
+        if found:
+            return Exported("saved_model", str(found[max(found)]))
+        raise UserError(f"--model={path} holds no version of a model: name a folder that export/saved_model.py wrote.")
+    if not place.is_file():
+        raise UserError(f"--model={path} is missing: name what an export command wrote.")
+    if place.suffix not in _SUFFIXES:
+        raise UserError(f"--model={path} is neither a folder of a SavedModel nor an .onnx or .plan file: name one.")
+    return Exported(_SUFFIXES[place.suffix], path)
+
+
+def _can_run(backend):
+    if backend == "tensorrt":
+        return find_gpu() is not None
+    return backend != "onnx" or importlib.util.find_spec("onnxruntime") is not None
+
+
+@contextlib.contextmanager
+def _opened(export: Exported) -> Iterator[tuple[Callable, dict]]:
+    """Yields the model, a function of {input: array} that returns {"scores", ...}, and its metadata."""
+    if export.backend == "saved_model":
+        yield _saved_model(export.path), _saved_metadata(export.path)
+    elif export.backend == "onnx":
+        from ccsn_tf.serving.onnx.session import OnnxModel
+
+        model = OnnxModel(export.path, spin=False)  # the cores are the workers', too: a fifth less time in all
+        yield model, model.metadata
+    else:
+        from ccsn_tf.serving.tensorrt.run import load_engine
+
+        with load_engine(export.path) as model:
+            yield model, model.metadata
+
+
+def _saved_model(path):
+    import tensorflow as tf
+
+    try:
+        model = tf.saved_model.load(path)
+        signature = model.signatures["serving_default"]
+    except (OSError, KeyError, tf.errors.OpError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path} is damaged ({reason}): export it again with export/saved_model.py.") from None
+
+    def call(inputs, keep=model):  # a signature alone does not keep its weights alive
+        try:
+            return {"scores": signature(**{name: tf.constant(array) for name, array in inputs.items()})["scores"]}
+        except tf.errors.OpError as error:
+            reason = " ".join(error.message.split())
+            raise UserError(f"{path} refuses a batch ({reason}): lower --batch_size.") from None
+
+    return call
+
+
+def _saved_metadata(path):
+    place = pathlib.Path(path, "assets.extra", FILE_NAME)
+    try:
+        return json.loads(place.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise UserError(
+            f"{path} is a SavedModel, but was not written by export/saved_model.py: it says neither its classes nor "
+            "how its input is made."
+        ) from None

@@ -1,0 +1,150 @@
+"""The folder that predictions go to: it says what they were made with, and has every clip at most once.
+
+    about.json              the model, the settings, where the clips are; the figures of the last run that ended
+    predictions.jsonl       JSON lines, appended batch by batch
+    part-00000.parquet ...  Parquet, and what Apache Beam writes: files that are there whole or not at all
+
+A clip is done if it has a row in any of the files; what is done is not done again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pathlib
+import re
+from collections.abc import Sequence
+
+from ccsn_tf.data.records.folder import LocalFolder
+from ccsn_tf.errors import UserError
+from ccsn_tf.serving.batch.rows import FORMATS, outcomes, to_bytes
+
+ABOUT = "about.json"
+LINES = "predictions.jsonl"
+VERSION = 1  # of what is written
+
+
+class Output:
+    """Predictions in a folder, of a local disk or of any that `folder` reaches.
+
+    Args:
+        folder: a `LocalFolder`, or a `BeamFolder`.
+        about: JSON values. Under "bound", what must not change while the folder is filled; the rest is for people.
+        format: one of `FORMATS`.
+
+    Attributes:
+        done: {name of a clip: whether it was predicted}.
+
+    Raises:
+        UserError: the folder holds something else, or predictions that were begun otherwise, or damaged ones.
+    """
+
+    def __init__(self, folder: LocalFolder, about: dict, format: str):
+        self._folder, self._format = folder, format
+        self._about = {**about, "bound": {"version": VERSION, **about["bound"], "format": format}}
+        names = folder.names()
+        self._claim(names)
+        if isinstance(folder, LocalFolder) and LINES in names:
+            _cut_torn_line(pathlib.Path(folder.path, LINES))
+        self.done: dict[str, bool] = {}
+        self._parts = 0
+        for name in sorted(names):
+            number = re.fullmatch(r"part-(\d+)\..*", name)
+            if number or name == LINES:
+                self.done.update(outcomes(folder.read(name), format, f"{folder}/{name}"))
+            if number:
+                self._parts = max(self._parts, int(number[1]) + 1)
+
+    def append(self, rows: Sequence[dict]) -> None:
+        """Adds rows to the JSON lines; once this returns, they are on the disk.
+
+        Raises:
+            UserError: the disk is full.
+        """
+        path = pathlib.Path(self._folder.path, LINES)
+        try:
+            with path.open("ab") as file:
+                file.write(to_bytes(rows, "jsonl"))
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise UserError(f"{path} cannot be written ({error.strerror}): free space, and start again.") from None
+        self._count(rows)
+
+    def add_part(self, rows: Sequence[dict]) -> None:
+        """Writes rows as a file of their own, which is there whole or not at all.
+
+        Raises:
+            UserError: the disk is full, or Parquet without pyarrow.
+        """
+        (name,) = self.part_names(1)
+        write_part(self._folder, name, rows, self._format)
+        self._parts += 1
+        self._count(rows)
+
+    def part_names(self, count: int) -> list[str]:
+        """Names for further parts."""
+        return [f"part-{self._parts + index:05d}{FORMATS[self._format]}" for index in range(count)]
+
+    def counts(self, items: Sequence) -> tuple[int, int, int]:
+        """Of clips: how many have a row, how many there are, and how many of the rows have an error."""
+        known = [self.done[item.name] for item in items if item.name in self.done]
+        return len(known), len(items), known.count(False)
+
+    def finish(self, summary: dict) -> None:
+        """Notes the figures of a run that has come to its end."""
+        self._write({**self._about, "summary": summary})
+
+    def _claim(self, names):
+        content = self._folder.read(ABOUT)
+        if content is None:
+            others = [name for name in names if name[0] != "."]
+            if others:
+                raise UserError(f"{self._folder} holds other files ({min(others)}): choose an empty or new folder.")
+            return self._write(self._about)
+        try:
+            begun = dict(json.loads(content)["bound"])
+        except (ValueError, KeyError, TypeError):
+            raise UserError(f"{self._folder}/{ABOUT} is damaged or none of ours: choose a new folder.") from None
+        for name, value in self._about["bound"].items():
+            if begun.get(name) != value:
+                raise UserError(
+                    f"{self._folder} was begun with {name} {begun.get(name)}, and this is {value}: choose another "
+                    "--output_dir, or go on as it was begun."
+                )
+        return None
+
+    def _write(self, about):
+        with self._folder.whole(ABOUT) as file:
+            file.write((json.dumps(about, indent=1) + "\n").encode())
+
+    def _count(self, rows):
+        self.done.update((row["video"], "error" not in row) for row in rows)
+
+
+def write_part(folder: LocalFolder, name: str, rows: Sequence[dict], format: str) -> None:
+    """Writes a part under its name; see `Output.add_part`."""
+    content = to_bytes(rows, format)
+    with folder.whole(name) as file:
+        file.write(content)
+
+
+def _cut_torn_line(path):
+    """Cuts what a killed run wrote of a line that it did not end."""
+    with contextlib.ExitStack() as stack:
+        try:
+            file = stack.enter_context(path.open("r+b"))
+        except OSError as error:
+            raise UserError(f"{path} cannot be written ({error.strerror}): choose another --output_dir.") from None
+        end = position = file.seek(0, os.SEEK_END)
+        while position:
+            start = max(0, position - (1 << 16))
+            file.seek(start)
+            newline = file.read(position - start).rfind(b"\n")
+            if newline >= 0:
+                position = start + newline + 1
+                break
+            position = start
+        if position < end:
+            file.truncate(position)

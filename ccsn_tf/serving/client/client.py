@@ -1,0 +1,193 @@
+"""A video in, labels out: input made as the served model's own metadata says, sent to TensorFlow Serving.
+
+Example:
+    client = Client("localhost:8500")               # gRPC; "http://localhost:8501" is REST
+    answer = client.classify_video("jump.mp4")
+    print(answer["top_labels"][0], answer["top_scores"][0])
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Protocol
+
+import numpy as np
+
+from ccsn_tf.config import Config
+from ccsn_tf.data.inputs import input_form
+from ccsn_tf.errors import UserError
+from ccsn_tf.serving.client.config import JPEG_SIGNATURES, client_config
+from ccsn_tf.serving.client.retry import StatusError, persist
+
+
+class ServingError(UserError):
+    """The server did not answer, or refused; `code` is the status's name, such as "DEADLINE_EXCEEDED"."""
+
+    def __init__(self, code: str, message: str):
+        super().__init__(message)
+        self.code = code
+
+
+class Transport(Protocol):
+    """A way to one model on a server. Methods raise `StatusError`, and end after `timeout` seconds."""
+
+    def versions(self, timeout: float) -> list[int]:
+        """The versions that are ready to answer."""
+
+    def predict(self, signature: str, inputs: dict, version: int | None, timeout: float) -> dict[str, np.ndarray]:
+        """Calls a signature, of the newest version where None: name -> array; strings as str in object arrays."""
+
+    def close(self) -> None:
+        """Frees connections."""
+
+
+class Client:
+    """Talks to one served model; may be shared by threads.
+
+    Args:
+        server: "host:port" or "grpc://host:port" for gRPC, "http://host:port" for REST.
+        model: the model's name on the server.
+        timeout: seconds for a request, retries included.
+        attempts: how often a request is sent at most. Repeated are only those that met no server, a full queue or a
+            broken connection (see `retry.RETRIED`).
+
+    Raises:
+        UserError: an address of another kind, or gRPC without tensorflow-serving-api.
+    """
+
+    def __init__(self, server: str, model: str = "ccsn", timeout: float = 30.0, attempts: int = 5):
+        self.server, self.model, self.timeout, self.attempts = server, model, timeout, attempts
+        self._transport = _connect(server, model)
+        self._known: tuple[int, dict, Config] | None = None  # version, metadata, settings
+
+    def metadata(self) -> dict:
+        """What the model says about itself; asked once.
+
+        Raises:
+            ServingError: no answer.
+            UserError: the model is none of ours, or of a version that this package cannot follow.
+        """
+        return self._model()[1]
+
+    def classify_video(self, path: str, segments: int = 0) -> dict[str, np.ndarray]:
+        """Scores of one video, by the model's signature of JPEGs: `jpeg_frames` where it computes flow, or `jpeg`.
+
+        Args:
+            path: a video file.
+            segments: snippets to look at; 0: as many as the metadata says.
+
+        Returns:
+            scores, spatial_scores, temporal_scores float32 (classes,); top_labels str, top_scores float32 and
+            top_indices int32 (top_k,), best first.
+
+        Raises:
+            VideoError: the video cannot be used.
+            ServingError: no answer, or a refusal.
+        """
+        try:
+            return self._classify_video(path, segments)
+        except ServingError as error:
+            if error.code != "NOT_FOUND" or self._known is None:
+                raise
+        # The version that the input was made for is no longer served: ask the newest what it wants, once.
+        self._known = None
+        return self._classify_video(path, segments)
+
+    def predict(self, signature: str, inputs: dict[str, np.ndarray], version: int | None = None) -> dict:
+        """Calls any signature with a batch; see `signatures.ServedModel`.
+
+        Raises:
+            ServingError: no answer, or a refusal.
+        """
+        return self._persist(lambda left: self._transport.predict(signature, inputs, version, left))
+
+    def close(self) -> None:
+        """Frees the connections; calls under way fail."""
+        self._transport.close()
+
+    def _classify_video(self, path, segments):
+        version, _, config = self._model()
+        inputs = jpeg_inputs(path, config, segments or config.eval.test_segments)
+        signature = JPEG_SIGNATURES[config.model.flow_source]
+        answer = self.predict(signature, {name: value[None] for name, value in inputs.items()}, version)
+        return {name: value[0] for name, value in answer.items()}
+
+    def _model(self):
+        known = self._known
+        if known is None:  # several threads may ask at once: no harm, and none waits for the timeouts of the others
+            version = max(self._persist(self._transport.versions), default=None)
+            if version is None:
+                raise ServingError("UNAVAILABLE", f"{self.server} has no version of {self.model} ready: wait for it.")
+            metadata = self._ask_metadata(version)
+            self._known = known = version, metadata, client_config(metadata)
+        return known
+
+    def _ask_metadata(self, version):
+        try:
+            answer = self.predict("metadata", {"request": np.zeros(1, np.int32)}, version)
+            return json.loads(answer["metadata"][0])
+        except (ServingError, KeyError, ValueError) as error:
+            if isinstance(error, ServingError) and error.code not in ("INVALID_ARGUMENT", "FAILED_PRECONDITION"):
+                raise
+            raise UserError(
+                f"Model {self.model} on {self.server} has no metadata of ours ({error}): name a model that "
+                "export/saved_model.py wrote."
+            ) from None
+
+    def _persist(self, call):
+        try:
+            return persist(call, self.timeout, self.attempts)
+        except StatusError as failure:
+            raise ServingError(failure.code, self._in_words(failure)) from None
+
+    def _in_words(self, failure):
+        reason = " ".join(failure.message.split()) or "no reason given"
+        if failure.code == "DEADLINE_EXCEEDED":
+            return f"{self.server} did not answer within {self.timeout:g} s: raise --timeout, or look at its load."
+        if failure.code == "NOT_FOUND":
+            return f"{self.server} does not serve {self.model} ({reason}): name its model with --model."
+        if failure.code == "UNAVAILABLE":
+            return f"{self.server} cannot be reached ({reason}): start it, or name another --server."
+        if failure.code == "RESOURCE_EXHAUSTED":
+            return f"{self.server} has too much to do ({reason}): try again later, or with fewer callers."
+        return f"{self.server} refuses the request ({failure.code}: {reason})."
+
+
+def jpeg_inputs(path: str, config: Config, segments: int) -> dict[str, np.ndarray]:
+    """One video as a signature of JPEGs takes it, bytes in object arrays.
+
+    Args:
+        path: a video file.
+        config: from `client_config`.
+        segments: K.
+
+    Returns:
+        rgb (K,) and flow (K, L); of a model that computes flow, frames (K, L + 1) alone.
+
+    Raises:
+        VideoError: the video cannot be used.
+    """
+    form = input_form(config.model)
+    jpegs = form.to_jpegs(form.of_video(path, config, segments), config.data.jpeg_quality)
+    return {name: np.array(values, object) for name, values in jpegs.items()}
+
+
+def _connect(server, model) -> Transport:
+    scheme, _, address = server.rpartition("://")
+    host, _, port = address.rpartition(":")
+    if scheme not in ("", "grpc", "http") or not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise UserError(
+            f"--server={server} is no address: give host:port for gRPC (8500), or http://host:port for REST (8501)."
+        )
+    if scheme == "http":
+        from ccsn_tf.serving.client.rest import RestTransport
+
+        return RestTransport(address, model)
+    try:
+        from ccsn_tf.serving.client.grpc import GrpcTransport
+    except ImportError:
+        raise UserError(
+            "gRPC needs tensorflow-serving-api: pip install -c constraints.txt -e '.[serving]', or use REST, "
+            "--server=http://host:8501."
+        ) from None
+    return GrpcTransport(address, model)

@@ -1,0 +1,85 @@
+"""A clip to what an exported model takes, pixel for pixel what its JPEG signature makes of it. No TensorFlow.
+
+What is taken from a video goes through JPEG, as what training saw and `serving.client` sends has gone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+
+from ccsn_tf.config import Config
+from ccsn_tf.data.augment import view_boxes
+from ccsn_tf.data.inputs import InputForm, input_form
+from ccsn_tf.data.prepare.encode import refuse_few_frames
+from ccsn_tf.data.records.manifest import StoredClip
+from ccsn_tf.data.sampling import centre_starts
+from ccsn_tf.data.stopwatch import Stopwatch
+
+
+@dataclasses.dataclass(frozen=True)
+class VideoFile:
+    """A video, or the folder of its frames; `name` is what the predictions call it."""
+
+    name: str
+    path: str
+
+    def snippets(self, form: InputForm, config: Config, num_segments: int, watch: Stopwatch):
+        """What `form` calls snippets. Stages: decode, flow where it is an input, JPEG."""
+        snippets = form.of_video(self.path, config, num_segments, watch)
+        with watch.stage("JPEG"):
+            return form.from_jpegs(form.to_jpegs(snippets, config.data.jpeg_quality))
+
+
+@dataclasses.dataclass(frozen=True)
+class StoredRecord:
+    """A clip in prepared records; `name` is the clip's."""
+
+    name: str
+    clip: StoredClip
+    record_dir: str
+
+    def snippets(self, form: InputForm, config: Config, num_segments: int, watch: Stopwatch):
+        """What `form` calls snippets. Stage: JPEG."""
+        clip, length = self.clip, config.model.flow_length
+        refuse_few_frames(self.name, clip.fields + 1, length, 1)
+        starts, shard = centre_starts(clip.fields, num_segments, length), os.path.join(self.record_dir, clip.shard)
+        with watch.stage("JPEG"):
+            return form.of_record(shard, clip.offset, clip.length, clip.fields, starts)
+
+
+@dataclasses.dataclass(frozen=True)
+class ClipInput:
+    """The network's input, {name: uint8 (K, ...)} (see `data.inputs`), and {stage: seconds} it took."""
+
+    arrays: dict[str, np.ndarray]
+    seconds: dict[str, float]
+
+
+def make_input(
+    item: VideoFile | StoredRecord, beat: Callable[[], None], config: Config, num_segments: int
+) -> ClipInput:
+    """What a worker process does with a clip.
+
+    Args:
+        item: the clip.
+        beat: called often while it gets on.
+        config: from `client_config`.
+        num_segments: K.
+
+    Raises:
+        UserError: the video or its record cannot be used.
+    """
+    cv2.setNumThreads(1)  # one process a core: more threads would only wait for one another
+    watch, form = Stopwatch(beat), input_form(config.model)
+    snippets = item.snippets(form, config, num_segments, watch)
+    beat()
+    with watch.stage("crop"):
+        box, mirrored = view_boxes(*form.size(snippets), 1)[0]
+        arrays = form.empty((num_segments,))
+        form.write(snippets, box, mirrored, arrays)
+    return ClipInput(arrays, watch.seconds)

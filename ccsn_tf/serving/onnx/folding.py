@@ -1,0 +1,128 @@
+"""Inference without BatchNormalization: its scale and shift become part of the convolution before it.
+
+At inference a normalisation is x -> gamma (x - mean) / sqrt(variance + epsilon) + beta with constants, a linear map a
+channel: applied to a convolution's output it is the same convolution with scaled filters and another bias. Exact but
+for rounding (the products are formed in float64 and stored in float32).
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+
+import keras
+import numpy as np
+from keras import layers
+
+from ccsn_tf.models.connections.block import ConnectionBlock
+
+# Layers whose last kernel axis, or last two, are the output channels.
+_CONVOLUTIONS = (layers.Conv1D, layers.Conv2D, layers.Conv3D, layers.Dense, layers.DepthwiseConv2D)
+
+
+@dataclasses.dataclass(frozen=True)
+class Folding:
+    """What was done to a model.
+
+    `folded` counts the normalisations that went into a convolution; `left` has the others, name -> why.
+    """
+
+    folded: int
+    left: dict[str, str]
+
+
+def fold_batch_norms(model: keras.Model) -> tuple[keras.Model, Folding]:
+    """A functional model that computes what `model` computes at inference, with fewer layers.
+
+    Folded is a normalisation of the last axis whose input comes from a linear convolution (or Dense layer) that
+    nothing else reads. Other layers are shared with `model`, which stays as it is; train neither while the other is in
+    use.
+
+    Args:
+        model: functional, of functional models and layers.
+
+    Returns:
+        The new model, with the inputs and outputs of `model`, and what was done.
+    """
+    folded, left = 0, {}
+
+    def clone(layer):
+        nonlocal folded
+        if isinstance(layer, ConnectionBlock):
+            left.update({norm.path: "inside a connection block" for norm in layer.norms})
+        if not isinstance(layer, keras.Model):
+            return layer
+        inner, report = fold_batch_norms(layer)
+        folded += report.folded
+        left.update(report.left)
+        return inner
+
+    pairs, reasons = _foldable(model)
+    replacements = {id(convolution): _with_bias(convolution) for convolution, _ in pairs}
+    removed = {id(norm) for _, norm in pairs}
+    result = keras.models.clone_model(
+        model,
+        clone_function=lambda layer: replacements.get(id(layer)) or clone(layer),
+        call_function=lambda layer, *args, **kwargs: args[0] if id(layer) in removed else layer(*args, **kwargs),
+    )
+    for convolution, norm in pairs:
+        replacements[id(convolution)].set_weights(_folded_weights(convolution, norm))
+    return result, Folding(folded + len(pairs), {**left, **reasons})
+
+
+def _foldable(model):
+    """Pairs (convolution, normalisation) of one graph level, and why other normalisations are left."""
+    calls = []
+
+    def record(layer, *args, **kwargs):
+        outputs = layer(*args, **kwargs)
+        calls.append((layer, keras.tree.flatten((args, kwargs)), keras.tree.flatten(outputs)))
+        return outputs
+
+    traced = keras.models.clone_model(model, clone_function=lambda layer: layer, call_function=record)
+    times = collections.Counter(id(layer) for layer, _, _ in calls)
+    readers = collections.Counter(id(tensor) for _, tensors, _ in calls for tensor in tensors)
+    readers.update(id(tensor) for tensor in traced.outputs)
+    producer = {id(tensor): layer for layer, _, tensors in calls for tensor in tensors}
+    pairs, reasons = [], {}
+    for norm, inputs, _ in calls:
+        if not isinstance(norm, layers.BatchNormalization):
+            continue
+        source = producer.get(id(inputs[0]))
+        if not _is_linear_convolution(source):
+            reasons[norm.path] = f"follows {source.name if source else 'the input'}, which is no linear convolution"
+        elif readers[id(inputs[0])] > 1 or times[id(source)] > 1 or times[id(norm)] > 1:
+            reasons[norm.path] = f"{source.name} before it is also read without it"
+        elif norm.axis not in (-1, len(inputs[0].shape) - 1):
+            reasons[norm.path] = f"normalises axis {norm.axis}, not the channels of {source.name}"
+        else:
+            pairs.append((source, norm))
+    return pairs, reasons
+
+
+def _is_linear_convolution(layer):
+    return (
+        type(layer) in _CONVOLUTIONS
+        and layer.activation is keras.activations.linear
+        and getattr(layer, "data_format", "channels_last") == "channels_last"
+    )
+
+
+def _with_bias(convolution):
+    return type(convolution).from_config({**convolution.get_config(), "use_bias": True})
+
+
+def _folded_weights(convolution, norm):
+    """[kernel, bias] of the convolution with the normalisation in it, float32."""
+    mean, variance = (np.asarray(w, np.float64) for w in (norm.moving_mean, norm.moving_variance))
+    scale = 1.0 / np.sqrt(variance + norm.epsilon)
+    if norm.scale:
+        scale = scale * np.asarray(norm.gamma, np.float64)
+    shift = np.asarray(norm.beta, np.float64) if norm.center else 0.0
+    kernel = np.asarray(convolution.kernel, np.float64)
+    bias = np.asarray(convolution.bias, np.float64) if convolution.use_bias else 0.0
+    if isinstance(convolution, layers.DepthwiseConv2D):  # (h, w, channels, multiplier): the last two are the outputs
+        kernel = kernel * scale.reshape(kernel.shape[-2:])
+    else:
+        kernel = kernel * scale
+    return [kernel.astype(np.float32), ((bias - mean) * scale + shift).astype(np.float32)]

@@ -1,0 +1,137 @@
+"""A strongly typed half-precision graph: what each node computes in is written in the graph, not left to a runtime.
+
+TensorRT 11 and TensorRT for RTX have no precision switches; they build what the graph's types say. Convolutions,
+matrix products and what lies between them become float16 or bfloat16. These stay float32:
+
+    scaling of the pixels       everything before the first convolution
+    attention                   the bias that is added to the scores, and their softmax
+    biases, normalisation       what of them is not part of a convolution: constants by channel, added or multiplied
+    heads                       pooling over positions and all that follows: consensus, logits, embeddings
+    anything not listed below   an operation of which it is not known that half precision does no harm
+"""
+
+from __future__ import annotations
+
+import ml_dtypes
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper, version_converter
+
+from ccsn_tf.errors import UserError
+from ccsn_tf.serving.onnx.graph import PRODUCTS, Graph, prune
+
+HALF_TYPES = {"fp16": TensorProto.FLOAT16, "bf16": TensorProto.BFLOAT16}
+
+# Convolution knows bfloat16 from this opset on; float16 it always knew.
+_BF16_OPSET = 22
+
+_BETWEEN = frozenset(
+    ["Add", "AveragePool", "Clip", "Concat", "Flatten", "HardSigmoid", "HardSwish", "Identity", "LeakyRelu"]
+    + ["MaxPool", "Mul", "Pad", "Relu", "Reshape", "Sigmoid", "Slice", "Split", "Squeeze", "Sub", "Tanh"]
+    + ["Transpose", "Unsqueeze"]
+)
+_POOLING = frozenset(["GlobalAveragePool", "ReduceMean"])
+_NUMPY = {TensorProto.FLOAT16: np.float16, TensorProto.BFLOAT16: ml_dtypes.bfloat16, TensorProto.FLOAT: np.float32}
+
+
+def to_half(model: onnx.ModelProto, precision: str) -> onnx.ModelProto:
+    """A copy of a float32 model that computes in half precision; inputs and outputs keep their types.
+
+    Args:
+        model: float32, as from `to_onnx`.
+        precision: "fp16" or "bf16"; the latter needs opset 22, to which the copy is converted.
+
+    Raises:
+        UserError: a weight is too large for float16.
+    """
+    half = HALF_TYPES[precision]
+    made = onnx.ModelProto()
+    made.CopyFrom(model)
+    if precision == "bf16":
+        made = version_converter.convert_version(made, _BF16_OPSET)
+    graph = Graph(made)
+    wide = float32_tensors(made, graph)
+    dtypes = dict(graph.types)
+    nodes, copies = [], {}
+
+    def in_type(name, dtype):
+        """`name` in `dtype`: itself, a converted constant or a cast; each is made once."""
+        if dtypes.get(name) not in _NUMPY or dtypes[name] == dtype:
+            return name
+        if (name, dtype) not in copies:
+            copies[name, dtype] = copy = f"{name}/{TensorProto.DataType.Name(dtype).lower()}"
+            if name in graph.constants:
+                made.graph.initializer.append(_converted(graph.array(name), dtype, name, copy))
+            else:
+                nodes.append(helper.make_node("Cast", [name], [copy], copy, to=dtype))
+        return copies[name, dtype]
+
+    for node in made.graph.node:
+        if node.op_type != "Cast" and graph.types.get(node.output[0]) in _NUMPY:
+            dtype = TensorProto.FLOAT if node.output[0] in wide else half
+            node.input[:] = [in_type(name, dtype) for name in node.input]
+            dtypes.update((name, dtype) for name in node.output)
+        nodes.append(node)
+    del made.graph.node[:], made.graph.value_info[:]  # the latter: types as they were
+    made.graph.node.extend(nodes)
+    prune(made)
+    return made
+
+
+def float32_tensors(model: onnx.ModelProto, graph: Graph) -> set[str]:
+    """First outputs of the nodes that stay float32; see the head of this file."""
+    nodes = model.graph.node
+    wide = {node.output[0] for node in nodes if node.op_type not in PRODUCTS | _BETWEEN}
+    wide |= {node.output[0] for node in nodes if _by_channel(graph, node)}
+    wide |= _before_products(nodes)
+    scores = [node.input[0] for node in nodes if node.op_type == "Softmax"]
+    wide |= _back_to(graph, scores, lambda node: node.op_type in PRODUCTS, inclusive=False)
+    wide |= _back_to(graph, graph.outputs, lambda node: _pools_positions(graph, node), inclusive=True)
+    return wide
+
+
+def _by_channel(graph, node):
+    constants = [graph.shapes[name] for name in node.input if name in graph.constants]
+    return node.op_type in ("Add", "Mul", "Sub") and any(np.prod(shape) > 1 for shape in constants)
+
+
+def _before_products(nodes):
+    """Of what depends on no product: the pixels, while they are scaled."""
+    after, before = set(), set()
+    for node in nodes:
+        if node.op_type in PRODUCTS or after.intersection(node.input):
+            after.update(node.output)
+        else:
+            before.update(node.output)
+    return before
+
+
+def _pools_positions(graph, node):
+    return node.op_type in _POOLING and len(graph.shapes[node.input[0]]) == 4
+
+
+def _back_to(graph, tensors, ends, inclusive):
+    """The float tensors that `tensors` are computed from, back to the nodes at which it `ends`."""
+    found, pending = set(), list(tensors)
+    while pending:
+        name = pending.pop()
+        node = graph.producers.get(name)
+        if node is None or node.output[0] in found or graph.types.get(name) not in _NUMPY:
+            continue
+        end = ends(node)
+        if inclusive or not end:
+            found.add(node.output[0])
+        if not end:
+            pending.extend(node.input)
+    return found
+
+
+def _converted(array, dtype, name, copy):
+    with np.errstate(over="ignore"):
+        converted = array.astype(_NUMPY[dtype])
+    if not np.isfinite(converted.astype(np.float32)).all():
+        raise UserError(
+            f"--precision=fp16 cannot hold {name}, whose largest value is {np.abs(array).max():.3g} (float16 ends at "
+            "65504): use --precision=bf16."
+        )
+    return numpy_helper.from_array(converted, copy)

@@ -1,0 +1,169 @@
+"""From a work directory to a versioned SavedModel that has proved itself."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import pathlib
+import re
+import shutil
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from ccsn_tf.config import Config
+from ccsn_tf.errors import UserError
+from ccsn_tf.files import only_process, write_text
+from ccsn_tf.models.build import load_model
+from ccsn_tf.models.flow.iterating import xla_works
+from ccsn_tf.serving.client.config import FILE_NAME, MAX_SEGMENTS
+from ccsn_tf.serving.clips import clips_to_try
+from ccsn_tf.serving.metadata import make_metadata
+from ccsn_tf.serving.onnx.folding import Folding, fold_batch_norms
+from ccsn_tf.serving.saved_model.frames_signatures import ServedFrames
+from ccsn_tf.serving.saved_model.signatures import ServedFlow
+from ccsn_tf.serving.saved_model.verify import BATCHES, verify
+from ccsn_tf.serving.saved_model.warmup import FILE_NAME as WARMUP_FILE_NAME
+from ccsn_tf.serving.saved_model.warmup import warmup_requests, write_warmup
+from ccsn_tf.serving.versions import versions
+
+EXTRA = "assets.extra"
+
+_SERVED = {"stored": ServedFlow, "graph": ServedFrames}
+
+
+@dataclasses.dataclass(frozen=True)
+class Export:
+    """A finished export: its folder, its metadata, what was folded, and the report of `verify` (None: not asked)."""
+
+    path: pathlib.Path
+    metadata: dict
+    folding: Folding
+    verification: dict | None
+
+
+def export_saved_model(
+    config: Config,
+    export_dir: str,
+    version: int = 0,
+    max_segments: int = 0,
+    fold: bool = True,
+    check: bool = True,
+    warmup: bool = True,
+    xla: bool = False,
+    must_be_real: bool = False,
+    say: Callable[[str], None] = lambda line: None,
+) -> Export:
+    """Writes `export_dir/<version>/` from the model in `config.train.workdir`.
+
+    The folder appears under its number when all is in it and checked: a server that watches `export_dir` never loads
+    less.
+
+    Args:
+        config: of the run; `eval.test_segments` and `eval.top_k` are what clients get.
+        export_dir: one folder a model, with a folder a version in it.
+        version: 1 or more; 0 takes the number after the highest that is there.
+        max_segments: clips times segments that one request may have; 0: `MAX_SEGMENTS`.
+        fold: put batch normalisations into the convolutions before them (see `fold_batch_norms`).
+        check: compare with the trained model in a fresh process (see `verify`).
+        warmup: add warm-up requests for TensorFlow Serving.
+        xla: the iterations of flow are compiled where the model runs, which takes a server that has XLA.
+        must_be_real: refuse to use rendered clips for these two where the run's records are absent.
+        say: receives lines for people.
+
+    Raises:
+        UserError: no finished run, `xla` for a model that computes no flow or on a machine where XLA does not work, a
+            version that exists, a folder that cannot be written to, or an exported model that does not agree with the
+            trained one, of which nothing is left then.
+    """
+    workdir = pathlib.Path(config.train.workdir)
+    max_segments = max_segments or MAX_SEGMENTS[config.model.flow_source]
+    _check_limit(config, max_segments)
+    if xla:
+        _check_xla(config)
+    _target(export_dir, version)
+    model = load_model(str(workdir / "model.keras"))
+    metadata = make_metadata(model, config, max_segments, xla)
+    network, folding = fold_batch_norms(model) if fold else (model, Folding(0, {}))
+    if fold:
+        say(f"{folding.folded} batch normalisations folded into convolutions, {len(folding.left)} left.")
+    with only_process(export_dir) as alone:
+        if alone:
+            _remove_leftovers(export_dir)
+        target = _target(export_dir, version)
+        with _whole_folder(target) as beside:
+            with _sentence(target):
+                _SERVED[config.model.flow_source](network, metadata).save(str(beside))
+                write_text(beside / EXTRA / FILE_NAME, json.dumps(metadata, indent=1) + "\n")
+            report = None
+            if check or warmup:
+                with clips_to_try(config, tuple(model.classes), max(BATCHES), must_be_real) as clips:
+                    requests = warmup_requests(clips, metadata) if warmup else []
+                    if warmup:
+                        with _sentence(target):
+                            write_warmup(beside / EXTRA / WARMUP_FILE_NAME, requests)
+                    if check:
+                        say(f"Compared with {workdir / 'model.keras'} in a fresh process, on {clips.source} ...")
+                        report = verify(str(beside), model, metadata, clips, requests)
+    return Export(target, metadata, folding, report)
+
+
+@contextlib.contextmanager
+def _whole_folder(target):
+    """Yields a folder beside `target` to write to, and renames it when the block ends well; removes it otherwise."""
+    beside = target.with_name(f".{os.getpid()}.{target.name}")
+    try:
+        yield beside
+        with _sentence(target):
+            os.rename(beside, target)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _sentence(target):
+    """Errors of writing, TensorFlow's among them, as a UserError."""
+    try:
+        yield
+    except (OSError, tf.errors.OpError) as error:
+        reason = getattr(error, "strerror", None) or getattr(error, "message", error)
+        raise UserError(f"{target} cannot be written ({reason}): free space, or choose another --export_dir.") from None
+
+
+def _remove_leftovers(export_dir):
+    """Removes what an export left that was killed."""
+    for path in pathlib.Path(export_dir).iterdir():
+        if re.fullmatch(r"\.[0-9]+\.[0-9]+", path.name):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _check_limit(config, max_segments):
+    asked = max(config.eval.test_segments, max(BATCHES) * (config.model.num_segments + 2))
+    if max_segments < asked:
+        raise UserError(
+            f"--max_segments={max_segments} is less than the {asked} that clients or the verification send: raise it, "
+            "or lower --test_segments."
+        )
+
+
+def _check_xla(config):
+    if config.model.flow_source != "graph":
+        raise UserError("--xla is for models that compute flow (--flow_source=graph): leave it out.")
+    if not xla_works():
+        raise UserError("--xla: XLA does not work on this machine (see the warning above): leave it out.")
+
+
+def _target(export_dir, version):
+    if not export_dir:
+        raise UserError("--export_dir is not given: name the folder of the model, which gets a folder a version.")
+    folder = pathlib.Path(export_dir)
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"--export_dir={export_dir} is a file: name a folder.")
+    there = versions(folder)
+    if version and version in there:
+        raise UserError(
+            f"{folder / str(version)} exists: leave --version out, which takes {max(there) + 1}, or choose another."
+        )
+    return folder / str(version or max(there, default=0) + 1)

@@ -1,0 +1,53 @@
+"""A running engine against the model that it was made from."""
+
+from __future__ import annotations
+
+import pathlib
+
+import onnx
+
+from ccsn_tf.config import Config
+from ccsn_tf.errors import UserError
+from ccsn_tf.models.build import load_model
+from ccsn_tf.serving.clips import clips_to_try
+from ccsn_tf.serving.comparison import as_exported, compare_on_clips
+from ccsn_tf.serving.metadata import weights_hash
+from ccsn_tf.serving.onnx.bf16 import runnable
+from ccsn_tf.serving.saved_model.verify import BATCHES
+from ccsn_tf.serving.tensorrt.run import TensorRTModel
+
+# Largest difference of an engine whose products are in float32 proper, which a GPU adds up in another order.
+LIMIT = 1e-3
+
+
+def compare_engine(engine: TensorRTModel, onnx_path: str, workdir: str = "") -> dict:
+    """Compares an engine on clips: with Keras, or with ONNX Runtime.
+
+    Args:
+        engine: running.
+        onnx_path: the file that it was built from.
+        workdir: of the run, for the comparison with its model.keras; "": with the ONNX file in ONNX Runtime.
+
+    Returns:
+        See `compare_on_clips`; `with` says what it was compared with.
+
+    Raises:
+        UserError: the work directory is of another model, or an engine in float32 differs by more than `LIMIT`.
+    """
+    metadata, words = engine.metadata, "Keras"
+    config = Config.from_flat({name: value for group in metadata["training"].values() for name, value in group.items()})
+    if workdir:
+        model = load_model(str(pathlib.Path(workdir, "model.keras")))
+        if weights_hash(model) != metadata["weights_sha256"]:
+            raise UserError(f"--workdir={workdir} has another model than {onnx_path} was exported from: name its own.")
+        trained = as_exported(model)
+    else:
+        trained, words = runnable(onnx.load(onnx_path))
+    profile = next(iter(engine.inputs.values()))["profile"]
+    batches, segments = (
+        sorted({min(max(value, profile["min"][axis]), profile["max"][axis]) for value in values})
+        for axis, values in enumerate((BATCHES, (config.model.num_segments, config.model.num_segments + 2)))
+    )
+    limit = LIMIT if metadata["precision"] == "fp32" and not engine.tf32 else None
+    with clips_to_try(config, tuple(metadata["classes"]), max(batches), must_be_real=False) as clips:
+        return {"with": words, **compare_on_clips(engine, trained, clips, batches, segments, limit)}

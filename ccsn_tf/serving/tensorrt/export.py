@@ -1,0 +1,93 @@
+"""From an ONNX file of ours to an engine that was checked, and run where there is a GPU for it."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import pathlib
+import types
+from collections.abc import Callable
+
+from ccsn_tf.errors import UserError
+from ccsn_tf.files import whole_file, write_text
+from ccsn_tf.serving.onnx.file import read_onnx
+from ccsn_tf.serving.onnx.products import flow_precisions, product_precisions, unweighted_products
+from ccsn_tf.serving.tensorrt.build import BuildSettings, build, capabilities_for
+from ccsn_tf.serving.tensorrt.cuda import find_gpu
+from ccsn_tf.serving.tensorrt.layers import check_flow, check_precision
+from ccsn_tf.serving.tensorrt.run import FORMAT, TensorRTModel, description_path
+
+
+def export_engine(
+    trt: types.ModuleType,
+    onnx_path: str,
+    output: str,
+    settings: BuildSettings,
+    precision: str = "",
+    compare: Callable[[TensorRTModel], dict] | None = None,
+) -> dict:
+    """Builds an engine and writes it with its description, `<output>.json`, once both are known to be right.
+
+    Args:
+        trt: `tensorrt` or `tensorrt_rtx`.
+        onnx_path: a file that export/to_onnx.py wrote.
+        output: the engine's file.
+        settings: what to build for.
+        precision: that the engine must have; "": that of the ONNX file.
+        compare: called with the running engine where the machine has a GPU that it was built for.
+
+    Returns:
+        The description: `format`, `tensorrt` (module, version, onnx_parser), `compute_capabilities`, `onnx` (file,
+        sha256), `plan_sha256`, `precision`, `products` (how many convolutions and matrix products compute in what),
+        `flow_layers` (how many compute flow from frames), `inputs` (with their profile) and `outputs`, `layers` (see
+        `Layer`) and `described_by`, `tf32`, `workspace_mb`, `run` (the report of `compare`, or None: built and not
+        run), `model` (the metadata of the ONNX file).
+
+    Raises:
+        UserError: not an ONNX file of ours, one in another precision, or an engine that cannot be built, is not in the
+            precision asked for, or does not compute what it should; nothing is written then.
+    """
+    if not output or pathlib.Path(output).is_dir():
+        raise UserError(f"--output={output} must be a file, such as model.plan.")
+    if pathlib.Path(output).resolve() == pathlib.Path(onnx_path).resolve():
+        raise UserError(f"--output={output} is the ONNX file itself: name another, such as model.plan.")
+    content, model, metadata = read_onnx(onnx_path)
+    wanted = precision or metadata["precision"]
+    if wanted != metadata["precision"]:
+        raise UserError(
+            f"--precision={wanted}, but {onnx_path} is in {metadata['precision']}, and TensorRT builds what the file "
+            f"says: export it with export/to_onnx.py --precision={wanted} first."
+        )
+    gpu = find_gpu()
+    settings = dataclasses.replace(settings, compute_capabilities=capabilities_for(trt, settings, gpu))
+    built = build(trt, content, settings)
+    description = {
+        "format": FORMAT,
+        "tensorrt": {
+            "module": trt.__name__,
+            "version": trt.__version__,
+            "onnx_parser": trt.get_nv_onnx_parser_version(),
+        },
+        "compute_capabilities": list(settings.compute_capabilities) or [gpu.capability],
+        "onnx": {"file": pathlib.Path(onnx_path).name, "sha256": hashlib.sha256(content).hexdigest()},
+        "plan_sha256": hashlib.sha256(built.plan).hexdigest(),
+        "precision": wanted,
+        "tf32": settings.tf32,
+        "workspace_mb": settings.workspace_mb,
+        "products": check_precision(built.layers, product_precisions(model), unweighted_products(model), wanted),
+        "flow_layers": check_flow(built.layers) if flow_precisions(model) else 0,
+        "inputs": built.inputs,
+        "outputs": built.outputs,
+        "described_by": built.described_by,
+        "layers": [dataclasses.asdict(layer) for layer in built.layers],
+        "run": None,
+        "model": metadata,
+    }
+    if compare and gpu and gpu.capability in description["compute_capabilities"]:
+        with TensorRTModel(built.plan, description, output, trt) as engine:
+            description["run"] = {"gpu": gpu.name, **compare(engine)}
+    with whole_file(output) as beside:
+        beside.write_bytes(built.plan)
+    write_text(description_path(output), json.dumps(description, indent=1) + "\n")
+    return description

@@ -1,0 +1,178 @@
+"""What frozen stages make of each clip, kept on disk, so that a training runs them once and not in every step.
+
+A file a clip and stream, named by the clip and by everything that its content depends on: a later run, of another seed,
+split or connection, finds what it needs and makes the rest. Killed in the middle, nothing is lost.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pathlib
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from ccsn_tf.config import Config
+from ccsn_tf.data.pipeline import evaluation_views, share_of_plan, training_batches, untuned
+from ccsn_tf.data.plan import Plan, fixed_views, labels_of
+from ccsn_tf.data.records.manifest import StoredClip, stored_settings
+from ccsn_tf.files import whole_file
+from ccsn_tf.models.ccsn import CCSN, STREAMS
+
+# Images of each stream in one forward pass.
+_IMAGES_A_PASS = 48
+# Of the network's settings, those that the frozen stages depend on besides their weights.
+_OF_INPUT = ("backbone", "image_size", "flow_length", "frames_per_segment", "flow_source")
+
+Report = Callable[[int, int], None]
+
+
+class FrozenMaps:
+    """The maps after the last frozen stage, float16, of training views and of test views.
+
+    Training draws from `config.train.frozen_views` fixed views a clip (twice as many with `--flip`) in place of a new
+    one every time.
+
+    Args:
+        model: with the weights that its frozen stages keep.
+        config: `train.frozen_cache` is the folder, `train.freeze_spatial` the stage.
+
+    Raises:
+        UserError: a connection block joins the streams at an earlier stage.
+    """
+
+    def __init__(self, model: CCSN, config: Config):
+        self._config, stage = config, config.train.freeze_spatial
+        lower, self.upper = model.halves(stage)
+        self._lower = {stream: tf.function(lower[stream], reduce_retracing=True) for stream in STREAMS}
+        self._weights = {stream: _hash_of_weights(model, stream, stage) for stream in STREAMS}
+        self._stage = stage
+
+    def training_batches(
+        self, clips: Sequence[StoredClip], plan: Plan, rng: np.random.Generator, replicas: int, share: slice
+    ) -> tf.data.Dataset:
+        """As `pipeline.training_batches`, with {"spatial", "temporal"}: float16 (b, K, h, w, C) for inputs.
+
+        Args:
+            clips: those of `keep_training`, in the plan's order.
+            plan: from `training_plan`; of its views, only whether they are mirrored is used.
+            rng: chooses among the fixed views.
+            replicas, share: see there.
+        """
+        sides = 1 + self._config.data.flip
+        views = rng.integers(self._config.train.frozen_views, size=plan["label"].shape) * sides + plan["mirrored"]
+        rows = share_of_plan({"clip": plan["clip"], "view": views, "label": plan["label"]}, replicas, share)
+        paths = self._paths(clips, self._training())
+
+        def load(row):
+            def read(numbers, views):
+                chosen = list(zip(numbers, views, strict=True))
+                return [np.stack([_open(own[n])[v] for n, v in chosen]) for own in paths.values()]
+
+            return self._named(tf.numpy_function(read, [row["clip"], row["view"]], [tf.float16] * 2)), row["label"]
+
+        return untuned(tf.data.Dataset.from_tensor_slices(rows).map(load, num_parallel_calls=2).prefetch(2))
+
+    def keep_training(self, clips: Sequence[StoredClip], report: Report) -> None:
+        """Makes and keeps what is missing of the training views of `clips`."""
+
+        def views(some):
+            plan = fixed_views(some, self._config.data, self._config.model, self._config.train.frozen_views)
+            return (inputs for inputs, _ in training_batches(plan, self._config.model))
+
+        self._keep(clips, self._training(), views, report)
+
+    def evaluation_views(
+        self, clips: Sequence[StoredClip], classes: Sequence[str], segments: int, crops: int, report: Report
+    ) -> tf.data.Dataset:
+        """As `pipeline.evaluation_views`, with {"spatial", "temporal"}: float16 (crops, K', h, w, C).
+
+        What is missing is made first, and `report`ed.
+        """
+        protocol = {"segments": segments, "crops": crops}
+
+        def views(some):
+            views = evaluation_views(some, classes, self._config.data.record_dir, self._config.model, segments, crops)
+            return ({name: part for name, part in view.items() if name != "label"} for view in views)
+
+        self._keep(clips, protocol, views, report)
+        paths = [list(map(str, both)) for both in zip(*self._paths(clips, protocol).values(), strict=True)]
+
+        def read(row):
+            return [np.array(_open(path.decode())) for path in row]
+
+        def load(row, label):
+            return {**self._named(tf.numpy_function(read, [row], [tf.float16] * 2)), "label": label}
+
+        rows = tf.data.Dataset.from_tensor_slices((paths, labels_of(clips, classes)))
+        return untuned(rows.map(load, num_parallel_calls=2).prefetch(2))
+
+    def _keep(self, clips, views, make, report):
+        missing = {}
+        for clip, *paths in zip(clips, *self._paths(clips, views).values(), strict=True):
+            absent = {stream: path for stream, path in zip(STREAMS, paths, strict=True) if not path.is_file()}
+            if absent:
+                missing[clip] = absent
+        if not missing:
+            return
+        for number, (absent, inputs) in enumerate(zip(missing.values(), make(list(missing)), strict=True), start=1):
+            for stream, path in absent.items():
+                maps = self._run(stream, inputs)
+                with whole_file(path) as beside:
+                    np.save(beside, maps)
+            report(number, len(missing))
+
+    def _run(self, stream, inputs):
+        """The stream's maps of inputs (V, K, ...), float16 (V, K, h, w, C), in passes of bounded size."""
+        views, segments = next(iter(inputs.values())).shape[:2]
+        folded = {name: tf.reshape(part, (views * segments, 1, *part.shape[2:])) for name, part in inputs.items()}
+        passes = [
+            self._lower[stream]({name: part[start : start + _IMAGES_A_PASS] for name, part in folded.items()})
+            for start in range(0, views * segments, _IMAGES_A_PASS)
+        ]
+        maps = np.concatenate([np.asarray(part, np.float16) for part in passes])
+        return maps.reshape(views, segments, *maps.shape[1:])
+
+    def _training(self):
+        data, model = self._config.data, self._config.model
+        crops = data.crop_scales if data.crop == "corners" else data.min_crop_scale
+        views = self._config.train.frozen_views
+        return {"views": views, "segments": model.num_segments, "crops": crops, "flip": data.flip}
+
+    def _paths(self, clips, views):
+        """The clips' files of each stream."""
+        model = {name: getattr(self._config.model, name) for name in _OF_INPUT}
+        if self._config.model.flow_source == "graph":  # which the records' settings need not say
+            model |= self._config.data.tvl1
+        records = [
+            f"{clip.name.replace('/', '+')}-{clip.fields}x{clip.height}x{clip.width}-{clip.length}.npy"
+            for clip in clips
+        ]
+        paths = {}
+        for stream in STREAMS:
+            content = [self._weights[stream], self._stage, model, stored_settings(self._config.data), views]
+            key = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+            folder = pathlib.Path(self._config.train.frozen_cache, f"{stream}-{key}")
+            paths[stream] = [folder / record for record in records]
+        return paths
+
+    def _named(self, maps):
+        for part, known in zip(maps, self.upper.inputs, strict=True):
+            part.set_shape((None, None, *known.shape[2:]))
+        return dict(zip(STREAMS, maps, strict=True))
+
+
+def _open(path) -> np.ndarray:
+    return np.load(path, mmap_mode="r")
+
+
+def _hash_of_weights(model, stream, last):
+    digest = hashlib.sha256()
+    for name, stage in model.stages(stream).items():
+        for weight in stage.weights:
+            digest.update(np.ascontiguousarray(weight).tobytes())
+        if name == last:
+            return digest.hexdigest()
+    raise AssertionError(last)  # `CCSN.halves` has refused it

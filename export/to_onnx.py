@@ -1,0 +1,79 @@
+"""Exports a trained model as an ONNX file, for ONNX Runtime, TensorRT and others.
+
+    python export/to_onnx.py --workdir=W [--precision=fp16] [--record_dir=R] [--output=M.onnx]
+
+Every export is compared with the trained model on clips before it appears. For fp16, bf16 and int8 both score all test
+clips of the split, and the export fails if too few keep their best class; int8 takes its ranges from training clips.
+--record_dir says where the run's records are now.
+"""
+
+import pathlib
+import sys
+
+# The scripts' common part; not this folder, whose onnx.py and tensorrt.py would hide the packages of that name.
+sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1] / "scripts")
+
+import command_line
+from absl import flags
+
+command_line.load_tensorflow()
+
+from ccsn_tf.progress import Progress
+from ccsn_tf.serving.packages import optional
+
+flags.DEFINE_string("output", "", "export: the file; empty: model.onnx or model.<precision>.onnx in --workdir.")
+flags.DEFINE_enum("precision", "fp32", ("fp32", "fp16", "bf16", "int8"), "export: what convolutions compute in.")
+flags.DEFINE_bool("evaluate", True, "export: unless fp32, score all test clips and compare with the trained model.")
+flags.DEFINE_integer("evaluate_segments", 0, "export: segments of a clip in that; 0: as in training.", lower_bound=0)
+flags.DEFINE_float("min_agreement", 0.0, "export: lowest share with the same best class; 0: by precision.", 0.0, 1.0)
+flags.DEFINE_integer("calibration_clips", 32, "export: training clips for the ranges of int8.", lower_bound=1)
+flags.DEFINE_integer("float_convolutions", 2, "export: so many from the input stay float32 in int8.", lower_bound=0)
+
+
+def main(arguments):
+    command_line.no_arguments(arguments)
+    for package in ("onnx", "onnxruntime", "tf2onnx"):
+        optional(package, "onnx")
+    from ccsn_tf.serving.onnx.export import OnnxSettings, export_onnx  # which imports them
+
+    given = flags.FLAGS
+    settings = OnnxSettings(
+        output=given.output,
+        precision=given.precision,
+        evaluate=given.evaluate,
+        segments=given.evaluate_segments,
+        min_agreement=given.min_agreement,
+        calibration_clips=given.calibration_clips,
+        float_convolutions=given.float_convolutions,
+        must_be_real=given["record_dir"].present > 0,
+    )
+    export = export_onnx(command_line.config_of_run(), settings, lambda name: Progress(name, "clips"))
+    for line in in_words(export.report):
+        print(line)
+    print(f"{export.path}: {export.path.stat().st_size / 1e6:.1f} MB, {given.precision}, verified.")
+
+
+def in_words(report):
+    """The lines that are printed of the report."""
+    products = ", ".join(f"{count} in {precision}" for precision, count in sorted(report["products"].items()))
+    yield f"opset {report['opset']}; convolutions and matrix products: {products}"
+    if report["flow"]:
+        yield f"flow is computed inside, in fp32: {report['flow']['fp32']} of {report['nodes']} nodes"
+    yield f"run as: {report['runs_as']}"
+    comparison = report["comparison"]
+    limit = f"limit {comparison['limit']:.0e}" if comparison["limit"] else "no limit"
+    yield f"largest differences to Keras on {comparison['clips']}, batches of {comparison['batches']} ({limit}):"
+    yield from (f"  {name:20s}{difference:.1e}" for name, difference in comparison["largest"].items())
+    if "agreement" in report:
+        agreement = report["agreement"]
+        yield f"{agreement['num_clips']} test clips, {agreement['segments']} segments x centre crop:"
+        yield "          same top-1   top-1 Keras      top-1   mean, largest change of a probability"
+        for stream in ("spatial", "temporal", "fused"):
+            figures = agreement[stream]
+            shares = (100 * figures[name] for name in ("agreement", "top1_reference", "top1"))
+            changes = (figures["mean_change"], figures["largest_change"])
+            yield "{:10s}{:8.2f} %{:12.2f} %{:9.2f} %{:13.1e} {:.1e}".format(stream, *shares, *changes)
+
+
+if __name__ == "__main__":
+    command_line.run(main)

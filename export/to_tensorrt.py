@@ -1,0 +1,78 @@
+"""Builds a TensorRT engine from an ONNX file.
+
+    python export/to_tensorrt.py --onnx=M.onnx --output=M.plan [--compute_capability=8.6,8.9] [--max_batch=16]
+
+The precision is that of the ONNX file, and after building every convolution and matrix product is checked to have it.
+With tensorrt_rtx no GPU is needed to build. Where there is one that the engine is for, the engine is run and compared:
+with the trained model in --workdir, or without that flag with the ONNX file. M.plan.json describes the engine.
+"""
+
+import pathlib
+import sys
+
+# The scripts' common part; not this folder, whose onnx.py and tensorrt.py would hide the packages of that name.
+sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1] / "scripts")
+
+import command_line
+from absl import flags
+
+from ccsn_tf.errors import UserError
+from ccsn_tf.serving.packages import optional
+from ccsn_tf.serving.tensorrt.module import MODULES, load_tensorrt
+
+flags.DEFINE_string("onnx", "", "export: the ONNX file, from export/to_onnx.py.")
+flags.DEFINE_string("output", "", "export: the engine's file.")
+flags.DEFINE_enum("module", "auto", ("auto", *MODULES), "export: which TensorRT; auto: the first that is installed.")
+flags.DEFINE_enum("precision", "", ("", "fp32", "fp16", "bf16", "int8"), "export: insist on it; empty: the file's.")
+flags.DEFINE_list("compute_capability", [], "export: GPUs to build for, as 8.6 (tensorrt_rtx); empty: this one's.")
+for axis, what, bounds in (("batch", "clips", (1, 1, 8)), ("segments", "segments of a clip", (1, 3, 25))):
+    for name, value, words in zip(("min", "opt", "max"), bounds, ("fewest", "usual", "most"), strict=True):
+        flags.DEFINE_integer(f"{name}_{axis}", value, f"export: {words} {what} in a call.", lower_bound=1)
+flags.DEFINE_integer("workspace_mb", 0, "export: memory beside weights and activations; 0: no limit.", lower_bound=0)
+flags.DEFINE_string("timing_cache", "", "export: file that keeps timings from one build to the next (tensorrt).")
+flags.DEFINE_bool("tf32", False, "export: let float32 products use TensorFloat-32.")
+
+
+def main(arguments):
+    command_line.no_arguments(arguments)
+    given = flags.FLAGS
+    trt = load_tensorrt(given.module)
+    optional("onnx", "tensorrt")
+    from ccsn_tf.serving.tensorrt.build import BuildSettings
+    from ccsn_tf.serving.tensorrt.export import export_engine
+
+    if not given.onnx:
+        raise UserError("--onnx is not given: name a file that export/to_onnx.py wrote.")
+    settings = BuildSettings(
+        batch=(given.min_batch, given.opt_batch, given.max_batch),
+        segments=(given.min_segments, given.opt_segments, given.max_segments),
+        workspace_mb=given.workspace_mb,
+        timing_cache=given.timing_cache,
+        compute_capabilities=tuple(given.compute_capability),
+        tf32=given.tf32,
+    )
+    engine = export_engine(trt, given.onnx, given.output, settings, given.precision, compare)
+    products = ", ".join(f"{count} in {precision}" for precision, count in sorted(engine["products"].items()))
+    capabilities = ", ".join(engine["compute_capabilities"])
+    print(f"{trt.__name__} {trt.__version__}, for compute capability {capabilities}")
+    print(f"convolutions and matrix products, as the {engine['described_by']} tells: {products}")
+    if engine["run"]:
+        run = engine["run"]
+        print(f"run on {run['gpu']}, largest differences to {run['with']} on {run['clips']}:")
+        for name, difference in run["largest"].items():
+            print(f"  {name:20s}{difference:.1e}")
+    else:
+        print("built and NOT RUN: this machine has no GPU that it was built for")
+    size = pathlib.Path(given.output).stat().st_size
+    print(f"{given.output}: {size / 1e6:.1f} MB, {engine['precision']}, precision checked.")
+
+
+def compare(engine):
+    command_line.load_tensorflow()
+    from ccsn_tf.serving.tensorrt.compare import compare_engine
+
+    return compare_engine(engine, flags.FLAGS.onnx, flags.FLAGS.workdir)
+
+
+if __name__ == "__main__":
+    command_line.run(main)

@@ -1,0 +1,176 @@
+import dataclasses
+import pathlib
+import resource
+import subprocess
+import sys
+
+import pytest
+from videos import moving, write_video
+
+from ccsn_tf.config import DataConfig
+from ccsn_tf.data.prepare.prepare import prepare
+from ccsn_tf.data.records.manifest import Manifest
+from ccsn_tf.errors import UserError
+
+pytest.importorskip("apache_beam", reason="the extra `beam` is not installed")
+
+from apache_beam.io.localfilesystem import LocalFileSystem
+
+# With more than one worker a bundle may still be at work when another has failed.
+IN_MEMORY = "--direct_running_mode=in_memory --direct_num_workers=1"
+
+
+class MountedFileSystem(LocalFileSystem):
+    """Stands for a remote file system: mounted:///a/b is /a/b."""
+
+    @classmethod
+    def scheme(cls):
+        return "mounted"
+
+    def join(self, basepath, *paths):
+        return "/".join([basepath, *paths])
+
+    def match(self, patterns, limits=None):
+        results = LocalFileSystem.match(self, [place(pattern) for pattern in patterns], limits)
+        for result in results:
+            for file in result.metadata_list:
+                file.path = f"mounted://{file.path}"
+        return results
+
+    def create(self, path, *arguments, **options):
+        return super().create(place(path), *arguments, **options)
+
+    def open(self, path, *arguments, **options):
+        return super().open(place(path), *arguments, **options)
+
+    def exists(self, path):
+        return super().exists(place(path))
+
+    def size(self, path):
+        return super().size(place(path))
+
+    def rename(self, sources, destinations):
+        assert not any(map(self.exists, destinations))  # as some file systems have it
+        super().rename(list(map(place, sources)), list(map(place, destinations)))
+
+    def delete(self, paths):
+        for path in paths:
+            pathlib.Path(place(path)).unlink()
+
+
+def place(path):
+    return path.removeprefix("mounted://")
+
+
+def contents(folder):
+    """{name: bytes} of everything below a folder."""
+    return {path.name: path.read_bytes() for path in pathlib.Path(folder).iterdir()}
+
+
+@pytest.fixture(scope="module")
+def local(tmp_path_factory):
+    """The config of 9 videos, one of them broken, prepared in 4 record files by the local runner."""
+    root = tmp_path_factory.mktemp("beam")
+    for number in range(4):
+        write_video(root / "videos" / "left" / f"{number}.avi", moving(8 + number, (-2, 0), seed=number))
+        write_video(root / "videos" / "right" / f"{number}.mp4", moving(8 + number, seed=number))
+    (root / "videos" / "right" / "4.avi").write_bytes(b"no video")
+    video_dir, record_dir = str(root / "videos"), str(root / "records")
+    config = DataConfig(dataset="folder", video_dir=video_dir, record_dir=record_dir, clips_per_shard=3)
+    assert prepare(config, 5).counts()["num_skipped"] == 1
+    return config
+
+
+def by_beam(config, folder, **changes):
+    options = {"runner": "DirectRunner", "beam_args": IN_MEMORY, **changes}
+    return dataclasses.replace(config, record_dir=str(folder), **options)
+
+
+def test_several_workers_write_what_the_local_runner_writes(local, tmp_path):
+    seen = []
+    config = by_beam(local, tmp_path / "records", beam_args="", workers=2)
+    manifest = prepare(config, 5, lambda done, total, frames: seen.append((done, total)))
+    assert manifest == Manifest.read(local.record_dir)
+    assert contents(config.record_dir) == contents(local.record_dir)
+    assert seen == [(0, 9), (9, 9)]
+
+
+def test_local_and_beam_go_on_where_the_other_stopped(local, tmp_path):
+    config = by_beam(local, tmp_path / "records")
+    prepare(config, 5)
+    shards = sorted(tmp_path.glob("records/*.tfrecord"))
+    times = [path.stat().st_mtime_ns for path in shards]
+    shards[1].unlink()
+    prepare(dataclasses.replace(config, runner="local"), 5)
+    shards[2].unlink()
+    prepare(config, 5)
+    assert contents(config.record_dir) == contents(local.record_dir)
+    assert [path.stat().st_mtime_ns == moment for path, moment in zip(shards, times, strict=True)] == [
+        True,
+        False,
+        False,
+    ]
+
+
+def test_folder_that_only_beam_reaches(local, tmp_path):
+    config = by_beam(local, f"mounted://{tmp_path}/records/")
+    prepare(config, 5)
+    (tmp_path / "records" / "clips-00001-of-00003.json").write_text("{")
+    prepare(config, 5)
+    assert contents(tmp_path / "records") == contents(local.record_dir)
+    with pytest.raises(UserError, match=rf"--short_side=20, but the records in mounted://{tmp_path}/records were made"):
+        prepare(dataclasses.replace(config, short_side=20), 5)
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "thesis.txt").touch()
+    with pytest.raises(UserError, match=r"thesis holds other files: choose an empty or new folder"):
+        prepare(by_beam(local, f"mounted://{tmp_path}/thesis"), 5)
+
+
+@pytest.mark.parametrize("scheme", ["", "mounted://"])
+def test_full_disk(local, tmp_path, scheme):
+    config = by_beam(local, f"{scheme}{tmp_path}/records")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20000, hard))
+    try:
+        with pytest.raises(UserError, match=r"--runner=DirectRunner ended: .* written.*File too large.*") as caught:
+            prepare(config, 5)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "\n" not in str(caught.value)
+    assert list(contents(tmp_path / "records")) == ["plan.json"]
+    prepare(config, 5)
+    assert contents(tmp_path / "records") == contents(local.record_dir)
+
+
+@pytest.mark.parametrize(
+    "changes, sentence",
+    [
+        (
+            {"beam_args": "--direct_running_mode=many"},
+            "--beam_args=--direct_running_mode=many is not understood: .*many",
+        ),
+        ({"beam_args": "--color=red"}, "--beam_args names color, which Apache Beam does not know"),
+        ({"beam_args": "--x='"}, "is not understood: No closing quotation"),
+        ({"runner": "DataflowRunner", "beam_args": ""}, "--runner=DataflowRunner ended: .*project"),
+        ({"record_dir": "nowhere://records"}, "--record_dir=nowhere://records is out of reach"),
+        ({"record_dir": "gs://records", "runner": "local"}, "is no folder of this machine: pass another --runner"),
+    ],
+)
+def test_mistakes(local, tmp_path, changes, sentence):
+    config = dataclasses.replace(by_beam(local, tmp_path / "records"), **changes)
+    with pytest.raises(UserError, match=sentence) as caught:
+        prepare(config, 5)
+    assert "\n" not in str(caught.value)
+
+
+def test_without_beam(local, tmp_path):
+    script = pathlib.Path(__file__).parents[3] / "scripts" / "prepare.py"
+    arguments = (
+        f"--dataset=folder --video_dir={local.video_dir} --record_dir={tmp_path / 'records'} --runner=FlinkRunner"
+    )
+    code = f"import runpy, sys; sys.modules['apache_beam'] = None; runpy.run_path({str(script)!r}, run_name='__main__')"
+    command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(script.parent)!r}); {code}"]
+    result = subprocess.run([*command, *arguments.split()], capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    assert result.stderr.endswith(": --runner=FlinkRunner needs Apache Beam: pip install 'ccsn_tf[beam]'.\n")
+    assert result.stderr.count("\n") == 1

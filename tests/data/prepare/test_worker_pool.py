@@ -1,0 +1,227 @@
+import os
+import pathlib
+import pickle
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import types
+
+import pytest
+import worker_tasks
+from processes import is_alive, needs_proc, wait_until
+
+from ccsn_tf.data.prepare.worker import send
+from ccsn_tf.data.prepare.worker_pool import WorkerLostError, WorkerPool
+from ccsn_tf.data.video import VideoError
+from ccsn_tf.errors import UserError
+
+
+@pytest.fixture
+def pool():
+    with WorkerPool(worker_tasks.anything, workers=2, stall_seconds=1.5) as pool:
+        yield pool
+
+
+def by_index(outcomes):
+    outcomes = list(outcomes)
+    found = {outcome.index: outcome for outcome in outcomes}
+    assert len(found) == len(outcomes)
+    return [found[index] for index in range(len(found))]
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3])
+@pytest.mark.parametrize("count", [0, 1, 7, 100])
+def test_every_task_has_one_outcome(workers, count):
+    with WorkerPool(worker_tasks.double, workers) as pool:
+        outcomes = by_index(pool.run([(number,) for number in range(count)]))
+    assert [outcome.value for outcome in outcomes] == [2 * number for number in range(count)]
+    assert not any(outcome.error for outcome in outcomes)
+
+
+def test_large_arguments_and_values(pool):
+    content = os.urandom(5_000_000)
+    (outcome,) = pool.run([("double", [content])])
+    assert outcome.value == [content, content]
+
+
+def test_as_completed_and_in_order(pool):
+    tasks = [("steady", 0, 0.7), *(("double", number) for number in range(1, 6))]
+    assert [outcome.index for outcome in pool.run(tasks)][-1] == 0
+    assert [outcome.index for outcome in pool.run(tasks, ordered=True)] == list(range(6))
+
+
+@pytest.mark.parametrize("ordered, ahead", [(False, 4), (True, 9)])
+def test_tasks_are_read_as_they_are_needed(pool, ordered, ahead):
+    read, taken, most = 0, 0, 0
+
+    def tasks():
+        nonlocal read
+        for number in range(60):
+            read += 1
+            yield ("steady", number, 0.8 if number == 20 else 0.0)
+
+    for _ in pool.run(tasks(), ordered=ordered):
+        taken += 1
+        most = max(most, read - taken)
+    assert taken == 60
+    assert most <= ahead  # one a worker, one in hand and an outcome that waits; or four a worker and one in hand
+
+
+def test_beats_are_summed_up(pool):
+    counts = []
+    outcomes = list(pool.run([("double", 1), ("steady", 1, 0.5), ("double", 2)], on_beat=counts.append))
+    assert len(outcomes) == 3
+    assert 10 < sum(counts) <= 52 and len(counts) < 12
+
+
+def test_workers_that_die_are_replaced_and_their_tasks_lost(pool):
+    tasks = [("die", signal.SIGSEGV), ("double", 1), ("die", 3), ("die", signal.SIGKILL), ("double", 2), ("double", 3)]
+    outcomes = by_index(pool.run(tasks))
+    assert [outcome.value for outcome in outcomes] == [None, 2, None, None, 4, 6]
+    lost = [outcome.error for outcome in outcomes if outcome.error]
+    assert all(isinstance(error, WorkerLostError) for error in lost)
+    assert [str(error) for error in lost] == [
+        "its process was killed by SIGSEGV",
+        "its process ended with status 3",
+        "its process was killed by SIGKILL, as when memory runs out",
+    ]
+
+
+def test_workers_that_hang_are_replaced_and_their_tasks_lost(pool):
+    begun = time.monotonic()
+    outcomes = by_index(pool.run([("silent", 0, 100), ("silent", 1, 0.5), ("steady", 2, 2.5), ("silent", 3, 100)]))
+    assert time.monotonic() - begun < 20
+    assert [outcome.value for outcome in outcomes] == [None, 1, 2, None]
+    for outcome in outcomes[::3]:
+        assert (
+            isinstance(outcome.error, WorkerLostError)
+            and str(outcome.error) == "no progress for 1.5 s (--stall_seconds)"
+        )
+
+
+def test_time_that_the_caller_takes_is_no_silence(pool):
+    outcomes = []
+    for outcome in pool.run([("double", 0), ("steady", 1, 2.5), ("double", 2)]):
+        outcomes.append(outcome)
+        if outcome.index == 0:
+            time.sleep(2.5)
+    assert not any(outcome.error for outcome in outcomes)
+
+
+def test_what_is_raised_comes_back_with_its_traceback(pool):
+    outcomes = by_index(
+        pool.run([("fail", VideoError("bad.avi is bad")), ("fail_awkwardly",), ("unpicklable",), ("double", 1)])
+    )
+    assert isinstance(outcomes[0].error, VideoError) and str(outcomes[0].error) == "bad.avi is bad"
+    assert "worker_tasks.py" in outcomes[0].error.__notes__[0]
+    assert isinstance(outcomes[1].error, RuntimeError) and str(outcomes[1].error) == "AwkwardError: awkward"
+    assert "pickle" in str(outcomes[2].error)
+    assert outcomes[3].value == 2
+
+
+def test_processes_stay_for_the_next_tasks(pool):
+    first = {outcome.value for outcome in pool.run([("process",)] * 20)}
+    assert first == {outcome.value for outcome in pool.run([("process",)] * 20)}
+    assert len(first) <= 2 and os.getpid() not in first
+
+
+@needs_proc
+def test_an_idle_worker_that_died_is_replaced(pool):
+    (outcome,) = pool.run([("process",)])
+    os.kill(outcome.value, signal.SIGKILL)
+    wait_until(lambda: not is_alive(outcome.value))
+    assert [outcome.value for outcome in pool.run([("double", 4)])] == [8]
+
+
+@needs_proc
+def test_a_task_that_its_worker_never_began_has_another(pool):
+    (outcome,) = pool.run([("process",)])
+    os.kill(outcome.value, signal.SIGSTOP)  # it can be sent a task, and does not look at it
+    threading.Timer(0.5, os.kill, (outcome.value, signal.SIGKILL)).start()
+    assert [outcome.value for outcome in pool.run([("double", 4)])] == [8]
+
+
+def test_tasks_that_nobody_waits_for_are_ended(pool):
+    for _ in pool.run([("double", 1), ("silent", 1, 1.0), ("silent", 2, 1.0)]):
+        break
+    begun = time.monotonic()
+    assert [outcome.value for outcome in pool.run([("double", 4), ("double", 5)], ordered=True)] == [8, 10]
+    assert time.monotonic() - begun < 0.9
+
+
+@needs_proc
+def test_closing_ends_the_processes():
+    with WorkerPool(worker_tasks.anything, 2) as pool:
+        pids = {outcome.value for outcome in pool.run([("process",)] * 20)}
+        assert all(map(is_alive, pids))
+    assert not any(map(is_alive, pids))
+
+
+def test_function_that_workers_cannot_load(monkeypatch):
+    ghost = types.ModuleType("ghost")
+    exec("def function(beat): pass", ghost.__dict__)
+    monkeypatch.setitem(sys.modules, "ghost", ghost)
+    with (
+        WorkerPool(ghost.function, 2) as pool,
+        pytest.raises(UserError, match=r"Worker processes end as they start \(ModuleNotFoundError: No module .*ghost"),
+    ):
+        list(pool.run([()] * 50))
+
+
+@pytest.mark.parametrize(
+    "program, message",
+    [("/bin/false", r"end as they start \(its process ended with status 1\)"), ("/no/python", "cannot be started")],
+)
+def test_workers_that_do_not_start(monkeypatch, program, message):
+    monkeypatch.setattr(sys, "executable", program)
+    with WorkerPool(worker_tasks.double, 2) as pool, pytest.raises(UserError, match=message):
+        list(pool.run([(1,)] * 50))
+
+
+PARENT = """
+import sys
+from ccsn_tf.data.prepare.worker import send
+from ccsn_tf.data.prepare.worker_pool import WorkerPool
+import worker_tasks
+if __name__ == "__main__":
+    with WorkerPool(worker_tasks.anything, 2) as pool:
+        print(*(outcome.value for outcome in pool.run([("process",)] * 20)), flush=True)
+        for outcome in pool.run([("silent", 0, 1000), ("steady", 0, 1000)]):
+            pass
+"""
+
+
+@needs_proc
+def test_workers_end_with_a_parent_that_is_killed():
+    tests = pathlib.Path(__file__).parents[2]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tests), str(tests.parent)])}
+    parent = subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE, text=True, env=environment)
+    workers = {int(pid) for pid in parent.stdout.readline().split()}
+    time.sleep(0.2)
+    assert workers and all(map(is_alive, workers))
+    parent.kill()
+    parent.communicate()
+    wait_until(lambda: not any(map(is_alive, workers)), 20)
+
+
+def test_a_worker_ends_with_a_pool_that_left_its_answer_unread():
+    ours, theirs = socket.socketpair()
+    command = [sys.executable, "-P", "-m", "ccsn_tf.data.prepare.worker", str(theirs.fileno())]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with theirs:
+        worker = subprocess.Popen(command, pass_fds=[theirs.fileno()], env=environment)
+    with ours:
+        send(ours, pickle.dumps(worker_tasks.anything))
+        assert ours.recv(1, socket.MSG_PEEK)  # it is ready, and says so
+    assert worker.wait(20) == 1
+
+
+def test_workers_do_without_tensorflow(tiny_data):
+    with WorkerPool(worker_tasks.modules, 1) as pool:
+        (outcome,) = pool.run([()])
+    assert "tensorflow" not in outcome.value and "cv2" not in outcome.value
+    code = "import sys, ccsn_tf.data.prepare.prepare; sys.exit('tensorflow' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,136 @@
+"""Keras to ONNX: every kind of network, every complaint."""
+
+import os
+
+import keras
+import layers
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from keras import ops
+
+from ccsn_tf.errors import UserError
+from ccsn_tf.models.ccsn import CCSN
+from ccsn_tf.models.connections import CONNECTIONS
+from ccsn_tf.serving.comparison import as_exported
+from ccsn_tf.serving.onnx.convert import check, to_onnx
+from ccsn_tf.serving.onnx.graph import Graph
+
+SIZE = 16
+QUICK = [{"connection": "cross_attention"}, {"span": "clip"}, {"fusion_features": False, "fusion_weights": (1.0, 1.5)}]
+SLOW = [{"position": "mlp"}] + [{"connection": kind} for kind in CONNECTIONS if kind != "cross_attention"]
+KINDS = QUICK + [pytest.param(arguments, marks=pytest.mark.slow) for arguments in SLOW]
+
+
+def network(**arguments):
+    model = CCSN(["a", "b", "c"], image_size=SIZE, embedding_dim=8, attention_heads=2, **arguments)
+    layers.randomise_in_scale(model)
+    return model
+
+
+def clips(batch, segments, seed=0):
+    rng = np.random.default_rng(seed)
+    shapes = {"rgb": 3, "flow": 10}
+    return {
+        name: rng.integers(0, 256, (batch, segments, SIZE, SIZE, count)).astype("uint8")
+        for name, count in shapes.items()
+    }
+
+
+@pytest.fixture(scope="module")
+def converted():
+    return to_onnx(network())
+
+
+@pytest.mark.parametrize("arguments", KINDS, ids=lambda arguments: "-".join(map(str, arguments.values())))
+def test_every_kind_of_network_computes_the_same(arguments):
+    model = network(**arguments)
+    session = onnxruntime.InferenceSession(to_onnx(model).SerializeToString(), providers=["CPUExecutionProvider"])
+    names, trained = [output.name for output in session.get_outputs()], as_exported(model)
+    for batch, segments in ((1, 2), (3, 1), (2, 5)):
+        inputs = clips(batch, segments)
+        wanted = trained(inputs)
+        assert sorted(names) == sorted(wanted) and "scores" in names
+        for name, value in zip(names, session.run(names, inputs), strict=True):
+            np.testing.assert_allclose(value, wanted[name], atol=1e-5, err_msg=name)
+
+
+def test_inputs_and_outputs_are_named_and_dynamic(converted):
+    def described(values):
+        return {
+            value.name: (
+                value.type.tensor_type.elem_type,
+                [axis.dim_param or axis.dim_value for axis in value.type.tensor_type.shape.dim],
+            )
+            for value in values
+        }
+
+    uint8, float32 = onnx.TensorProto.UINT8, onnx.TensorProto.FLOAT
+    assert described(converted.graph.input) == {
+        "rgb": (uint8, ["batch", "segments", SIZE, SIZE, 3]),
+        "flow": (uint8, ["batch", "segments", SIZE, SIZE, 10]),
+    }
+    classes, embedding = (float32, ["batch", 3]), (float32, ["batch", 8])
+    assert described(converted.graph.output) == {
+        **dict.fromkeys(("logits", "scores", "spatial_logits", "temporal_logits"), classes),
+        **dict.fromkeys(("spatial_embedding", "temporal_embedding"), embedding),
+    }
+    assert converted.opset_import[0].version == 17
+
+
+def test_normalisations_are_folded_and_pixels_cast_at_once(converted):
+    graph = Graph(converted)
+    convolutions = [node for node in converted.graph.node if node.op_type == "Conv"]
+    assert len(convolutions) == 10 and all(len(node.input) == 3 for node in convolutions)
+    for name in ("rgb", "flow"):
+        assert [node.op_type for node in graph.readers[name]] == ["Cast"]
+    after_convolutions = {graph.only_reader(node.output[0]).op_type for node in convolutions}
+    assert after_convolutions == {"Relu"}
+
+
+def as_network(function):
+    """A functional model with the inputs of a CCSN and `function` between features and logits."""
+    inputs = {
+        name: keras.Input((None, SIZE, SIZE, channels), dtype="uint8", name=name)
+        for name, channels in (("rgb", 3), ("flow", 10))
+    }
+    means = [
+        keras.layers.Lambda(lambda x: ops.mean(ops.cast(x, "float32"), axis=(1, 2, 3)))(x) for x in inputs.values()
+    ]
+    logits = keras.layers.Lambda(function)(keras.layers.Concatenate()(means))
+    return keras.Model(inputs, {"logits": logits})
+
+
+def test_an_operation_that_cannot_be_converted_is_an_error():
+    import tensorflow as tf
+
+    with pytest.raises(UserError, match=r"cannot be converted to ONNX \(.*Digamma.*\)|complained \(.*Digamma.*\)"):
+        to_onnx(as_network(tf.math.digamma))
+
+
+def test_a_pass_of_the_converter_that_fails_is_an_error(monkeypatch):
+    from tf2onnx.optimizer.identity_optimizer import IdentityOptimizer
+
+    def broken(*_):
+        raise RuntimeError("a pass is broken")
+
+    monkeypatch.setattr(IdentityOptimizer, "optimize", broken)
+    before = dict(os.environ)
+    with pytest.raises(UserError, match=r"cannot be converted to ONNX .*a pass is broken"):
+        to_onnx(as_network(ops.relu))
+    assert dict(os.environ) == before
+
+
+def test_an_invalid_graph_is_an_error():
+    """tf2onnx makes an unknown operation of the exact GELU and reports success."""
+    with pytest.raises(UserError, match=r"invalid graph|Erfc"):
+        to_onnx(as_network(lambda x: ops.gelu(x, approximate=False)))
+
+
+def test_a_graph_whose_types_contradict_is_an_error(converted):
+    broken = onnx.ModelProto()
+    broken.CopyFrom(converted)
+    broken.graph.output[0].type.tensor_type.elem_type = onnx.TensorProto.INT32
+    with pytest.raises(UserError, match="invalid graph"):
+        check(broken)

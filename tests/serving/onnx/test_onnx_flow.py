@@ -1,0 +1,213 @@
+"""Networks that compute flow from frames, as ONNX files and engines: whole, and flow in float32 in every precision."""
+
+import dataclasses
+import functools
+import json
+
+import keras
+import layers
+import numpy as np
+import onnx
+import onnx_graphs
+import pytest
+import tensorrt_rtx
+import tensorrt_stand_ins
+from onnx_fixtures import exporter
+
+from ccsn_tf.config import Config, ModelConfig, TrainConfig
+from ccsn_tf.errors import UserError
+from ccsn_tf.models.build import build_model, load_model
+from ccsn_tf.models.ccsn import CCSN
+from ccsn_tf.models.flow import QuantizedFlow
+from ccsn_tf.serving.batch.backends import ModelThread, choose, read_metadata
+from ccsn_tf.serving.clips import clips_to_try
+from ccsn_tf.serving.comparison import as_exported, compare_on_clips
+from ccsn_tf.serving.onnx import export as export_module
+from ccsn_tf.serving.onnx import half as onnx_half
+from ccsn_tf.serving.onnx.convert import to_onnx
+from ccsn_tf.serving.onnx.export import OnnxSettings, export_onnx
+from ccsn_tf.serving.onnx.graph import Graph
+from ccsn_tf.serving.onnx.half import to_half
+from ccsn_tf.serving.onnx.products import flow_precisions, is_of_flow, product_precisions, unweighted_products
+from ccsn_tf.serving.onnx.session import OnnxModel
+from ccsn_tf.serving.servers.triton import TritonSettings, make_repository
+from ccsn_tf.serving.tensorrt import export as tensorrt_export
+from ccsn_tf.serving.tensorrt import run as tensorrt_run
+from ccsn_tf.serving.tensorrt.build import DEFAULT_CAPABILITIES, BuildSettings, build
+from ccsn_tf.serving.tensorrt.compare import compare_engine
+from ccsn_tf.serving.tensorrt.cuda import Cuda, find_gpu
+from ccsn_tf.serving.tensorrt.export import export_engine
+from ccsn_tf.serving.tensorrt.layers import check_flow, check_precision
+
+SIZE, LENGTH = 24, 2
+PRECISIONS = ("fp32", "fp16", "bf16", "int8")
+
+
+@pytest.fixture(scope="module")
+def run_config(tiny_data, tiny_manifest, tmp_path_factory):
+    """The Config of a work directory with a model that computes flow: of the iterations, which are alike, a few."""
+    workdir = tmp_path_factory.mktemp("flow") / "run"
+    settings = ModelConfig(
+        image_size=SIZE, flow_length=LENGTH, num_segments=2, embedding_dim=8, attention_heads=2, flow_source="graph"
+    )
+    data = dataclasses.replace(tiny_data, tvl1_warps=(2,), tvl1_iterations=(2,))
+    config = Config(data=data, model=settings, train=TrainConfig(workdir=str(workdir)))
+    workdir.mkdir()
+    model = build_model(config.model, tiny_manifest.classes, data=config.data)
+    layers.randomise_in_scale(model)
+    model.save(workdir / "model.keras")
+    (workdir / "config.json").write_text(config.to_json())
+    return config
+
+
+@pytest.fixture(scope="module")
+def flow_export(run_config, tmp_path_factory):
+    """Exports that model in a precision, once; reading and converting it are shared."""
+    with pytest.MonkeyPatch.context() as patch:
+        for function in (load_model, to_onnx):
+            patch.setattr(export_module, function.__name__, functools.cache(function))
+        yield exporter(run_config, tmp_path_factory.mktemp("flow"))
+
+
+@pytest.fixture
+def clips(run_config, tiny_manifest):
+    with clips_to_try(run_config, tuple(tiny_manifest.classes), 4, must_be_real=True) as found:
+        yield found
+
+
+def test_float32_answers_as_keras_does(flow_export, run_config, clips):
+    export = flow_export("fp32")
+    (frames,) = onnx.load(export.path).graph.input
+    shape = [axis.dim_param or axis.dim_value for axis in frames.type.tensor_type.shape.dim]
+    assert (frames.name, shape) == ("frames", ["batch", "segments", LENGTH + 1, SIZE, SIZE, 3])
+    assert frames.type.tensor_type.elem_type == onnx.TensorProto.UINT8
+    assert export.report["comparison"]["limit"] == 1e-3
+    trained = as_exported(load_model(f"{run_config.train.workdir}/model.keras"))
+    again = compare_on_clips(OnnxModel(str(export.path)), trained, clips, (4,), (3,), 1e-3)
+    assert len(again["largest"]) == 6
+
+
+def test_flow_differs_by_the_rounding_of_single_values_at_most(flow_export, run_config, clips):
+    """What the limit of 1e-3 is for: values on the edge between two of the 255 steps."""
+    model = load_model(f"{run_config.train.workdir}/model.keras")
+    stored = next(layer for layer in model.layers if isinstance(layer, QuantizedFlow))
+    inputs = {name: values[:4] for name, values in clips.arrays(3).items()}
+    wanted = np.asarray(keras.Model(model.inputs, stored.output)(inputs))
+    whole = onnx.load(flow_export("fp32").path)
+    (rounding,) = (node for node in whole.graph.node if node.op_type == "Round" and "quantized_flow" in node.name)
+    before, after = rounding.input[0], rounding.output[0]
+    values = onnx_graphs.run(whole, inputs, watch=(before, after))
+    exact, found = values[before], values[after]
+    assert np.abs(exact - wanted).max() < 0.51
+    otherwise = np.abs(found - wanted)
+    assert otherwise.max() <= 1 and np.count_nonzero(otherwise) < 1e-3 * otherwise.size
+
+
+def test_the_clips_have_motion_that_the_scores_depend_on(flow_export, clips):
+    """Else the comparisons would prove nothing of flow."""
+    model, inputs = OnnxModel(str(flow_export("fp32").path)), clips.arrays(2)
+    still = {"frames": np.repeat(inputs["frames"][:, :, :1], LENGTH + 1, axis=2)}
+    assert np.abs(model(inputs)["temporal_logits"] - model(still)["temporal_logits"]).max() > 0.01
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_flow_stays_float32_and_is_the_same_to_the_last_bit(precision, flow_export, clips):
+    export, whole = flow_export(precision), onnx.load(flow_export("fp32").path)
+    model = onnx.load(export.path)
+    found = flow_precisions(model)
+    assert set(found.values()) == {"fp32"} and export.report["flow"] == {"fp32": len(found)}
+    assert len(found) == len(flow_precisions(whole)) > 300 and not set(found) & set(product_precisions(model))
+    counts = {"fp32": {"fp32": 27}, "int8": {"int8": 6, "fp32": 21}}.get(precision, {precision: 22, "fp32": 5})
+    assert export.report["products"] == counts
+    if precision != "bf16":  # which ONNX Runtime does not compute
+        watched, inputs = flow_tensor(whole), clips.arrays(2)
+        flow = onnx_graphs.run(whole, inputs, [watched])[watched]
+        assert np.ptp(flow) > 1
+        np.testing.assert_array_equal(onnx_graphs.run(model, inputs, [watched])[watched], flow)
+
+
+def flow_tensor(model):
+    """The layer's result: what it makes and others read."""
+    graph = Graph(model)
+    (found,) = {
+        name
+        for node in model.graph.node
+        if is_of_flow(node.name) and graph.types[node.output[0]] == onnx.TensorProto.FLOAT
+        for name in node.output
+        if any(not is_of_flow(reader.name) and "quantized_flow" in reader.name for reader in graph.readers[name])
+    }
+    return found
+
+
+def test_flow_in_half_precision_is_refused(flow_export, run_config, monkeypatch, tmp_path):
+    flow_export("fp32")
+    stays, sums = onnx_half.float32_tensors, ("Add", "Sub")
+
+    def all_but_sums_of_flow(model, graph):
+        return stays(model, graph) - {n.output[0] for n in model.graph.node if is_of_flow(n.name) and n.op_type in sums}
+
+    monkeypatch.setattr(onnx_half, "float32_tensors", all_but_sums_of_flow)
+    with pytest.raises(UserError, match="--precision=fp16 reached the flow that the network computes: use fp32"):
+        export_onnx(run_config, OnnxSettings(str(tmp_path / "model.onnx"), "fp16"))
+
+
+def test_as_a_backend_it_takes_frames(flow_export, clips):
+    export, inputs = choose([str(flow_export("fp32").path)]), clips.arrays(3)
+    assert (export.backend, read_metadata(export)["flow_source"]) == ("onnx", "graph")
+    thread = ModelThread(export)
+    scores = thread.submit(inputs).result()
+    thread.close()
+    np.testing.assert_allclose(scores, OnnxModel(export.path)(inputs)["scores"], atol=1e-6)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_an_engine_has_flow_in_float32(precision, flow_export, tmp_path):
+    settings = BuildSettings(compute_capabilities=DEFAULT_CAPABILITIES)
+    built = export_engine(tensorrt_rtx, str(flow_export(precision).path), str(tmp_path / "model.plan"), settings)
+    assert built["compute_capabilities"] == list(DEFAULT_CAPABILITIES) and built["flow_layers"] > 5
+    assert list(built["inputs"]) == ["frames"] and built["model"]["flow_source"] == "graph"
+    assert built["products"] == ({"fp32": 27} if precision == "fp32" else {"fp16": 22, "fp32": 5})
+
+
+def test_where_there_is_a_gpu_it_is_run_on_frames(flow_export, run_config, monkeypatch, tmp_path):
+    driver = tensorrt_stand_ins.Driver()
+    monkeypatch.setattr(tensorrt_export, "find_gpu", lambda: find_gpu(driver))
+    monkeypatch.setattr(tensorrt_run, "Cuda", lambda: Cuda(driver))
+    path = str(flow_export("fp32").path)
+    compare = functools.partial(compare_engine, onnx_path=path, workdir=run_config.train.workdir)
+    settings, trt = BuildSettings(batch=(1, 2, 4)), tensorrt_stand_ins.tensorrt()
+    run = export_engine(trt, path, str(tmp_path / "model.plan"), settings, compare=compare)["run"]
+    assert run["batches"] == [1, 3, 4] and len(run["largest"]) == 6 and max(run["largest"].values()) < 1e-4
+    with pytest.raises(UserError, match=r"computes flow in fp16 \(.*temporal_flow.*\), not in fp32: not kept"):
+        export_engine(tensorrt_stand_ins.tensorrt(flow_type="fp16"), path, str(tmp_path / "other.plan"), settings)
+
+
+def test_tritons_configuration_has_frames(flow_export, tmp_path):
+    version = make_repository(str(flow_export("fp32").path), str(tmp_path), TritonSettings())
+    text = (version.parent / "config.pbtxt").read_text()
+    shape = f"{LENGTH + 1}, {SIZE}, {SIZE}, 3 ]"
+    assert f'{{ name: "frames" data_type: TYPE_UINT8 dims: [ -1, {shape} }}' in text
+    segments = json.loads(onnx.load(flow_export("fp32").path).metadata_props[0].value)["segments"]
+    assert f"data_type: TYPE_UINT8 dims: [ {segments}, {shape} zero_data: true" in text and '"rgb"' not in text
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)  # nine minutes where it has a core to itself
+@pytest.mark.parametrize("learnable", [False, True], ids=["classical", "learnable"])
+def test_the_layer_as_it_is_used(learnable):
+    """All levels, warps and iterations; weights of a learnable layer are constants of the graph."""
+    model = CCSN(["a", "b", "c"], image_size=64, flow_length=3, flow_source="graph", learnable_flow=learnable)
+    layers.randomise_in_scale(model)
+    for number, weight in enumerate(model.get_layer("temporal_flow").weights):
+        weight.assign(0.02 * np.random.default_rng(number).normal(size=weight.shape))
+    whole = to_onnx(model)
+    inputs = {"frames": np.random.default_rng(0).integers(0, 256, (1, 2, 4, 64, 64, 3)).astype("uint8")}
+    wanted, found = as_exported(model)(inputs), onnx_graphs.run(whole, inputs)
+    for name, value in found.items():
+        np.testing.assert_allclose(value, wanted[name], atol=1e-3, err_msg=name)
+    for precision in ("fp32", "fp16"):
+        graph = whole if precision == "fp32" else to_half(whole, precision)
+        settings = BuildSettings(compute_capabilities=DEFAULT_CAPABILITIES)
+        built = build(tensorrt_rtx, graph.SerializeToString(), settings)
+        check_precision(built.layers, product_precisions(graph), unweighted_products(graph), precision)
+        assert check_flow(built.layers) > 30

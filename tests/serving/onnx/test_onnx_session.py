@@ -1,0 +1,82 @@
+"""Files that ONNX Runtime is asked to run: ours, and others."""
+
+import json
+
+import numpy as np
+import onnx
+import onnx_graphs
+import pytest
+
+from ccsn_tf.errors import UserError
+from ccsn_tf.serving.onnx.bf16 import runnable
+from ccsn_tf.serving.onnx.file import read_onnx
+from ccsn_tf.serving.onnx.half import to_half
+from ccsn_tf.serving.onnx.session import OnnxModel, set_metadata
+
+
+@pytest.fixture
+def ours(tmp_path):
+    model = onnx_graphs.network()
+    set_metadata(model, {"classes": ["läuft", 'say "no"']})
+    onnx.save(model, tmp_path / "model.onnx")
+    return tmp_path / "model.onnx"
+
+
+def test_a_file_of_ours_runs_and_says_what_it_is(ours):
+    model, inputs = OnnxModel(str(ours), threads=1), onnx_graphs.pixels()
+    assert model.metadata == {"classes": ["läuft", 'say "no"']}
+    outputs = model(inputs)
+    assert list(outputs) == ["logits"] and outputs["logits"].shape == (2, 2)
+    np.testing.assert_allclose(outputs["logits"], onnx_graphs.run(onnx.load(ours), inputs)["logits"], atol=1e-5)
+    np.testing.assert_array_equal(OnnxModel(ours.read_bytes(), threads=1)(inputs)["logits"], outputs["logits"])
+    content, proto, metadata = read_onnx(str(ours))
+    assert content == ours.read_bytes() and metadata == model.metadata and len(proto.graph.node) == 19
+
+
+def test_metadata_replaces_what_was_there(ours):
+    model = onnx.load(ours)
+    model.metadata_props.add(key="other", value="x")
+    set_metadata(model, {"a": 1})
+    assert [(entry.key, json.loads(entry.value)) for entry in model.metadata_props] == [("ccsn_tf", {"a": 1})]
+
+
+@pytest.mark.parametrize("read", [OnnxModel, read_onnx], ids=["run", "read"])
+@pytest.mark.parametrize(
+    ("fault", "sentence"),
+    [
+        ("missing", "is missing: name a file that export/to_onnx.py wrote"),
+        ("folder", "is missing: name a file that export/to_onnx.py wrote"),
+        ("foreign", "was not written by export/to_onnx.py"),
+        ("text", "is damaged or no ONNX file"),
+        ("cut", "is damaged or no ONNX file"),
+        ("empty", "is damaged or no ONNX file"),
+    ],
+)
+def test_other_files_are_refused_in_one_sentence(read, fault, sentence, ours, tmp_path):
+    path = tmp_path / "other.onnx"
+    if fault == "folder":
+        path.mkdir()
+    elif fault == "foreign":
+        onnx.save(onnx_graphs.network(), path)
+    elif fault != "missing":
+        path.write_bytes({"text": b"hello\n" * 20, "cut": ours.read_bytes()[:700], "empty": b""}[fault])
+    with pytest.raises(UserError) as error:
+        read(str(path))
+    assert sentence in str(error.value) and str(path) in str(error.value) and "\n" not in str(error.value)
+
+
+def test_bfloat16_is_emulated_where_it_cannot_be_run():
+    model = to_half(onnx_graphs.network(), "bf16")
+    set_metadata(model, {})
+    with pytest.raises(UserError, match=r"ONNX Runtime cannot compute on this CPU .* use it with TensorRT"):
+        OnnxModel(model.SerializeToString())
+    function, words = runnable(model)
+    assert "emulated" in words and "not run" in words
+    inputs = onnx_graphs.pixels()
+    exact = onnx_graphs.run(onnx_graphs.network(), inputs)["logits"]
+    assert 0 < np.abs(function(inputs)["logits"] - exact).max() < 0.1
+    whole = onnx_graphs.network()
+    set_metadata(whole, {})
+    function, words = runnable(whole)
+    assert "emulated" not in words
+    np.testing.assert_allclose(function(inputs)["logits"], exact, atol=1e-5)

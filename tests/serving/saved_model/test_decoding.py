@@ -1,0 +1,114 @@
+"""JPEGs decoded in the served graph: the pixels of the input pipeline, and a clear refusal of everything else."""
+
+import cv2
+import numpy as np
+import pytest
+import tensorflow as tf
+from serving_requests import encoded, jpeg_with_size, textured
+
+from ccsn_tf.data.augment import view_boxes
+from ccsn_tf.serving.clips import clips_to_try
+from ccsn_tf.serving.saved_model.decoding import MAX_PIXELS, centre_box, decode_segments
+
+
+@tf.function
+def in_graph(rgb, flow, image_size):
+    return decode_segments(rgb, flow, image_size)
+
+
+def decoded(rgb, flow, image_size):
+    """rgb and flow of `decode_segments`, as arrays."""
+    return [part.numpy() for part in in_graph(tf.constant(rgb), tf.constant(flow), image_size)]
+
+
+@pytest.mark.parametrize("height", range(1, 12))
+def test_the_box_is_the_test_protocol_s(height):
+    for width in range(1, 12):
+        *expected, across = view_boxes(height, width, 1)[0][0]
+        assert across == expected[-1]
+        np.testing.assert_array_equal(centre_box(tf.constant(height), tf.constant(width)), expected)
+
+
+def test_pixels_are_those_of_the_pipeline(exported):
+    with clips_to_try(exported.config, tuple(exported.model.classes), 4, True) as clips:
+        arrays, jpegs = clips.arrays(3), clips.jpegs(3)
+    rgb, flow = decoded(jpegs["rgb"].reshape(-1), jpegs["flow"].reshape(-1, 5), exported.metadata["image_size"])
+    assert np.ptp(arrays["rgb"]) > 100 and np.ptp(arrays["flow"]) > 20
+    np.testing.assert_array_equal(rgb, arrays["rgb"].reshape(rgb.shape))
+    np.testing.assert_array_equal(flow, arrays["flow"].reshape(flow.shape))
+
+
+def test_segments_of_different_sizes():
+    sizes = [(40, 30), (33, 61), (7, 5)]
+    rgb = [encoded(textured(height, width, 3)) for height, width in sizes]
+    flow = [[encoded(textured(2 * height, width, 1))] * 2 for height, width in sizes]
+    together = decoded(rgb, flow, 16)
+    assert [part.shape for part in together] == [(3, 16, 16, 3), (3, 16, 16, 4)]
+    for number in range(3):
+        alone = decoded(rgb[number : number + 1], flow[number : number + 1], 16)
+        for ours, theirs in zip(together, alone, strict=True):
+            np.testing.assert_array_equal(ours[number], theirs[0])
+
+
+@pytest.mark.parametrize("image_size", [16, 48, 112, 224])
+def test_scaling_is_opencv_s_to_the_last_bit(image_size):
+    """Up and down, odd and even, halved and doubled, one pixel too."""
+    for side in (1, 2, 5, 15, 16, 17, 32, 64, 100, 112, 119, 120, 224, 240, 256, 333, 448):
+        frame, field = textured(side, side + 3, 3, seed=side), textured(2 * side, side + 3, 1, seed=side)
+        rgb, flow = decoded([encoded(frame)], [[encoded(field)]], image_size)
+        stored = [
+            cv2.imdecode(np.frombuffer(encoded(image), np.uint8), cv2.IMREAD_UNCHANGED) for image in (frame, field)
+        ]
+        left = round(3 / 2)
+        planes = [stored[0][..., ::-1], *stored[1].reshape(2, side, side + 3)]
+        for ours, plane in zip((rgb[0], flow[0, ..., 0], flow[0, ..., 1]), planes, strict=True):
+            square = np.ascontiguousarray(plane[:, left : left + side])
+            np.testing.assert_array_equal(ours, cv2.resize(square, (image_size, image_size)).reshape(ours.shape))
+
+
+def test_a_grey_frame_is_a_frame():
+    grey = textured(20, 20, 1)
+    rgb, _ = decoded([encoded(grey)], [[encoded(textured(40, 20, 1))]], 20)
+    np.testing.assert_array_equal(rgb[0], np.repeat(rgb[0, :, :, :1], 3, axis=-1))
+
+
+FRAME, FIELD = encoded(textured(36, 48, 3)), encoded(textured(72, 48, 1))
+
+
+@pytest.mark.parametrize(
+    ("frame", "field", "reason"),
+    [
+        (b"", FIELD, "rgb: not a JPEG"),
+        (FRAME, b"", "flow: not a JPEG"),
+        (b"\xff\xd8\xff", FIELD, "Invalid JPEG data"),
+        (encoded(textured(36, 48, 3), ".png"), FIELD, "rgb: not a JPEG"),
+        (FRAME, encoded(textured(72, 48, 1), ".png"), "flow: not a JPEG"),
+        (FRAME[: len(FRAME) // 2], FIELD, "Invalid JPEG data"),
+        (FRAME, FIELD[: len(FIELD) // 2], "Invalid JPEG data"),
+        (jpeg_with_size(FRAME, 10_000, 10_000), FIELD, rf"rgb: a JPEG must have 1 to {MAX_PIXELS} pixels.*10000 10000"),
+        (FRAME, jpeg_with_size(FIELD, 65_500, 65_500), "flow: a JPEG must have"),
+        (FRAME, FRAME, r"not a grey JPEG.*\[36 48 3\] \[72 48 1\]"),
+        (FIELD, FIELD, r"twice as high.*\[72 48 1\] \[144 48 1\]"),
+        (FRAME, encoded(textured(72, 47, 1)), "as wide as its frame"),
+        (FRAME, encoded(textured(36, 48, 1)), "twice as high"),
+    ],
+)
+def test_refused(frame, field, reason):
+    with pytest.raises(tf.errors.InvalidArgumentError, match=f"(?s){reason}"):
+        decoded([FRAME, frame], [[FIELD] * 2, [FIELD, field]], 16)
+
+
+def test_the_largest_picture_is_decoded():
+    side = int(MAX_PIXELS**0.5) // 2
+    frame, field = np.zeros((side, 2 * side, 3), np.uint8), np.zeros((2 * side, 2 * side), np.uint8)
+    assert field.size == MAX_PIXELS
+    rgb, _ = decoded([encoded(frame)], [[encoded(field)]], 16)
+    assert not rgb.any()
+
+
+def test_opencv_and_tensorflow_decode_alike():
+    """What the client encodes with one library, the model decodes with the other."""
+    image = textured(40, 40, 3)
+    theirs = cv2.imdecode(np.frombuffer(encoded(image), np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
+    rgb, _ = decoded([encoded(image)], [[encoded(textured(80, 40, 1))]], 40)
+    assert np.abs(rgb[0].astype(int) - theirs).max() <= 3

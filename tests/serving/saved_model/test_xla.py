@@ -1,0 +1,42 @@
+"""Exports whose flow is compiled where the model runs."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+
+from ccsn_tf.errors import UserError
+from ccsn_tf.serving.clips import clips_to_try
+from ccsn_tf.serving.saved_model.export import export_saved_model
+
+
+def compiled_functions(path):
+    graph = SavedModel.FromString((path / "saved_model.pb").read_bytes()).meta_graphs[0].graph_def
+    return sum(function.attr["_XlaMustCompile"].b for function in graph.library.function)
+
+
+def test_only_where_it_is_asked_for_with_the_same_answers(exported_frames, frames_config, tmp_path):
+    assert not compiled_functions(exported_frames.path) and exported_frames.metadata["xla"] is False
+    # Compared here and on one clip: `verify` has XLA compile for each of its batches, twice.
+    export = export_saved_model(frames_config, str(tmp_path / "model"), xla=True, check=False, warmup=False)
+    assert compiled_functions(export.path) and export.metadata["xla"] is True
+    with clips_to_try(frames_config, tuple(exported_frames.metadata["classes"]), 1, must_be_real=True) as clips:
+        frames = clips.arrays(2)["frames"][:1]
+    answers = [
+        tf.saved_model.load(str(path)).signatures["frames"](frames=tf.constant(frames))["scores"]
+        for path in (export.path, exported_frames.path)
+    ]
+    np.testing.assert_allclose(*answers, atol=1e-4)
+
+
+def test_where_xla_does_not_work_nothing_is_written_in_its_name(frames_config, monkeypatch, tmp_path):
+    monkeypatch.setattr("ccsn_tf.serving.saved_model.export.xla_works", lambda: False)
+    with pytest.raises(UserError, match=r"^--xla: XLA does not work on this machine .* leave it out\.$"):
+        export_saved_model(frames_config, str(tmp_path / "model"), xla=True)
+    assert not (tmp_path / "model").exists()
+
+
+def test_a_model_of_stored_flow_has_nothing_to_compile(workdir_config, tmp_path):
+    with pytest.raises(UserError, match=r"--xla is for models that compute flow .* leave it out"):
+        export_saved_model(workdir_config, str(tmp_path / "model"), xla=True)
+    assert not (tmp_path / "model").exists()

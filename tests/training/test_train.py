@@ -1,0 +1,206 @@
+import csv
+import json
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import cv2
+import numpy as np
+import pytest
+
+from ccsn_tf.config import Config
+from ccsn_tf.data import snippets
+from ccsn_tf.errors import UserError
+from ccsn_tf.evaluation.evaluate import evaluate
+from ccsn_tf.models.build import load_model
+from ccsn_tf.training.clips import select_clips
+from ccsn_tf.training.train import train
+from ccsn_tf.training.workdir import check_workdir, claim_workdir
+
+WORKER = pathlib.Path(__file__).with_name("worker.py")
+
+
+@pytest.fixture
+def config(tiny_data, tmp_path):
+    """A run of seconds on the tiny set: 3 classes, 9 training clips, batches of 3 x 2."""
+    return Config(data=tiny_data).replace(
+        workdir=str(tmp_path / "run"),
+        backbone="tiny",
+        image_size=32,
+        num_segments=2,
+        flow_length=5,
+        epochs=2,
+        validate_on="test",
+        deterministic=True,
+        flip=False,
+    )
+
+
+def start(config, tmp_path, name, **environment):
+    """A training in a process of its own; returns the process and the path of its final weights."""
+    settings, weights = tmp_path / f"{name}.json", tmp_path / f"{name}.npz"
+    settings.write_text(config.to_json())
+    with (tmp_path / f"{name}.log").open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, str(WORKER), str(settings), str(weights)],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "", **environment},
+        )
+    return process, weights
+
+
+def wait(process, tmp_path, name):
+    code = process.wait(timeout=300)
+    assert code == 0, (tmp_path / f"{name}.log").read_text()[-3000:]
+
+
+def arrays(path):
+    with np.load(path) as file:
+        return [file[name] for name in file.files]
+
+
+def history(workdir):
+    return list(csv.DictReader((workdir / "history.csv").read_text().splitlines()))
+
+
+def test_workdir_receives_what_the_readme_promises(config):
+    train(config.replace(deterministic=False))
+    workdir = pathlib.Path(config.train.workdir)
+    for name in ("config.json", "classes.json", "history.csv", "history.png", "model.keras", "checkpoints/last.npz"):
+        assert (workdir / name).is_file(), name
+    assert (workdir / "checkpoints" / "best.weights.h5").is_file()
+    assert not [path for path in workdir.rglob(".*") if path.is_file()], "a half-written file was left"
+    rows = history(workdir)
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    assert {"loss", "ce_spatial", "ce_temporal", "ce_fused", "intra", "inter", "positives"} <= set(rows[0])
+    assert {"spatial", "temporal", "fused", "val_spatial", "val_temporal", "val_fused"} <= set(rows[0])
+    assert rows[0]["positives"] == "1"  # batches of P x Q leave no clip without a positive
+    assert cv2.imread(str(workdir / "history.png")).shape[1] > 300
+    assert json.loads((workdir / "classes.json").read_text()) == load_model(str(workdir / "model.keras")).classes
+
+    report = evaluate(config.replace(test_segments=3))
+    assert report == json.loads((workdir / "evaluation.json").read_text())
+    assert {"dataset", "split", "connection", "protocol", "num_clips"} <= set(report)
+    assert all(0 <= report[s][m] <= 1 for s in ("spatial", "temporal", "fused") for m in ("top1", "top5", "mean_class"))
+    with np.load(workdir / "scores.npz") as scores:
+        hits = scores["fused"].argmax(axis=1) == scores["labels"]
+        assert hits.mean() == report["fused"]["top1"] and len(scores["names"]) == report["num_clips"]
+    assert cv2.imread(str(workdir / "confusion.png")).shape[1] > 200
+
+
+def test_killed_training_ends_as_the_uninterrupted_one(config, tmp_path):
+    config = config.replace(ema=0.9, temporal_rate=2.0)  # whose state must come back too
+    whole, expected = start(config.replace(workdir=str(tmp_path / "whole")), tmp_path, "whole")
+    wait(whole, tmp_path, "whole")
+    killed = config.replace(workdir=str(tmp_path / "killed"), checkpoint_minutes=0.0)  # a checkpoint after each step
+    state = tmp_path / "killed" / "checkpoints" / "last.npz"
+    first, _ = start(killed, tmp_path, "first")
+    while not state.is_file() and first.poll() is None:
+        time.sleep(0.01)
+    first.send_signal(signal.SIGKILL)
+    assert first.wait() == -signal.SIGKILL, "the training ended before it could be killed"
+    second, weights = start(killed, tmp_path, "second")
+    wait(second, tmp_path, "second")
+    assert "going on after" in (tmp_path / "second.log").read_text()
+    for mine, theirs in zip(arrays(weights), arrays(expected), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+    columns = ("epoch", "loss", "fused", "val_fused", "learning_rate")
+    mine, theirs = ([[row[c] for c in columns] for row in history(tmp_path / name)] for name in ("killed", "whole"))
+    assert mine == theirs
+
+
+def test_averaged_weights_are_what_is_validated_and_kept(config):
+    workdir = pathlib.Path(config.train.workdir)
+    model = train(config.replace(ema=0.9, deterministic=False))
+    kept = load_model(str(workdir / "model.keras"))
+    pairs = list(zip(model.trainable_variables, kept.trainable_variables, strict=True))
+    moved = [np.abs(last.numpy() - average.numpy()).max() for last, average in pairs]
+    assert max(moved) > 1e-4, "model.keras has the last weights"
+    report = evaluate(config.replace(test_segments=config.model.num_segments))
+    assert float(history(workdir)[-1]["val_fused"]) == pytest.approx(report["fused"]["top1"])
+
+
+def test_two_workers_on_loopback_end_with_the_same_weights(config, tmp_path):
+    config = config.replace(strategy="multiworker", workdir=str(tmp_path / "shared"), validate_every=2)
+    addresses = [f"127.0.0.1:{port}" for port in free_ports(2)]
+    processes = []
+    for index in range(2):
+        task = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
+        processes.append(start(config, tmp_path, f"worker{index}", TF_CONFIG=json.dumps(task)))
+    for index, (process, _) in enumerate(processes):
+        wait(process, tmp_path, f"worker{index}")
+    assert "2 replica(s)" in (tmp_path / "worker0.log").read_text()
+    for mine, theirs in zip(*(arrays(weights) for _, weights in processes), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+    assert len(history(tmp_path / "shared")) == 2
+
+
+def free_ports(count):
+    sockets = [socket.socket() for _ in range(count)]
+    for one in sockets:
+        one.bind(("127.0.0.1", 0))
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+def test_workdir_of_another_configuration_is_refused(config):
+    claim_workdir(check_workdir(config), config, ["a", "b"])
+    workdir = check_workdir(config.replace(test_crops=5, strategy="single"))  # does not touch the trained model
+    with pytest.raises(UserError, match=r"--epochs=5, but .* belongs to a run with 2"):
+        check_workdir(config.replace(epochs=5))
+    with pytest.raises(UserError, match=r"classes are not those in .*classes\.json"):
+        claim_workdir(workdir, config, ["b", "a"])
+
+
+def test_a_run_that_cannot_start_claims_nothing(config):
+    """The corrected command must not be told that the folder belongs to the mistaken one."""
+    with pytest.raises(UserError, match="--classes_per_batch=4 is more than the 3 classes"):
+        train(config.replace(classes_per_batch=4, deterministic=False))
+    assert not pathlib.Path(config.train.workdir).exists()
+
+
+def test_records_are_read_from_the_cache(config, tmp_path, monkeypatch):
+    read, read_jpegs = set(), snippets.read_jpegs
+    monkeypatch.setattr(
+        snippets, "read_jpegs", lambda path, *rest: read.add(os.fsdecode(path)) or read_jpegs(path, *rest)
+    )
+    train(config.replace(epochs=1, deterministic=False, cache=str(tmp_path / "fast")))
+    (folder,) = (tmp_path / "fast").iterdir()
+    assert len(read) > 1 and {pathlib.Path(path).parent for path in read} == {folder}
+
+
+def test_workdir_is_needed(config):
+    with pytest.raises(UserError, match="--workdir is not given"):
+        check_workdir(config.replace(workdir=""))
+
+
+def test_damaged_checkpoint_is_named(config):
+    config = config.replace(deterministic=False)
+    workdir = check_workdir(config)
+    (workdir / "checkpoints").mkdir(parents=True)
+    (workdir / "checkpoints" / "last.npz").write_bytes(b"PK\x03\x04 not a checkpoint")
+    with pytest.raises(UserError, match=r"last\.npz is damaged .* delete it"):
+        train(config)
+
+
+def test_batch_must_divide_among_replicas(config, monkeypatch, two_replicas):
+    monkeypatch.setattr("ccsn_tf.training.train.make_strategy", lambda _: two_replicas)
+    with pytest.raises(UserError, match="does not divide among 2 replicas"):
+        train(config.replace(classes_per_batch=3, clips_per_class=3, deterministic=False))
+
+
+def test_holdout_groups_are_kept_from_training(config):
+    classes, training, held = select_clips(config.replace(holdout_groups=1, validate_on="holdout"))
+    assert {clip.label for clip in held} == set(classes)
+    assert not {(c.label, c.group) for c in training} & {(c.label, c.group) for c in held}
+    everything = select_clips(config.replace(validate_on="none"))[1]
+    assert len(training) + len(held) == len(everything)
+    with pytest.raises(UserError, match="--holdout_groups=50"):
+        select_clips(config.replace(holdout_groups=50, validate_on="holdout"))
