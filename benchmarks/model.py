@@ -12,7 +12,8 @@ from keras import layers
 from ccsn_tf.config import Config, ModelConfig
 from ccsn_tf.models.backbones import is_volumetric
 from ccsn_tf.models.build import build_model
-from ccsn_tf.models.ccsn import CCSN, STREAMS
+from ccsn_tf.config.settings import STREAMS
+from ccsn_tf.models.ccsn import CCSN
 from ccsn_tf.models.connections.attention import CrossAttention, SharedAffinityConnection
 from ccsn_tf.models.connections.block import ConnectionBlock
 from ccsn_tf.models.temporal_relation import TemporalRelation

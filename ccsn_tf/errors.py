@@ -1,9 +1,8 @@
-"""The one error that a user is meant to read."""
+"""The error that people are meant to read."""
 
 
 class UserError(ValueError):
-    """A mistake in the input: one sentence that names the file or flag and the remedy.
+    """One sentence for a person: which file, argument or flag is wrong, and what to do about it.
 
-    Library code raises it where the cause lies outside the program (a flag, a file, a folder); scripts print it and
-    end with a status other than 0. Anything else that is raised is a defect of ours and keeps its traceback.
+    The library names arguments in backquotes; the scripts print `name` as --name where it is a flag.
     """

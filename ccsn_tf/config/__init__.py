@@ -4,12 +4,8 @@ A field is a command-line flag of the same name in every script; its metadata ca
 have no field name in common, so that a flag file is a flat list.
 """
 
-from ccsn_tf.config.data import DataConfig
-from ccsn_tf.config.evaluate import EvalConfig
-from ccsn_tf.config.loss import LossConfig
-from ccsn_tf.config.model import ModelConfig
 from ccsn_tf.config.run import RUN_INDEPENDENT, Config, flag_text, settings
-from ccsn_tf.config.train import TrainConfig
+from ccsn_tf.config.settings import DataConfig, EvalConfig, LossConfig, ModelConfig, TrainConfig
 
 __all__ = [
     "RUN_INDEPENDENT",

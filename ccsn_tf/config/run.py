@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import importlib.util
 import json
 import pathlib
+import re
+import sys
 
-from ccsn_tf.config.data import DataConfig
-from ccsn_tf.config.evaluate import EvalConfig
-from ccsn_tf.config.loss import LossConfig
-from ccsn_tf.config.model import ModelConfig
-from ccsn_tf.config.train import TrainConfig
+from ccsn_tf.config.settings import DataConfig, EvalConfig, LossConfig, ModelConfig, TrainConfig
 from ccsn_tf.errors import UserError
 
 # What a trained model does not depend on: may differ from one command to the next on the same work directory.
@@ -22,8 +22,7 @@ RUN_INDEPENDENT = frozenset(
         "test_list",
         "class_file",
         "record_dir",
-        "cache",
-        "frozen_cache",
+        "feature_cache",
         "workdir",
         "validate_every",
         "workers",
@@ -84,20 +83,22 @@ class Config:
                 f"{self.eval.test_segments}: pass --test_segments={segments}."
             )
         train = self.train
-        if train.frozen_cache and not train.freeze_spatial == train.freeze_temporal != "":
+        if train.feature_cache and not train.lr_mults:
             raise UserError(
-                "--frozen_cache keeps what both streams make up to the same stage: pass --freeze_spatial and "
-                f"--freeze_temporal alike. Received: {train.freeze_spatial!r} and {train.freeze_temporal!r}."
+                "--feature_cache keeps the features of stages that --lr_mults freezes: pass for example "
+                "--lr_mults='^(spatial|temporal)/(stem|block[1-5])/:0'."
             )
-        if train.frozen_cache and self.model.learnable_flow:
-            raise UserError("--learnable_flow trains what --frozen_cache would keep: leave one of them out.")
+        for entry in train.lr_mults:
+            _check_lr_mult(entry)
         for flag, side in (("validate_on", self.train.validate_on), ("test_on", self.eval.test_on)):
             if side == "holdout" and not self.data.holdout_groups:
                 raise UserError(f"--{flag}=holdout needs --holdout_groups of at least 1.")
 
     @classmethod
     def from_flat(cls, values: dict) -> Config:
-        """Builds a config from {field name: value} of any of the groups; lists become tuples."""
+        """Builds a config from {field name: value} of any of the groups; lists become tuples, plugins are run."""
+        for plugin in values.get("plugins", ()):
+            load_plugin(plugin)
         groups = {}
         for group in dataclasses.fields(cls):
             names = [field.name for field in dataclasses.fields(group.default)]
@@ -123,10 +124,8 @@ class Config:
         return [name for name in mine if name not in unbound and mine[name] != theirs[name]]
 
     def _unused(self):
-        """Names of the settings of flow algorithms that nothing computes."""
-        graph = self.model.flow_source == "graph" or self.data.flow == "tvl1_graph"
-        uses = {"dis_": self.data.flow == "dis", "tvl1_": graph}
-        return {name for name in self.flat() if name.startswith(tuple(key for key, used in uses.items() if not used))}
+        """Names of the settings of a flow algorithm that nothing computes."""
+        return {name for name in self.flat() if name.startswith("dis_") and self.data.flow != "dis"}
 
     def to_json(self) -> str:
         """Pretty JSON, grouped; `from_json` reads it back."""
@@ -146,6 +145,36 @@ class Config:
             raise UserError(f"{path} is missing: give the --workdir of a training run.") from None
         except (json.JSONDecodeError, UnicodeDecodeError, AttributeError, TypeError) as error:
             raise UserError(f"{path} is not a configuration written by train.py ({error}).") from None
+
+
+@functools.cache
+def load_plugin(path: str) -> None:
+    """Runs a Python file that registers backbones or connection blocks, once per process.
+
+    Raises:
+        UserError: no such file, or it fails.
+    """
+    name = f"ccsn_tf_plugin_{pathlib.Path(path).stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or not pathlib.Path(path).is_file():
+        raise UserError(f"--plugins={path} is no Python file: give the path of a file that ends in .py.")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise UserError(f"--plugins={path} fails ({type(error).__name__}: {error}): run it by itself.") from error
+
+
+def _check_lr_mult(entry):
+    pattern, _, factor = entry.rpartition(":")
+    try:
+        re.compile(pattern)
+        valid = bool(pattern) and 0 <= float(factor) < float("inf")
+    except (re.error, ValueError):
+        valid = False
+    if not valid:
+        raise UserError(f"--lr_mults={entry} is no 'regular expression:factor', as in 'connection:10'.")
 
 
 def settings() -> list[tuple[str, dataclasses.Field]]:

@@ -72,7 +72,7 @@ def _make_tvl1(config):
 
 
 def _make_tvl1_graph(config):
-    compiled = _compiled_tvl1(tuple(config.tvl1.items()))
+    compiled = _compiled_tvl1(())
     return lambda previous, following: compiled(np.stack([previous, following])[None])[0].numpy()
 
 

@@ -37,14 +37,14 @@ class StoredFlowInput:
         """Of the arrays with these leading axes, K the last of them, by name."""
         model, size = self._model, (self._model.image_size, self._model.image_size)
         return {
-            "rgb": (*leading, *size, 3 * model.frames_per_segment),
+            "rgb": (*leading, *size, 3),
             "flow": (*leading, *size, 2 * model.flow_length),
         }
 
     def empty(self, leading: tuple[int, ...]) -> dict[str, np.ndarray]:
         """Arrays of these shapes, to be written."""
         model = self._model
-        arrays = empty_input(leading, model.flow_length, model.image_size, model.frames_per_segment)
+        arrays = empty_input(leading, model.flow_length, model.image_size)
         return dict(zip(("rgb", "flow"), arrays, strict=True))
 
     def of_video(self, path: str, config: Config, num_segments: int, watch: Stopwatch | None = None) -> Snippets:
@@ -54,7 +54,7 @@ class StoredFlowInput:
     def of_record(self, file: str | bytes, offset: int, length: int, num_fields: int, starts: np.ndarray) -> Snippets:
         """See `record_snippets`."""
         model = self._model
-        return record_snippets(file, offset, length, num_fields, starts, model.flow_length, model.frames_per_segment)
+        return record_snippets(file, offset, length, num_fields, starts, model.flow_length)
 
     def size(self, snippets: Snippets) -> tuple[int, int]:
         """Height and width of the frames."""

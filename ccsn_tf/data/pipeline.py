@@ -5,7 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -20,11 +20,14 @@ from ccsn_tf.data.sampling import centre_starts
 _PLACE = ("file", "offset", "length", "fields")
 
 
-def training_batches(plan: Plan, model: ModelConfig, replicas: int = 1, share: slice | None = None) -> tf.data.Dataset:
-    """The batches of a training plan.
+def training_batches(
+    plan: Plan | Callable[[], Iterator[Plan]], model: ModelConfig, replicas: int = 1, share: slice | None = None
+) -> tf.data.Dataset:
+    """The batches of a training plan, or of several.
 
     Args:
-        plan: from `training_plan`, leading axes (steps, batch).
+        plan: from `training_plan`, leading axes (steps, batch); or a function that returns an iterator of such plans,
+            one per epoch, each drawn when its turn comes.
         model: sizes of the input.
         replicas: replicas that share a global batch; each gets an equal run of it.
         share: the replicas whose part this dataset yields (a worker's own); default all.
@@ -34,8 +37,8 @@ def training_batches(plan: Plan, model: ModelConfig, replicas: int = 1, share: s
         b = batch / replicas; with `flow_source="graph"` the inputs are {"frames": uint8 (b, K, L+1, S, S, 3)}.
         The replicas' elements of a step follow one another.
     """
-    chosen = share_of_plan(plan, replicas, share)
-    per_replica, cores = chosen["label"].shape[1], _cores()
+    rows = plan_rows(plan, replicas, share)
+    per_replica, cores = rows.element_spec["label"].shape[0], _cores()
 
     form, leading = input_form(model), (per_replica, model.num_segments)
 
@@ -60,8 +63,31 @@ def training_batches(plan: Plan, model: ModelConfig, replicas: int = 1, share: s
 
     # Enough batches at a time for every core to have a clip, also where one batch ends and the next begins.
     together = 1 + -(-cores // per_replica)
-    dataset = tf.data.Dataset.from_tensor_slices(chosen).map(load, num_parallel_calls=together)
+    dataset = rows.map(load, num_parallel_calls=together)
     return untuned(dataset.prefetch(max(2, replicas)))
+
+
+def plan_rows(
+    plan: Plan | Callable[[], Iterator[Plan]], replicas: int = 1, share: slice | None = None
+) -> tf.data.Dataset:
+    """The rows of `training_batches`: what each batch is made of, {name: (b, ...)}."""
+    if not callable(plan):
+        return tf.data.Dataset.from_tensor_slices(share_of_plan(plan, replicas, share))
+
+    def rows():
+        for each in plan():
+            columns = share_of_plan(each, replicas, share)
+            for number in range(len(columns["label"])):
+                yield {name: values[number] for name, values in columns.items()}
+
+    first = next(rows(), None)
+    if first is None:  # a run that is done: `fit` asks for no batch
+        return tf.data.Dataset.from_tensor_slices({"label": np.zeros((1, 1), np.int32)})
+    spec = {
+        name: tf.TensorSpec(value.shape, tf.string if value.dtype.kind == "U" else value.dtype)
+        for name, value in first.items()
+    }
+    return tf.data.Dataset.from_generator(rows, output_signature=spec)
 
 
 def share_of_plan(plan: Plan, replicas: int, share: slice | None) -> Plan:
@@ -114,7 +140,7 @@ def evaluation_views(
     def load(item):
         return {**_load(load_views, item, form.shapes(leading)), "label": item["label"]}
 
-    together = max(1, min(_cores(), _MOST_CLIPS // model.frames_per_segment))
+    together = max(1, min(_cores(), _MOST_CLIPS))
     return untuned(tf.data.Dataset.from_tensor_slices(plan).map(load, num_parallel_calls=together).prefetch(2))
 
 

@@ -56,7 +56,7 @@ def video_snippets(path: str, config: Config, num_segments: int, watch: Stopwatc
         for index, field in zip(leaves.tolist(), _fields(path, frames, leaves.tolist(), config.data), strict=True):
             fields[index] = field.transpose(2, 0, 1)
             watch.beat()
-    seen = stride * snippet_frames(starts, length, config.model.frames_per_segment)
+    seen = stride * snippet_frames(starts, length, 1)
     return [frames[index] for index in seen.tolist()], [[fields[i] for i in row] for row in snippets.tolist()]
 
 

@@ -11,15 +11,11 @@ import keras
 
 from ccsn_tf.config import DataConfig, ModelConfig
 from ccsn_tf.errors import UserError
-from ccsn_tf.models.ccsn import CCSN, STREAMS
-from ccsn_tf.models.weights import initialise_temporal_from_spatial, load_imagenet
+from ccsn_tf.models.ccsn import CCSN
 
 
 def build_model(
-    config: ModelConfig,
-    classes: Sequence[str],
-    partial_bn: str = "none",
-    data: DataConfig | None = None,
+    config: ModelConfig, classes: Sequence[str], data: DataConfig | None = None, short_side: int | None = None
 ) -> CCSN:
     """Makes the network that `config` describes.
 
@@ -29,35 +25,21 @@ def build_model(
     Args:
         config: the model's settings.
         classes: class names in label order.
-        partial_bn: "none", "spatial", "temporal" or "both": freeze the BatchNormalization layers of these streams, but
-            the first of each (TSN).
-        data: flow that is computed in the graph has its settings of TV-L1 and its 8-bit form, and one pixel of the
-            input counts as its `short_side / image_size` (docs/METHOD.md); default: the defaults.
+        data: flow that is computed in the graph has its 8-bit form; default: the defaults.
+        short_side: pixels of the short side of stored frames; default: that of `data`. Flow that is computed in the
+            graph counts a pixel of the input as `short_side / image_size` stored ones (docs/METHOD.md).
 
     Raises:
         UserError: an unknown name in `config`, or weights that cannot be had.
     """
     arguments = set(inspect.signature(CCSN.__init__).parameters) & set(vars(config))
     settings = {name: getattr(config, name) for name in arguments}
-    if config.flow_source == "graph":
-        data = data or DataConfig()
-        scale = data.short_side / config.image_size
-        settings |= {"tvl1": data.tvl1, "flow_bound": data.flow_bound, "flow_scale": scale}
-    model = CCSN(classes, **settings)
-    if config.pretrained == "imagenet":
-        load_imagenet(config.backbone, model.network("spatial"))
-        initialise_temporal_from_spatial(model.network("spatial"), model.network("temporal"))
-    for stream in STREAMS:
-        if partial_bn in (stream, "both"):
-            norms = [
-                layer for layer in model.network(stream).layers if isinstance(layer, keras.layers.BatchNormalization)
-            ]
-            for layer in norms[1:]:
-                layer.trainable = False
-    return model
+    data = data or DataConfig()
+    settings |= {"flow_bound": data.flow_bound, "flow_scale": (short_side or data.short_side) / config.image_size}
+    return CCSN(classes, weights=None if config.pretrained == "none" else config.pretrained, **settings)
 
 
-def load_model(path: str, compile: bool = False) -> CCSN:
+def load_model(path, compile: bool = False) -> CCSN:
     """Reads model.keras. It computes in the precision of this process, whatever it was trained in.
 
     Raises:

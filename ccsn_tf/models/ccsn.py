@@ -6,28 +6,34 @@ from collections.abc import Sequence
 
 import keras
 
+from ccsn_tf.config.settings import STREAMS
 from ccsn_tf.errors import UserError
-from ccsn_tf.models.backbones import build_backbone
-from ccsn_tf.models.backbones.backbone import split_into_stages
-from ccsn_tf.models.connections import CONNECTIONS, make_connection
+from ccsn_tf.models.backbones import Backbone, build_backbone, for_flow, split_into_stages
+from ccsn_tf.models.connections import connection_config, connection_maker
+from ccsn_tf.models.connections.block import ConnectionBlock
 from ccsn_tf.models.connections.position import POSITION_BIASES
 from ccsn_tf.models.flow import TVL1Flow
 from ccsn_tf.models.heads import consensus_of, heads
-from ccsn_tf.models.inputs import checked_frames, frame_inputs, normalized, stored_inputs
+from ccsn_tf.models.inputs import check_inputs, frame_inputs, normalized, stored_inputs
 from ccsn_tf.models.layers import BlankImages, FoldSegments, UnfoldSegments
-from ccsn_tf.models.train_step import JointTraining
+from ccsn_tf.models.train_step import TwoStreamModel
+from ccsn_tf.models.weights import initialise_temporal_from_spatial, load_imagenet
 
-STREAMS = ("spatial", "temporal")
+_STORED_SIDE = 256  # pixels of the short side of a stored frame, the default of --short_side
 
 
 @keras.saving.register_keras_serializable("ccsn_tf")
-class CCSN(JointTraining, keras.Model):
+class CCSN(TwoStreamModel):
     """Two-stream action recogniser with connection blocks (Zhang et al., arXiv 1908.10136; choices: docs/METHOD.md).
 
     Args:
-        classes: class names, in label order.
-        backbone: see `build_backbone`; both streams have it, with weights of their own.
-        connection: kind of connection block, one of `CONNECTIONS`.
+        classes: class names in label order, or their number.
+        backbone: of both streams, with weights of their own: a name (see `backbone_names`), a `Backbone` for RGB (the
+            temporal stream gets a copy for 2L channels), or a function of (image_size, in_channels) that returns one.
+        connection: how the streams are joined: a name (see `register_connection`), None for not at all, a
+            `ConnectionBlock` subclass or instance, or a function that returns one.
+        weights: that both streams start from: None (random; of a `Backbone`, its own), "imagenet", or the path of a
+            weights file that such a model has saved.
         connect_at: names of stages after which the streams are joined; empty: the backbone's default.
         position: position bias of "cross_attention": "distance", "mlp" or "none".
         attention_heads: heads of the attention kinds.
@@ -35,14 +41,12 @@ class CCSN(JointTraining, keras.Model):
         span: "segment" (attention within a segment) or "clip" (over all its segments).
         consensus: how a clip's segments become one feature: "mean", or "trn" (`TemporalRelation`).
         num_segments: K that consensus "trn" is made for; with "mean" any K will do.
-        flow_length: L, flow fields a segment.
-        frames_per_segment: F, RGB frames a segment: L for a volumetric backbone, else 1.
-        flow_source: "stored" (flow is an input) or "graph" (frames are, and flow is computed from them by `TVL1Flow`).
-        learnable_flow: train that layer.
-        tvl1: its other arguments; None: its defaults. The model's configuration holds them all.
+        flow_length: L, flow fields per segment.
+        flow_source: "stored" (flow is an input) or "graph" (frames are, and flow is computed from them).
+        flow: the `TVL1Flow` that computes it; None: with its defaults.
         flow_bound: b of `QuantizedFlow`, in pixels of the stored size: "graph" only.
-        flow_scale: s of `QuantizedFlow`: "graph" only.
-        image_size: S, side of the input in pixels.
+        flow_scale: s of `QuantizedFlow`; None: that of frames stored with a short side of 256 pixels.
+        image_size: S, side of the input in pixels; None: a `Backbone`'s own, else 112.
         embedding_dim: E, width of the shared embedding space.
         dropout: rate before the classifiers.
         temporal_dropout: rate of the temporal stream's feature; negative: `dropout`.
@@ -52,17 +56,16 @@ class CCSN(JointTraining, keras.Model):
         trainable: of all layers at once.
 
     Call arguments:
-        {"rgb": uint8 (B, K, S, S, 3F), "flow": uint8 (B, K, S, S, 2L)}: any K, unless
-        `consensus="trn"`. Frames one after the other in the channels; flow as stored (METHOD, Streams): channels x1,
-        y1, x2, y2, ..., 127.5 is no motion. With `flow_source="graph"`: {"frames": uint8 (B, K, L + 1, S, S, 3)}.
+        {"rgb": uint8 (B, K, S, S, 3), "flow": uint8 (B, K, S, S, 2L)}: any K, unless `consensus="trn"`. Flow as stored
+        (METHOD, Streams): channels x1, y1, x2, y2, ..., 127.5 is no motion. With `flow_source="graph"`:
+        {"frames": uint8 (B, K, L + 1, S, S, 3)}.
 
     Returns:
         float32 {"logits", "spatial_logits", "temporal_logits"}: (B, classes), and {"spatial_embedding",
         "temporal_embedding"}: (B, E), of unit length.
 
     Raises:
-        UserError: an unknown backbone, connection, position, span, consensus or stage, or frames that the backbone
-            cannot take.
+        UserError (a ValueError): an argument that cannot be used, or inputs that are missing or not uint8.
 
     Example:
         model = CCSN(classes=["archery", "basketball"], backbone="tiny", image_size=64)
@@ -71,9 +74,10 @@ class CCSN(JointTraining, keras.Model):
 
     def __init__(
         self,
-        classes: Sequence[str],
+        classes: Sequence[str] | int,
         backbone="tiny",
         connection="cross_attention",
+        weights: str | None = None,
         connect_at: Sequence[str] = (),
         position="distance",
         attention_heads=4,
@@ -82,13 +86,11 @@ class CCSN(JointTraining, keras.Model):
         consensus="mean",
         num_segments=3,
         flow_length=5,
-        frames_per_segment=1,
         flow_source="stored",
-        learnable_flow=False,
-        tvl1: dict | None = None,
+        flow: TVL1Flow | None = None,
         flow_bound=20.0,
-        flow_scale=1.0,
-        image_size=112,
+        flow_scale: float | None = None,
+        image_size: int | None = None,
         embedding_dim=128,
         dropout=0.5,
         temporal_dropout=-1.0,
@@ -97,55 +99,44 @@ class CCSN(JointTraining, keras.Model):
         name="ccsn",
         trainable=True,
     ):
-        if connection not in CONNECTIONS:
-            raise UserError(f"--connection must be one of {', '.join(CONNECTIONS)}. Received: {connection!r}.")
-        if position not in POSITION_BIASES:
-            raise UserError(f"--position must be one of {', '.join(POSITION_BIASES)}. Received: {position!r}.")
-        if span not in ("segment", "clip"):
-            raise UserError(f"--span must be segment or clip. Received: {span!r}.")
-        if consensus not in ("mean", "trn"):
-            raise UserError(f"--consensus must be mean or trn. Received: {consensus!r}.")
-        if flow_source not in ("stored", "graph"):
-            raise UserError(f"--flow_source must be stored or graph. Received: {flow_source!r}.")
-        frames = checked_frames(backbone, frames_per_segment, flow_length, span)
-        if frames and flow_source == "graph":
-            raise UserError(f"--flow_source=graph does not go with --backbone={backbone}: store its flow in records.")
-        backbones = {
-            "spatial": build_backbone(backbone, image_size, 3, frames),
-            "temporal": build_backbone(backbone, image_size, 2 if frames else 2 * flow_length, frames),
-        }
+        arguments = {key: value for key, value in locals().items() if key not in ("self", "__class__")}
+        classes = _class_names(classes)
+        _check_choice("position", position, POSITION_BIASES)
+        _check_choice("span", span, ("segment", "clip"))
+        _check_choice("consensus", consensus, ("mean", "trn"))
+        _check_choice("flow_source", flow_source, ("stored", "graph"))
+        backbones, image_size = _backbones(backbone, image_size, 2 * flow_length)
         stages = list(backbones["spatial"].stages)
-        joined = tuple(connect_at) or backbones["spatial"].default_connect_at
-        unknown = [stage for stage in joined if stage not in stages]
+        connect_at = tuple(connect_at) or backbones["spatial"].default_connect_at
+        unknown = [stage for stage in connect_at if stage not in stages]
         if unknown:
             raise UserError(
-                f"--connect_at names {', '.join(unknown)}, which backbone {backbone} does not have: choose among "
+                f"`connect_at` names {', '.join(unknown)}, which the backbone does not have: choose among "
                 f"{', '.join(stages)}."
             )
+        make_block = connection_maker(connection, dropout=connection_dropout, heads=attention_heads, position=position)
 
         segments = num_segments if consensus == "trn" else None
+        flow_scale = flow_scale or _STORED_SIDE / image_size
         if flow_source == "graph":
-            layer = TVL1Flow(**tvl1 or {}, learnable=learnable_flow, name="temporal_flow")
-            tvl1 = layer.method()
-            inputs, seen = frame_inputs(segments, image_size, flow_length, layer, flow_bound, flow_scale)
+            flow = flow or TVL1Flow(name="temporal_flow")
+            inputs, seen = frame_inputs(segments, image_size, flow_length, flow, flow_bound, flow_scale)
         else:
-            inputs = seen = stored_inputs(segments, image_size, frames_per_segment, flow_length)
-        spatial, temporal = normalized(seen, backbones["spatial"].normalization, frames)
+            inputs = seen = stored_inputs(segments, image_size, flow_length)
+        clips = [seen["rgb"], seen["flow"]]
+        ends = normalized(*clips, backbones["spatial"].normalization)
         parts = {stream: split_into_stages(backbones[stream], stream) for stream in STREAMS}
-        maps = {}
+        maps, blocks = {}, []
         for stage in stages:
-            spatial, temporal = parts["spatial"][stage](spatial), parts["temporal"][stage](temporal)
-            maps[stage] = (spatial, temporal)
-            if connection != "none" and stage in joined:
-                _refuse_unlike_maps(spatial, temporal, backbone, stage)
-                block = make_connection(
-                    connection, attention_heads, position, dropout=connection_dropout, name=f"connection_{stage}"
-                )
-                spatial, temporal = _connect(block, spatial, temporal, span, seen["rgb"], stage)
+            ends = maps[stage] = tuple(parts[stream][stage](end) for stream, end in zip(STREAMS, ends, strict=True))
+            if make_block and stage in connect_at:
+                _refuse_unlike_maps(*ends, stage)
+                blocks.append(make_block(f"connection_{stage}"))
+                ends = _connect(blocks[-1], *ends, span, clips[0], stage)
 
         features = {
-            stream: consensus_of(maps, seen[modality], stream, consensus)
-            for stream, modality, maps in (("spatial", "rgb", spatial), ("temporal", "flow", temporal))
+            stream: consensus_of(end, clip, stream, consensus)
+            for stream, end, clip in zip(STREAMS, ends, clips, strict=True)
         }
         rates = {"spatial": dropout, "temporal": dropout if temporal_dropout < 0 else temporal_dropout}
         outputs = heads(features, len(classes), embedding_dim, rates, tuple(fusion_weights), fusion_features)
@@ -154,33 +145,30 @@ class CCSN(JointTraining, keras.Model):
         # Closures, because Keras would track the networks a second time as attributes.
         self._network_of = lambda stream: backbones[stream].network
         self._stages_of = lambda stream: parts[stream]
-        self._graph = lambda: (inputs, maps, [seen["rgb"], seen["flow"]], outputs)
-        self.classes = list(classes)
-        self._arguments = {
+        self._graph = lambda: (inputs, maps, clips, outputs)
+        self._blocks = lambda: blocks
+        self._backbone = lambda: backbones["spatial"]
+        self._arguments = lambda: {
+            **arguments,
             "classes": list(classes),
-            "backbone": backbone,
-            "connection": connection,
-            "connect_at": list(joined),
-            "position": position,
-            "attention_heads": attention_heads,
-            "connection_dropout": connection_dropout,
-            "span": span,
-            "consensus": consensus,
-            "num_segments": num_segments,
-            "flow_length": flow_length,
-            "frames_per_segment": frames_per_segment,
-            "flow_source": flow_source,
-            "learnable_flow": learnable_flow,
-            "tvl1": tvl1,
-            "flow_bound": flow_bound,
+            "connect_at": list(connect_at),
+            "weights": None,
+            "flow": flow,
             "flow_scale": flow_scale,
             "image_size": image_size,
-            "embedding_dim": embedding_dim,
-            "dropout": dropout,
-            "temporal_dropout": temporal_dropout,
             "fusion_weights": list(fusion_weights),
-            "fusion_features": fusion_features,
         }
+        self.classes = list(classes)
+        if weights == "imagenet":
+            load_imagenet(backbone, self.network("spatial"))
+        elif weights:
+            self.load_weights(weights)
+        if weights == "imagenet" or (isinstance(backbone, Backbone) and not weights):
+            initialise_temporal_from_spatial(self.network("spatial"), self.network("temporal"))
+
+    def call(self, inputs, training=None, mask=None):
+        check_inputs(inputs, self._graph()[0])
+        return super().call(inputs, training=training, mask=mask)
 
     def network(self, stream: str) -> keras.Model:
         """The backbone network of "spatial" or "temporal", which shares its layers with this model."""
@@ -190,27 +178,32 @@ class CCSN(JointTraining, keras.Model):
         """The stages of that network by name, in order; they share its layers, too."""
         return self._stages_of(stream)
 
-    def halves(self, stage: str) -> tuple[dict[str, keras.Function], keras.Model]:
-        """The model cut after a stage, before a connection block there; both halves share its layers.
+    @property
+    def connection_blocks(self) -> list[ConnectionBlock]:
+        """The connection blocks, in order; empty with `connection=None`."""
+        return list(self._blocks())
+
+    def split_at(self, stage: str) -> tuple[dict[str, keras.Function], TwoStreamModel]:
+        """The model cut after a stage, before a connection block there; both parts share its layers.
 
         Returns:
-            The lower half, {stream: function from the model's inputs to the stream's maps (B*K, h, w, C)}; the upper
-            half, a model from {"spatial", "temporal"}: maps (B, K, h, w, C) to the model's outputs.
+            The stages up to it, {stream: function from the model's inputs to the stream's maps (B*K, h, w, C)}; the
+            top, a model from {"spatial", "temporal"}: maps (B, K, h, w, C) to the model's outputs, to be trained alike.
 
         Raises:
             UserError: the backbone has no such stage, or a connection block joins the streams at an earlier one.
         """
-        order, joined = list(self.stages("spatial")), self._arguments["connect_at"]
+        order, joined = list(self.stages("spatial")), self._arguments()["connect_at"]
         if stage not in order:
             raise UserError(f"The backbone has no stage {stage}: choose among {', '.join(order)}.")
         earlier = [name for name in joined if order.index(name) < order.index(stage)]
-        if earlier and self._arguments["connection"] != "none":
+        if earlier and self.connection_blocks:
             raise UserError(
-                f"The streams are joined at {', '.join(earlier)}, before {stage}: freeze less, or pass --connect_at="
+                f"The streams are joined at {', '.join(earlier)}, before {stage}: freeze less, or pass `connect_at` "
                 f"{stage} or a later stage."
             )
         images, maps, clips, outputs = self._graph()
-        lower = {stream: keras.Function(images, end) for stream, end in zip(STREAMS, maps[stage], strict=True)}
+        bottom = {stream: keras.Function(images, end) for stream, end in zip(STREAMS, maps[stage], strict=True)}
         inputs, folded, blank = {}, [], []
         for stream, end in zip(STREAMS, maps[stage], strict=True):
             inputs[stream] = keras.Input((clips[0].shape[1], *end.shape[1:]), name=stream, dtype=end.dtype)
@@ -218,29 +211,71 @@ class CCSN(JointTraining, keras.Model):
         for stream, clip in zip(STREAMS, clips, strict=True):  # of which only the number of segments is used
             blank.append(BlankImages(clip.shape[2:], name=f"{stream}_blank")(inputs[stream]))
         outputs = keras.Function([*maps[stage], *clips], outputs).call([*folded, *blank])
-        return lower, keras.Model(inputs, outputs, name=f"{self.name}_from_{stage}")
+        return bottom, TwoStreamModel(inputs, outputs, name=f"{self.name}_from_{stage}")
 
     def get_config(self):
-        return {**self._arguments, "name": self.name, "trainable": self.trainable}
+        config = self._arguments()
+        config["connection"] = connection_config(config["connection"], self.connection_blocks)
+        if not isinstance(config["backbone"], str):
+            config["backbone"] = self._backbone().get_config()
+        config["flow"] = keras.saving.serialize_keras_object(config["flow"])
+        return config
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
+        config = dict(config)
+        config["flow"] = keras.saving.deserialize_keras_object(config["flow"])
+        if isinstance(config["backbone"], dict):
+            config["backbone"] = Backbone.from_config(config["backbone"])
         return cls(**config)
 
 
-def _refuse_unlike_maps(spatial, temporal, backbone, stage):
+def _class_names(classes):
+    if isinstance(classes, int):
+        classes = [str(number) for number in range(classes)]
+    if isinstance(classes, str) or not len(classes):
+        raise UserError(f"`classes` must be names in label order, or their number. Received: {classes!r}.")
+    return list(map(str, classes))
+
+
+def _check_choice(name, value, choices):
+    if value not in choices:
+        raise UserError(f"`{name}` must be one of {', '.join(choices)}. Received: {value!r}.")
+
+
+def _backbones(backbone, image_size, flow_channels):
+    """The streams' backbones, and the side of their input in pixels."""
+    if isinstance(backbone, Backbone):
+        own = backbone.network.input_shape[1:3]
+        if own != (image_size or own[0],) * 2:
+            raise UserError(f"`backbone` has an input of {own[0]}x{own[1]} pixels: pass `image_size` accordingly.")
+        return {"spatial": backbone, "temporal": for_flow(backbone, flow_channels)}, own[0]
+    image_size = image_size or 112
+
+    def build(channels):
+        if not callable(backbone):
+            return build_backbone(backbone, image_size, channels)
+        built = backbone((image_size, image_size), channels)
+        if not isinstance(built, Backbone):
+            raise UserError(f"`backbone` {backbone!r} returns a {type(built).__name__}, not a Backbone.")
+        return built
+
+    return {"spatial": build(3), "temporal": build(flow_channels)}, image_size
+
+
+def _refuse_unlike_maps(spatial, temporal, stage):
     """Raises UserError where the streams' maps cannot be joined: a backbone's size may follow from its channels."""
     sizes = ["x".join(map(str, maps.shape[1:])) for maps in (spatial, temporal)]
     if sizes[0] != sizes[1]:
         raise UserError(
-            f"--connect_at={stage}: the streams' maps there differ in --backbone={backbone}, {sizes[0]} (spatial) and "
-            f"{sizes[1]} (temporal): choose another stage, or --connection=none."
+            f"`connect_at` {stage}: the maps of the streams' `backbone` differ there, {sizes[0]} (spatial) and "
+            f"{sizes[1]} (temporal): choose another stage, or none for `connection`."
         )
 
 
 def _connect(block, spatial, temporal, span, reference, stage):
     if span == "segment":
-        return block([spatial, temporal])
+        return tuple(block([spatial, temporal]))
     unfold = UnfoldSegments(name=f"unfold_{stage}")
     joined = block([unfold([spatial, reference]), unfold([temporal, reference])])
     fold = FoldSegments(name=f"fold_{stage}")

@@ -14,7 +14,6 @@ from ccsn_tf.models.backbones.backbone import Normalization
 _CLASSIFIER = "classifier"
 _LISTED = 20  # of what does not match; a file of another network would fill pages
 _KINDS = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}
-_FLOW_MINUS_ONE_TO_ONE = Normalization(127.5, 1 / 127.5)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,13 +25,11 @@ class Layout:
         layer: from the name of a weight, without its last part, to that of our layer, "classifier" for the one that
             the network does without. Any name may come.
         flow: pixel scaling that the publisher's networks for flow expect; None: there are none for flow.
-        framework: "torch" or "tensorflow", whose file it is.
     """
 
     backbone: str
     layer: Callable[[str], str]
     flow: Normalization | None = None
-    framework: str = "torch"
 
 
 def _efficientnet(path):
@@ -70,20 +67,12 @@ def _torchvision(path):
     return "_".join([*module, part]).rstrip("_")
 
 
-def _i3d(path):
-    *module, part = path.removeprefix("RGB/").removeprefix("Flow/").removeprefix("inception_i3d/").split("/")
-    if module[:1] == ["Logits"]:
-        return _CLASSIFIER
-    return "_".join(module) + {"conv_3d": "", "batch_norm": "_bn"}.get(part, f"_{part}")
-
-
 LAYOUTS = {
     "efficientnet_lite0": Layout("efficientnet_lite0", _efficientnet),
     "bninception": Layout("bn_inception", _bn_inception),
     "tsn": Layout("bn_inception", _tsn_pytorch, Normalization(128.0, 1.0)),
     "torchvision": Layout("resnet50", _torchvision),
     "mmaction2": Layout("resnet50", _mmaction2, Normalization(128.0, 1 / 128)),
-    "i3d": Layout("inception_i3d", _i3d, _FLOW_MINUS_ONE_TO_ONE, "tensorflow"),
 }
 
 
@@ -149,12 +138,11 @@ def adopt_scaling(network: keras.Model, theirs: Normalization, ours: Normalizati
 
 def _entries(checkpoint, layout, layers):
     """(name in the checkpoint, (our layer, our weight), array in Keras's layout) of each weight."""
-    separator, convert = {"torch": (".", _from_torch), "tensorflow": ("/", _from_tensorflow)}[layout.framework]
     for name, array in checkpoint.items():
-        path, _, kind = name.rpartition(separator)
-        if kind not in ("num_batches_tracked", "global_step"):  # counts of training steps; Keras has none
+        path, _, kind = name.rpartition(".")
+        if kind != "num_batches_tracked":  # counts of training steps; Keras has none
             layer = layout.layer(path)
-            kind, array = convert(layers.get(layer), kind, array)
+            kind, array = _from_torch(layers.get(layer), kind, array)
             yield name, (layer, kind), array
 
 
@@ -169,11 +157,3 @@ def _from_torch(layer, kind, array):
     if array.ndim == 4:
         return "kernel", array.transpose(2, 3, 1, 0)  # (out, in, h, w) -> (h, w, in, out)
     return kind, array
-
-
-def _from_tensorflow(layer, kind, array):
-    """The same for one weight of a Sonnet layer; statistics have axes of one, as has the classifier, a convolution."""
-    if kind != "w":
-        return {"b": "bias"}.get(kind, kind), array.reshape(-1)
-    pointwise = set(array.shape[:-2]) <= {1}
-    return "kernel", array.reshape(array.shape[-2:]) if layer is None and pointwise else array

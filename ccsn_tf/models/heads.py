@@ -6,12 +6,12 @@ import keras
 
 from ccsn_tf.models.layers import UnfoldSegments, WeightedSum
 from ccsn_tf.models.temporal_relation import TemporalRelation
+from ccsn_tf.models.train_step import Dropout
 
 
 def consensus_of(maps, reference, stream, kind):
     """Global average over positions, then the mean over segments (TSN) or their relations (TRN): float32 (B, D)."""
-    average = keras.layers.GlobalAveragePooling3D if len(maps.shape) == 5 else keras.layers.GlobalAveragePooling2D
-    pooled = average(name=f"{stream}_pool", dtype="float32")(maps)
+    pooled = keras.layers.GlobalAveragePooling2D(name=f"{stream}_pool", dtype="float32")(maps)
     segments = UnfoldSegments(name=f"{stream}_segments", dtype="float32")([pooled, reference])
     layer = TemporalRelation if kind == "trn" else keras.layers.GlobalAveragePooling1D
     return layer(name=f"{stream}_consensus", dtype="float32")(segments)
@@ -21,7 +21,7 @@ def heads(features, num_classes, embedding_dim, dropouts, fusion_weights, fusion
     """Classifiers and embeddings, in float32 whatever the compute dtype (METHOD, Heads)."""
     logits, embeddings, kept = {}, {}, {}
     for stream, feature in features.items():
-        kept[stream] = keras.layers.Dropout(dropouts[stream], name=f"{stream}_dropout", dtype="float32")(feature)
+        kept[stream] = Dropout(dropouts[stream], name=f"{stream}_dropout", dtype="float32")(feature)
         logits[stream] = _classifier(num_classes, f"{stream}_logits")(kept[stream])
         linear = keras.layers.Dense(embedding_dim, use_bias=False, dtype="float32", name=f"{stream}_projection")
         unit = keras.layers.UnitNormalization(dtype="float32", name=f"{stream}_embedding")

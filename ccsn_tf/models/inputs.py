@@ -5,33 +5,16 @@ from __future__ import annotations
 import keras
 
 from ccsn_tf.errors import UserError
-from ccsn_tf.models.backbones import is_volumetric
 from ccsn_tf.models.backbones.backbone import Normalization
 from ccsn_tf.models.flow import QuantizedFlow, TVL1Flow
 from ccsn_tf.models.layers import FoldSegments, InputNormalization, MiddleFrame, UnfoldSegments
 
 
-def checked_frames(backbone, frames_per_segment, flow_length, span):
-    """Frames of the backbone's input; 0 where it has no axis of time."""
-    if not is_volumetric(backbone):
-        if frames_per_segment != 1:
-            raise UserError(f"--backbone={backbone} sees one frame a segment: pass --frames_per_segment=1.")
-        return 0
-    if frames_per_segment != flow_length:
-        raise UserError(
-            f"--backbone={backbone} sees as many frames as flow fields: pass --frames_per_segment={flow_length}, as "
-            "--flow_length."
-        )
-    if span != "segment":
-        raise UserError(f"--span={span} is not for --backbone={backbone}, whose segments have a time of their own.")
-    return flow_length
-
-
-def stored_inputs(segments, image_size, frames_per_segment, flow_length):
+def stored_inputs(segments, image_size, flow_length):
     """The inputs by name, which are what the streams see: "rgb" and "flow", uint8 (B, K, S, S, channels)."""
     return {
         name: keras.Input((segments, image_size, image_size, channels), dtype="uint8", name=name)
-        for name, channels in (("rgb", 3 * frames_per_segment), ("flow", 2 * flow_length))
+        for name, channels in (("rgb", 3), ("flow", 2 * flow_length))
     }
 
 
@@ -42,25 +25,23 @@ def frame_inputs(segments, image_size, flow_length, flow: TVL1Flow, bound, scale
     """
     frames = keras.Input((segments, flow_length + 1, image_size, image_size, 3), dtype="uint8", name="frames")
     fields = flow(FoldSegments(name="fold_frames")(frames))
-    stored = QuantizedFlow(bound, scale, name="quantized_flow")(fields)
+    quantized = QuantizedFlow(bound, scale, name="quantized_flow")(fields)
     unfold = UnfoldSegments(dtype="float32", name="unfold_flow")
-    return {"frames": frames}, {"rgb": MiddleFrame(name="middle_frame")(frames), "flow": unfold([stored, frames])}
+    return {"frames": frames}, {"rgb": MiddleFrame(name="middle_frame")(frames), "flow": unfold([quantized, frames])}
 
 
-def normalized(seen, images: Normalization, frames):
-    """What the streams see, of all segments (B*K, ...) and scaled: the spatial stream's, the temporal one's.
+def normalized(rgb, flow, images: Normalization):
+    """What the streams see, scaled, of all segments: the spatial stream's, the temporal one's, (B*K, S, S, channels).
 
     Args:
-        seen: {"rgb", "flow"}, uint8 (B, K, S, S, channels).
+        rgb: uint8 (B, K, S, S, 3).
+        flow: uint8 or float32, 0 to 255, (B, K, S, S, 2L).
         images: the scaling that the backbone expects of images.
-        frames: of the backbone's input; 0: it has no axis of time.
     """
-    scalings = (("spatial", "rgb", images), ("temporal", "flow", flow_normalization(images)))
+    pairs = (("spatial", rgb, images), ("temporal", flow, flow_normalization(images)))
     return tuple(
-        InputNormalization(
-            scaling.mean, scaling.scale, scaling.reverse_channels, frames, name=f"{stream}_normalization"
-        )(seen[modality])
-        for stream, modality, scaling in scalings
+        InputNormalization(scaling.mean, scaling.scale, scaling.reverse_channels, name=f"{stream}_normalization")(clip)
+        for stream, clip, scaling in pairs
     )
 
 
@@ -72,3 +53,27 @@ def flow_normalization(images: Normalization) -> Normalization:
     """
     scales = images.scale if isinstance(images.scale, tuple) else (images.scale,)
     return Normalization(127.5, sum(scales) / len(scales))
+
+
+def check_inputs(inputs, expected):
+    """Refuses what a functional model would turn into something else without a word.
+
+    Args:
+        inputs: what the model was called with.
+        expected: its inputs by name.
+
+    Raises:
+        UserError: a stream is missing, or images are not uint8: floats in 0..1 would all become black.
+    """
+    if not isinstance(inputs, dict):
+        raise UserError(f"`inputs` must be a dict of {', '.join(expected)}. Received: {type(inputs).__name__}.")
+    missing = [name for name in expected if name not in inputs]
+    if missing:
+        raise UserError(f"`inputs` lack {', '.join(missing)}: they have {', '.join(inputs) or 'nothing'}.")
+    for name, tensor in expected.items():
+        dtype = keras.backend.standardize_dtype(inputs[name].dtype)
+        if keras.backend.standardize_dtype(tensor.dtype) == "uint8" != dtype:
+            raise UserError(
+                f"`inputs` {name} must be uint8, values 0 to 255, not {dtype}: convert it, as in "
+                "np.round(x).astype('uint8') of values 0 to 255."
+            )

@@ -14,26 +14,18 @@ class InputNormalization(keras.layers.Layer):
 
     Args:
         mean, scale, reverse_channels: see `Normalization`.
-        frames: T for a volumetric backbone: the channels are those of T frames in turn, and become (B*K, T, H, W, C/T);
-            0: they stay.
     """
 
-    def __init__(self, mean, scale, reverse_channels=False, frames=0, **kwargs):
+    def __init__(self, mean, scale, reverse_channels=False, **kwargs):
         super().__init__(autocast=False, **kwargs)
-        self.mean, self.scale, self.reverse_channels, self.frames = mean, scale, reverse_channels, frames
+        self.mean, self.scale, self.reverse_channels = mean, scale, reverse_channels
 
     def call(self, clips):
         tuples = [tuple(v) if isinstance(v, list) else v for v in (self.mean, self.scale)]  # JSON has lists only
         images = ops.reshape(clips, (-1, *clips.shape[2:]))
-        if self.frames:
-            height, width, channels = clips.shape[2:]
-            images = ops.reshape(images, (-1, height, width, self.frames, channels // self.frames))
-            images = ops.transpose(images, (0, 3, 1, 2, 4))
         return ops.cast(Normalization(*tuples, self.reverse_channels).apply(images), self.compute_dtype)
 
     def compute_output_shape(self, shape):
-        if self.frames:
-            return (None, self.frames, *shape[2:4], shape[4] // self.frames)
         return (None, *shape[2:])
 
     def compute_output_spec(self, clips):
@@ -41,7 +33,7 @@ class InputNormalization(keras.layers.Layer):
 
     def get_config(self):
         own = {"mean": self.mean, "scale": self.scale, "reverse_channels": self.reverse_channels}
-        config = {**super().get_config(), **own, "frames": self.frames}
+        config = {**super().get_config(), **own}
         config.pop("autocast", None)
         return config
 

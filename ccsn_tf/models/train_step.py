@@ -1,54 +1,85 @@
-"""The joint training step under `tf.distribute`; the one file of the models that needs TensorFlow."""
+"""How a two-stream model learns under `tf.distribute`: the custom `train_step`. It alone here needs TensorFlow."""
 
 from __future__ import annotations
+
+import contextlib
 
 import keras
 from keras import ops
 
-from ccsn_tf.losses import positive_share
+from ccsn_tf.errors import UserError
+from ccsn_tf.losses import JointLoss, positive_share
 
 if keras.backend.backend() == "tensorflow":  # the network alone runs on every Keras backend
     import tensorflow as tf
 
+TERMS = ("ce_spatial", "ce_temporal", "ce_fused", "intra", "inter", "spatial", "temporal", "fused", "positives")
+_LOGITS = {"spatial": "spatial_logits", "temporal": "temporal_logits", "fused": "logits"}
+_BAD_LABELS = "labels outside the classes"
 
-class JointTraining:
-    """Gives a two-stream `keras.Model` its `train_step`: compile it with `loss=JointLoss(...)` and an optimizer.
 
-    One backward pass through cross-entropies and ranking. Embeddings and labels are gathered over all replicas before
-    they are ranked, so that the triplets are those of the global batch: a step on n replicas is the step that one
-    replica would do on the whole batch, to rounding.
+class TwoStreamModel(keras.Model):
+    """A `keras.Model` with the five outputs of `CCSN`, trained by `JointLoss` in one backward pass.
 
-    Attributes:
-        clip_norm: the gradient of the global batch is scaled down to this global norm; 0 leaves it. (The optimizer's
-            own clipping would see each replica's share of the gradient.)
-        upper: a function without arguments to the model's upper half (`CCSN.halves`), for batches of maps in place of
-            images; None: the batches are images. (A function, because Keras would track the layers twice.)
+    `compile`, `fit`, `evaluate`, `predict` and `save` are those of any Keras model. Labels are integers (B,). `metrics`
+    given to `compile` see the labels and the fused logits. Reported, as means over the epoch: `loss`; its unweighted
+    terms `ce_spatial`, `ce_temporal`, `ce_fused`, `intra` and `inter`; the accuracies `spatial`, `temporal` and
+    `fused`; and `positives`, the share of clips with another clip of their class in the batch.
+
+    In training, embeddings and labels are gathered over all replicas before they are ranked, so that the triplets are
+    those of the global batch: a step on n replicas is the step of one replica on the whole batch, to rounding. In
+    evaluation a replica ranks the clips of its own share.
     """
 
     clip_norm = 0.0
-    upper = None
 
-    def train_step(self, data):
-        """One step on a replica's share of the batch.
+    def compile(self, optimizer="adamw", loss=None, metrics=None, clip_norm=0.0, **kwargs):
+        """Configures the training; see `keras.Model.compile`.
 
         Args:
-            data: (inputs, int labels (b,)), the inputs being the model's or its upper half's; every replica has the
-                same b.
+            optimizer: as in Keras.
+            loss: `JointLoss`; None: with its defaults.
+            metrics: list of Keras metrics of (labels, fused logits).
+            clip_norm: float, at least 0: the gradient of the global batch is scaled down to this norm; 0 leaves it. (An
+                optimizer's own clipping sees each replica's share of the gradient.)
+            kwargs: the other arguments of Keras, less `loss_weights` and `weighted_metrics`.
 
-        Returns:
-            float32 scalars of the global batch, equal on every replica: `loss`, its terms `ce_spatial`, `ce_temporal`,
-            `ce_fused`, `intra`, `inter` (unweighted), the accuracies `spatial`, `temporal`, `fused`, and `positives`,
-            the share of clips with another of their class in the batch.
+        Raises:
+            UserError: another loss.
         """
-        inputs, labels = data
+        loss = JointLoss() if loss is None else loss
+        if not isinstance(loss, JointLoss):
+            raise UserError(f"`loss` must be a JointLoss, which has the weights of all terms. Received: {loss!r}")
+        # The loss is not handed on: Keras would apply it to each of the outputs by itself.
+        super().compile(optimizer=optimizer, metrics=metrics, **kwargs)
+        self.loss, self.clip_norm = loss, clip_norm
+        self._terms = [keras.metrics.Mean(name=name) for name in ("loss", *TERMS)]
+        self._compiled_with = {"metrics": metrics, "clip_norm": clip_norm, **kwargs}
+
+    def get_compile_config(self):
+        if not self.compiled:
+            return {}
+        arguments = {"optimizer": self.optimizer, "loss": self.loss, **self._compiled_with}
+        return keras.saving.serialize_keras_object(arguments)
+
+    def compile_from_config(self, config):
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        self.optimizer.build(self.trainable_variables)
+
+    @property
+    def metrics(self):
+        own = getattr(self, "_terms", None) or []
+        return [*own, *(metric for metric in super().metrics if metric.name != "loss" and metric not in own)]
+
+    def train_step(self, data):
+        """One step on a replica's share of the batch: (inputs, int labels (b,)); every replica has the same b."""
+        inputs, labels = _unpack(data)
         replica = tf.distribute.get_replica_context()
         replicas = replica.num_replicas_in_sync
+        labels = self._checked(labels)
         with tf.GradientTape() as tape:
-            outputs = (self.upper() if self.upper else self)(inputs, training=True)
-            terms = self.loss.cross_entropies(labels, outputs)
-            everywhere, all_labels = _gather(replica, outputs, labels)
-            ranking = self.loss.ranking(all_labels, everywhere)
-            loss = ops.mean(self.loss.weighted_cross_entropy(terms)) + self.loss.weighted_ranking(ranking)
+            outputs = self(inputs, training=True)
+            loss, terms = self._objective(labels, outputs, *_gather(replica, outputs, labels))
             # Gradients are summed over replicas: each brings its share of the mean.
             scaled = self.optimizer.scale_loss(loss / replicas)
         variables = self.trainable_variables
@@ -56,19 +87,43 @@ class JointTraining:
         if self.clip_norm:
             gradients = self._clip(replica, gradients)
         self.optimizer.apply(gradients, variables)
+        return self._report(labels, outputs, loss, terms)
 
-        accuracies = {
-            "spatial": outputs["spatial_logits"],
-            "temporal": outputs["temporal_logits"],
-            "fused": outputs["logits"],
-        }
-        values = {"loss": loss, **{name: ops.mean(term) for name, term in terms.items()}, **ranking}
-        values |= {name: _accuracy(labels, logits) for name, logits in accuracies.items()}
-        values["positives"] = positive_share(all_labels)
-        stacked = tf.stack([tf.cast(value, tf.float32) for value in values.values()])
-        if replicas > 1:
-            stacked = replica.all_reduce(tf.distribute.ReduceOp.MEAN, stacked)
-        return dict(zip(values, tf.unstack(stacked), strict=True))
+    def test_step(self, data):
+        """Loss, terms and accuracies of a replica's share of the batch, as `train_step` has them."""
+        inputs, labels = _unpack(data)
+        labels = self._checked(labels)
+        outputs = self(inputs, training=False)
+        return self._report(labels, outputs, *self._objective(labels, outputs, outputs, labels))
+
+    def _objective(self, labels, outputs, everywhere, all_labels):
+        """The joint loss, and its unweighted terms."""
+        terms = self.loss.cross_entropies(labels, outputs)
+        ranking = self.loss.ranking(all_labels, everywhere)
+        loss = ops.mean(self.loss.weighted_cross_entropy(terms)) + self.loss.weighted_ranking(ranking)
+        terms = {name: ops.mean(term) for name, term in terms.items()}
+        return loss, {**terms, **ranking, "positives": positive_share(all_labels)}
+
+    def _report(self, labels, outputs, loss, terms):
+        """Adds a batch to the epoch's means, weighted by its clips, and returns all means."""
+        hits = {name: _accuracy(labels, outputs[output]) for name, output in _LOGITS.items()}
+        values = {"loss": loss, **terms, **hits}
+        count = ops.shape(labels)[0]
+        for tracker in self._terms:
+            tracker.update_state(values[tracker.name], sample_weight=count)
+        return self.compute_metrics(None, labels, outputs)
+
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        return super().compute_metrics(x, y, y_pred["logits"], sample_weight)
+
+    def _checked(self, labels):
+        labels = ops.cast(labels, "int32")
+        if len(labels.shape) == 2 and labels.shape[1] == 1:
+            labels = ops.squeeze(labels, axis=1)
+        classes = self.get_layer("spatial_logits").units
+        inside = tf.reduce_all((labels >= 0) & (labels < classes))
+        with tf.control_dependencies([tf.debugging.Assert(inside, [_BAD_LABELS], summarize=1)]):
+            return tf.identity(labels)
 
     def _clip(self, replica, gradients):
         """Clips the summed gradient, then divides it among the replicas, for the optimizer to sum again."""
@@ -78,6 +133,88 @@ class JointTraining:
         scale = self.optimizer.scale_loss(1.0)  # fp16: gradients carry the loss scale
         clipped, _ = tf.clip_by_global_norm(gradients, self.clip_norm * scale)
         return [gradient / replicas for gradient in clipped]
+
+    def fit(self, *args, **kwargs):
+        with _sentences(self):
+            return super().fit(*args, **kwargs)
+
+    def evaluate(self, *args, **kwargs):
+        with _sentences(self):
+            return super().evaluate(*args, **kwargs)
+
+    def make_train_function(self, force=False):
+        strategy = self.distribute_strategy
+        if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+            return super().make_train_function(force)
+        if self.train_function is None or force:
+            # Keras 3.15 fails in reducing the results of several workers; every replica returns the same ones.
+            step = tf.function(lambda batch: strategy.run(self.train_step, args=(batch,)))
+
+            def train_function(iterator):
+                values = step(next(iterator))
+                return {name: strategy.experimental_local_results(value)[0] for name, value in values.items()}
+
+            self.train_function = train_function
+        return self.train_function
+
+
+@contextlib.contextmanager
+def _sentences(model):
+    """Turns what TensorFlow says of wrong labels into one sentence."""
+    try:
+        yield
+    except tf.errors.InvalidArgumentError as error:
+        if _BAD_LABELS not in str(error):
+            raise
+        classes = model.get_layer("spatial_logits").units
+        raise UserError(
+            f"`y` has labels outside the {classes} classes of the model, 0 to {classes - 1}: correct them, or build "
+            "the model for all classes."
+        ) from None
+
+
+@keras.saving.register_keras_serializable("ccsn_tf")
+class Dropout(keras.layers.Layer):
+    """As `keras.layers.Dropout`, but every replica draws a mask of its own.
+
+    Under `MirroredStrategy` replicas share the state of Keras's seeds, and so their masks.
+    """
+
+    def __init__(self, rate, noise_shape=None, seed=None, **kwargs):
+        super().__init__(**kwargs)
+        if not 0 <= rate < 1:
+            raise UserError(f"`dropout` rates must be at least 0 and below 1. Received: {rate}.")
+        self.rate, self.noise_shape, self.seed = rate, noise_shape, seed
+        if rate > 0:
+            self.seed_generator = _ReplicaSeeds(seed)
+
+    def call(self, inputs, training=False):
+        if not training or not self.rate:
+            return inputs
+        return keras.random.dropout(inputs, self.rate, self.noise_shape, seed=self.seed_generator)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return {**super().get_config(), "rate": self.rate, "noise_shape": self.noise_shape, "seed": self.seed}
+
+
+class _ReplicaSeeds(keras.random.SeedGenerator):
+    def next(self, ordered=True):
+        seed = super().next(ordered)
+        if keras.backend.backend() != "tensorflow":
+            return seed
+        context = tf.distribute.get_replica_context()
+        number = 0 if context is None else context.replica_id_in_sync_group
+        return seed + ops.convert_to_tensor([0, 1], seed.dtype) * ops.cast(number, seed.dtype)
+
+
+def _unpack(data):
+    inputs, labels, *weights = data
+    if any(weight is not None for weight in weights):
+        raise UserError("`sample_weight` must be None: a triplet belongs to three clips, so it has no clip's weight.")
+    return inputs, labels
 
 
 def _gather(replica, outputs, labels):

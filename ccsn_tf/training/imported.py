@@ -5,21 +5,19 @@ from __future__ import annotations
 import pathlib
 from collections.abc import Callable
 
-import numpy as np
-import tensorflow as tf
-
 from ccsn_tf.config import Config
+from ccsn_tf.config.settings import STREAMS
 from ccsn_tf.data.datasets.text_list import read_class_file
 from ccsn_tf.errors import UserError
 from ccsn_tf.files import whole_file
-from ccsn_tf.models.backbones import build_backbone, is_volumetric
+from ccsn_tf.models.backbones import build_backbone
 from ccsn_tf.models.backbones.backbone import Normalization
 from ccsn_tf.models.build import build_model
-from ccsn_tf.models.ccsn import CCSN, STREAMS
+from ccsn_tf.models.ccsn import CCSN
 from ccsn_tf.models.checkpoints import LAYOUTS, adopt_scaling, load_published
 from ccsn_tf.models.torch_checkpoint import read_torch_checkpoint
 from ccsn_tf.models.weights import initialise_temporal_from_spatial
-from ccsn_tf.training.workdir import check_workdir, claim_workdir
+from ccsn_tf.training.workdir import check_workdir, lock_workdir
 
 
 def import_weights(
@@ -51,7 +49,6 @@ def import_weights(
         raise UserError(f"--temporal: there are no weights for flow in the layout {layout}; leave it out.")
     config = config.replace(
         backbone=form.backbone,
-        frames_per_segment=config.model.flow_length if is_volumetric(form.backbone) else 1,
         pretrained="none",
         connection="none",
         consensus="mean",
@@ -70,7 +67,7 @@ def import_weights(
         adopt_scaling(run.network("temporal"), form.flow, Normalization(ours.mean, ours.scale))
     else:
         initialise_temporal_from_spatial(run.network("spatial"), run.network("temporal"))
-    claim_workdir(workdir, config, run.classes)
+    lock_workdir(workdir, config, run.classes)
     with whole_file(workdir / "model.keras") as beside:
         run.save(beside)
     for stream in STREAMS:
@@ -81,36 +78,14 @@ def import_weights(
 
 def _load(path, layout, config, stream):
     """The weights of a stream's network, and the kernel and bias of its classifier."""
-    checkpoint = read_torch_checkpoint(path) if layout.framework == "torch" else read_tensorflow_checkpoint(path)
-    size, length = config.model.image_size, config.model.flow_length
-    flow_channels = 2 if is_volumetric(layout.backbone) else 2 * length
-    backbone = build_backbone(layout.backbone, size, 3 if stream == "spatial" else flow_channels, length)
+    checkpoint = read_torch_checkpoint(path)
+    channels = 3 if stream == "spatial" else 2 * config.model.flow_length
+    backbone = build_backbone(layout.backbone, config.model.image_size, channels)
     try:
         classifier = load_published(backbone.network, checkpoint, layout, path)
     except UserError as error:
         raise UserError(f"--{stream}: {error} Check --layout, and --flow_length for flow.") from None
     return backbone.network.get_weights(), *classifier
-
-
-def read_tensorflow_checkpoint(path: str) -> dict[str, np.ndarray]:
-    """Reads the variables of a TensorFlow checkpoint.
-
-    Args:
-        path: its prefix, as in rgb_imagenet/model.ckpt, or one of the files that begin with it.
-
-    Raises:
-        UserError: there is none, or it is damaged.
-    """
-    name = pathlib.Path(path).name
-    prefix = pathlib.Path(path).with_name(name.removesuffix(".index").removesuffix(".meta").partition(".data-")[0])
-    try:
-        reader = tf.train.load_checkpoint(str(prefix))
-        return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
-    except (tf.errors.OpError, ValueError, RuntimeError) as error:
-        reason = str(error).splitlines()[0].rstrip(".")
-        raise UserError(
-            f"{path} is no readable TensorFlow checkpoint ({reason}); give its prefix, as in rgb_imagenet/model.ckpt."
-        ) from error
 
 
 def _classes(class_file, biases):

@@ -1,53 +1,120 @@
-"""The learning rate over time, and the optimizer that follows it."""
+"""The optimizer, its schedule, and learning rates of single weights."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 
 import keras
-from keras import ops
 
 from ccsn_tf.config import TrainConfig
 from ccsn_tf.errors import UserError
-from ccsn_tf.training.rates import SGD, AdamW
+from ccsn_tf.models.ccsn import CCSN
+from ccsn_tf.models.weights import weight_names
+
+
+def lr_factors(model: CCSN, lr_mults: Sequence[str]) -> dict[int, float]:
+    """What the learning rate of each weight is multiplied by.
+
+    Args:
+        model: the network.
+        lr_mults: "regular expression:factor" each; an expression is searched in `weight_names`, and the factors of all
+            that match multiply. TSN's recipes (Wang et al., ECCV 2016) use such factors; and a connection block, whose
+            scale starts at zero, hardly moves in a short training at the rate of pretrained streams.
+
+    Returns:
+        {id of a trainable variable: factor}; weights with the factor 1 are left out.
+
+    Raises:
+        UserError: an expression that matches nothing.
+    """
+    names, factors = weight_names(model), {}
+    for entry in lr_mults:
+        pattern, _, factor = entry.rpartition(":")
+        matches = [number for number, name in names.items() if re.search(pattern, name)]
+        if not matches:
+            some = ", ".join(sorted({name.rpartition("/")[0] for name in names.values()})[:5])
+            raise UserError(f"--lr_mults={entry} matches no weight: their names are such as {some}.")
+        for number in matches:
+            factors[number] = factors.get(number, 1.0) * float(factor)
+    return {number: factor for number, factor in factors.items() if factor != 1.0}
+
+
+def freeze(model: CCSN, factors: Mapping[int, float]) -> str:
+    """Freezes the layers whose weights all have the factor 0, in place; to be called before `compile`.
+
+    They are not trained, and their BatchNormalizations use the statistics that they start with and keep them.
+
+    Returns:
+        The last stage up to which both streams are frozen; empty: there is none.
+    """
+    layers = [layer for network in _networks(model) for layer in network.layers if layer.trainable_variables]
+    for layer in [*layers, *(layer for layer in model.layers if not isinstance(layer, keras.Model))]:
+        variables = layer.trainable_variables
+        if variables and all(factors.get(id(variable)) == 0 for variable in variables):
+            layer.trainable = False
+    frozen = ""
+    for stage in model.stages("spatial"):
+        if any(model.stages(stream)[stage].trainable_variables for stream in ("spatial", "temporal")):
+            break
+        frozen = stage
+    return frozen
+
+
+def _networks(model):
+    return [stage for stream in ("spatial", "temporal") for stage in model.stages(stream).values()]
+
+
+class _WithFactors:
+    """Mixin for a Keras optimizer: `set_factors` gives weights a multiple of the learning rate.
+
+    Weight decay follows the common rate. The factors are those of a live model and are not saved.
+    """
+
+    _factors: Mapping[int, float] = {}
+
+    def set_factors(self, factors: Mapping[int, float]) -> None:
+        """Takes {id of a variable: factor}."""
+        self._factors = dict(factors)
+
+    def update_step(self, gradient, variable, learning_rate):
+        # Under TensorFlow this is the variable inside the Keras variable, and a replica's share of it at that.
+        whole = self._trainable_variables[self._get_variable_index(variable)]
+        super().update_step(gradient, variable, learning_rate * self._factors.get(id(whole), 1.0))
 
 
 @keras.saving.register_keras_serializable("ccsn_tf")
-class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):
-    """Linear warm-up to the peak, then constant, stepwise or cosine decay (to zero at the last step).
+class SGD(_WithFactors, keras.optimizers.SGD):
+    """Keras's SGD, with rates per weight."""
 
-    Args:
-        kind: "constant", "step" or "cosine".
-        peak: learning rate after the warm-up.
-        warmup_steps: steps from (nearly) zero to the peak.
-        total_steps: steps of the whole training.
-        drop_steps: kind "step": the steps after which the rate is multiplied by `drop_factor`.
-        drop_factor: see `drop_steps`.
+
+@keras.saving.register_keras_serializable("ccsn_tf")
+class AdamW(_WithFactors, keras.optimizers.AdamW):
+    """Keras's AdamW, with rates per weight."""
+
+
+def make_schedule(config: TrainConfig, steps_per_epoch: int):
+    """Keras's schedule, or a float: cosine decay to zero after a linear warm-up, drops by `step_factor`, or constant.
+
+    Raises:
+        UserError: a step schedule without steps.
     """
-
-    def __init__(self, kind, peak, warmup_steps, total_steps, drop_steps=(), drop_factor=0.1):
-        super().__init__()
-        self.kind, self.peak, self.warmup_steps, self.total_steps = kind, peak, warmup_steps, total_steps
-        self.drop_steps, self.drop_factor = tuple(drop_steps), drop_factor
-
-    def __call__(self, step):
-        step = ops.cast(step, "float32")
-        rate = ops.cast(self.peak, "float32")
-        if self.kind == "step":
-            drops = sum(ops.cast(step >= drop, "float32") for drop in self.drop_steps)
-            rate = rate * ops.power(ops.cast(self.drop_factor, "float32"), drops)
-        if self.kind == "cosine":
-            decay_steps = max(1, self.total_steps - self.warmup_steps)
-            done = ops.clip((step - self.warmup_steps) / decay_steps, 0.0, 1.0)
-            rate = rate * 0.5 * (1.0 + ops.cos(math.pi * done))
-        if self.warmup_steps:
-            rate = rate * ops.minimum(1.0, (step + 1.0) / self.warmup_steps)
+    rate, steps = config.learning_rate, config.epochs * steps_per_epoch
+    if config.schedule == "cosine":
+        warmup = min(round(config.warmup_epochs * steps_per_epoch), steps - 1)
+        if not warmup:
+            return keras.optimizers.schedules.CosineDecay(rate, steps)
+        return keras.optimizers.schedules.CosineDecay(
+            rate / warmup, steps - warmup, warmup_target=rate, warmup_steps=warmup
+        )
+    if config.schedule == "constant":
         return rate
-
-    def get_config(self):
-        names = ("kind", "peak", "warmup_steps", "total_steps", "drop_steps", "drop_factor")
-        return {name: getattr(self, name) for name in names}
+    if not config.step_epochs:
+        raise UserError("--schedule=step needs --step_epochs, as in --step_epochs=30,60.")
+    # A boundary is the last step before the drop.
+    drops = [epoch * steps_per_epoch - 1 for epoch in config.step_epochs]
+    rates = [rate * config.step_factor**number for number in range(len(drops) + 1)]
+    return keras.optimizers.schedules.PiecewiseConstantDecay(drops, rates)
 
 
 def make_optimizer(
@@ -56,31 +123,24 @@ def make_optimizer(
     """SGD with momentum or AdamW, with decoupled weight decay on kernels; loss scaling where float16 needs it.
 
     Args:
-        config: the optimizer's settings.
+        config: the optimizer's settings; with `ema` it averages the weights.
         steps_per_epoch: what the schedule's epochs are multiplied by.
-        factors: from `rate_factors`.
+        factors: from `lr_factors`.
 
     Raises:
         UserError: a step schedule without steps.
     """
-    if config.schedule == "step" and not config.step_epochs:
-        raise UserError("--schedule=step needs --step_epochs, as in --step_epochs=30,60.")
-    schedule = WarmupSchedule(
-        config.schedule,
-        config.learning_rate,
-        round(config.warmup_epochs * steps_per_epoch),
-        config.epochs * steps_per_epoch,
-        [epoch * steps_per_epoch for epoch in config.step_epochs],
-        config.step_factor,
-    )
-    decay = config.weight_decay
+    common = {"learning_rate": make_schedule(config, steps_per_epoch), "weight_decay": config.weight_decay}
+    if config.ema:
+        common |= {"use_ema": True, "ema_momentum": config.ema}
     if config.optimizer == "sgd":
-        optimizer = SGD(schedule, momentum=config.momentum, weight_decay=decay or None)
+        common["weight_decay"] = config.weight_decay or None
+        optimizer = SGD(momentum=config.momentum, **common)
     else:
-        optimizer = AdamW(schedule, weight_decay=decay)
+        optimizer = AdamW(**common)
+    if config.weight_decay:
+        optimizer.exclude_from_weight_decay(var_names=["bias", "beta", "gamma", "width"])
     optimizer.set_factors(factors or {})
-    if decay:
-        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta", "width"])
     if config.precision == "mixed_float16":
-        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+        return keras.optimizers.LossScaleOptimizer(optimizer)
     return optimizer

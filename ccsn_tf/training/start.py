@@ -7,20 +7,21 @@ import pathlib
 import numpy as np
 
 from ccsn_tf.config import TrainConfig
+from ccsn_tf.config.settings import STREAMS
 from ccsn_tf.errors import UserError
 from ccsn_tf.models.build import load_model
-from ccsn_tf.models.ccsn import CCSN, STREAMS
+from ccsn_tf.models.ccsn import CCSN
 
 
 def start_from_runs(model: CCSN, config: TrainConfig) -> None:
     """Copies streams of the runs `init_spatial` and `init_temporal` into `model`, in place.
 
     A stream is its backbone and, where the runs have the same classes and consensus, its classifier, with the relations
-    that `consensus="trn"` has before it; the temporal one's flow, if it was learned, belongs to it. What joins the
-    streams stays as it is, so that a new connection block, which is the identity, leaves both predictions as they were.
+    that `consensus="trn"` has before it. What joins the streams stays as it is, so that a new connection block, which
+    is the identity, leaves both predictions as they were.
 
     Raises:
-        UserError: no finished run, one of another network, or one that has learned a flow that `model` does not learn.
+        UserError: no finished run, or one of another network.
     """
     for stream in STREAMS:
         workdir = getattr(config, f"init_{stream}")
@@ -30,13 +31,6 @@ def start_from_runs(model: CCSN, config: TrainConfig) -> None:
 
 def _copy_stream(source: CCSN, target: CCSN, stream: str, workdir: str) -> None:
     parts = [(source.network(stream), target.network(stream))]
-    if stream == "temporal" and source.get_config()["learnable_flow"]:
-        if not target.get_config()["learnable_flow"]:
-            raise UserError(
-                f"--init_temporal={workdir} has learned its flow, too: pass --flow_source=graph --learnable_flow, or "
-                "start from another run."
-            )
-        parts.append((source.get_layer("temporal_flow"), target.get_layer("temporal_flow")))
     if _ending(source) == _ending(target):
         for name in (f"{stream}_consensus", f"{stream}_logits"):
             parts.append((source.get_layer(name), target.get_layer(name)))

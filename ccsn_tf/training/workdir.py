@@ -31,7 +31,7 @@ def check_workdir(config: Config) -> pathlib.Path:
     return workdir
 
 
-def claim_workdir(workdir: pathlib.Path, config: Config, classes: Sequence[str]) -> None:
+def lock_workdir(workdir: pathlib.Path, config: Config, classes: Sequence[str]) -> None:
     """Writes config.json and classes.json: to be called once all else is known to be in order.
 
     Raises:

@@ -16,7 +16,8 @@ from ccsn_tf.config import ModelConfig
 from ccsn_tf.errors import UserError
 from ccsn_tf.losses import JointLoss
 from ccsn_tf.models.build import build_model, load_model
-from ccsn_tf.models.ccsn import CCSN, STREAMS
+from ccsn_tf.config.settings import STREAMS
+from ccsn_tf.models.ccsn import CCSN
 from ccsn_tf.models.weights import inflate_stem
 
 CLASSES = ("archery", "basketball")

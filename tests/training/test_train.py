@@ -19,7 +19,7 @@ from ccsn_tf.evaluation.evaluate import evaluate
 from ccsn_tf.models.build import load_model
 from ccsn_tf.training.clips import select_clips
 from ccsn_tf.training.train import train
-from ccsn_tf.training.workdir import check_workdir, claim_workdir
+from ccsn_tf.training.workdir import check_workdir, lock_workdir
 
 WORKER = pathlib.Path(__file__).with_name("worker.py")
 
@@ -151,12 +151,12 @@ def free_ports(count):
 
 
 def test_workdir_of_another_configuration_is_refused(config):
-    claim_workdir(check_workdir(config), config, ["a", "b"])
+    lock_workdir(check_workdir(config), config, ["a", "b"])
     workdir = check_workdir(config.replace(test_crops=5, strategy="single"))  # does not touch the trained model
     with pytest.raises(UserError, match=r"--epochs=5, but .* belongs to a run with 2"):
         check_workdir(config.replace(epochs=5))
     with pytest.raises(UserError, match=r"classes are not those in .*classes\.json"):
-        claim_workdir(workdir, config, ["b", "a"])
+        lock_workdir(workdir, config, ["b", "a"])
 
 
 def test_a_run_that_cannot_start_claims_nothing(config):

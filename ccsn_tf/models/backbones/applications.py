@@ -36,8 +36,6 @@ def build_application(class_name: str, image_size: tuple[int, int], in_channels:
 
     Stages are found by `find_stages`; the streams are connected after the last but one (stride 16 in most networks), or
     after the last one where nothing near its resolution is a cut (NASNet).
-    With `in_channels` other than 3 the pixel scaling has no colours to follow: it becomes a centring at 127.5, which is
-    zero flow, with the family's mean scale.
 
     Args:
         class_name: class of `keras.applications`, such as "ResNet50".
@@ -55,13 +53,13 @@ def build_application(class_name: str, image_size: tuple[int, int], in_channels:
         network = _construct(class_name, weights=None, input_shape=(*image_size, in_channels))
     except ValueError as error:
         raise UserError(
-            f"--image_size: {image_size[0]}x{image_size[1]} does not suit --backbone=applications:{class_name}: {error}"
+            f"`image_size`: {image_size[0]}x{image_size[1]} does not suit `backbone` applications:{class_name}: {error}"
         ) from error
     stages = find_stages(network)
     return Backbone(
         network=network,
         stages=stages,
-        normalization=normalization if in_channels == 3 else _without_colour(normalization),
+        normalization=normalization,
         default_connect_at=(_default_connection(network, stages),),
     )
 
@@ -119,8 +117,8 @@ def imagenet_network(class_name: str) -> keras.Model:
         return _construct(class_name, weights="imagenet")
     except Exception as error:  # keras.utils.get_file raises a bare Exception when a download fails
         raise UserError(
-            f"--pretrained=imagenet: the weights of --backbone=applications:{class_name} could not be fetched "
-            f"({error}); use a machine with access to the internet, or --pretrained=none."
+            f"`weights`: those of `backbone` applications:{class_name} could not be fetched "
+            f"({error}); use a machine with access to the internet, or none."
         ) from error
 
 
@@ -149,20 +147,15 @@ def _normalization(class_name):
 def _checked_normalization(class_name):
     if class_name not in _all_class_names():
         raise UserError(
-            f"--backbone=applications:{class_name} is not in keras.applications; it has {', '.join(class_names())}."
+            f"`backbone`: applications:{class_name} is not in keras.applications; it has {', '.join(class_names())}."
         )
     normalization = _normalization(class_name)
     if normalization is None:
         raise UserError(
-            f"--backbone=applications:{class_name} scales RGB pixels inside the network, which flow cannot pass; use "
+            f"`backbone`: applications:{class_name} scales RGB pixels inside the network, which flow cannot pass; use "
             "efficientnet_lite0 or applications:EfficientNetV2B0."
         )
     return normalization
-
-
-def _without_colour(normalization):
-    scale = normalization.scale
-    return Normalization(127.5, sum(scale) / len(scale) if isinstance(scale, tuple) else scale)
 
 
 def _default_connection(network, stages):

@@ -32,11 +32,6 @@ class Normalization:
     def _lengths(self):
         return {len(value) for value in (self.mean, self.scale) if isinstance(value, tuple)}
 
-    @property
-    def channels(self) -> int | None:
-        """Number of channels that the values are written for; `None` if any number will do."""
-        return next(iter(self._lengths()), None)
-
     def apply(self, images):
         """Normalises `images`, (..., C) of any numeric dtype with values 0..255; float32 of the same shape.
 
@@ -58,16 +53,16 @@ class Backbone:
 
     Args:
         network: functional `keras.Model` from a normalised float image (B, H, W, C_in) to its last feature map
-            (B, h, w, C); of a volumetric backbone, from (B, T, H, W, C_in) to (B, t, h, w, C).
+            (B, h, w, C).
         stages: stage name -> name of the layer (or operation, such as a bare `+`) of `network` with whose output the
             stage ends, in the order of computation. Each such layer is a cut of the graph (see `cut_layers`); the last
             one is the network's output.
-        normalization: pixel scaling that the network expects.
+        normalization: pixel scaling that the network expects of RGB images; that of flow is derived from it.
         default_connect_at: stages after which the streams are connected unless the user says otherwise.
 
     Raises:
-        ValueError: a stage's layer is missing, the last stage is not the output, `default_connect_at` names no
-            stage, or the normalisation is for another number of channels.
+        ValueError: a stage's layer is missing, the last stage is not the output, or `default_connect_at` names no
+            stage.
     """
 
     network: keras.Model
@@ -85,11 +80,22 @@ class Backbone:
         unknown = [stage for stage in self.default_connect_at if stage not in self.stages]
         if unknown:
             raise ValueError(f"default_connect_at must name stages {list(self.stages)}. Received: {unknown}")
-        if self.normalization.channels not in (None, self.network.input_shape[-1]):
-            raise ValueError(
-                f"The normalisation is for {self.normalization.channels} channels, the network has "
-                f"{self.network.input_shape[-1]}. Received: {self.normalization}"
-            )
+
+    def get_config(self) -> dict:
+        """A JSON-safe form without weights, for `from_config`."""
+        return {
+            "network": keras.saving.serialize_keras_object(self.network),
+            "stages": dict(self.stages),
+            "normalization": dataclasses.asdict(self.normalization),
+            "default_connect_at": list(self.default_connect_at),
+        }
+
+    @classmethod
+    def from_config(cls, config: dict) -> Backbone:
+        """The backbone of `get_config`, its weights random."""
+        scaling = {k: tuple(v) if isinstance(v, list) else v for k, v in config["normalization"].items()}
+        network = keras.saving.deserialize_keras_object(config["network"])
+        return cls(network, config["stages"], Normalization(**scaling), tuple(config["default_connect_at"]))
 
 
 def cut_layers(network) -> dict[str, keras.KerasTensor]:

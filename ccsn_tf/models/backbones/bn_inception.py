@@ -40,14 +40,14 @@ def bn_inception(image_size: tuple[int, int], in_channels: int) -> Backbone:
 
     Returns:
         `Backbone` with stages `conv1`, `conv2`, `inception_3a` .. `inception_5b`, connected after `inception_4d`.
-        It expects BGR in 0..255, less (104, 117, 128); 128 for flow.
+        It expects BGR in 0..255, less (104, 117, 128).
 
     Raises:
         UserError: a size below 32, or at which the branches of a block end in maps of different sizes.
     """
     if min(image_size) < 32:
         raise UserError(
-            f"--image_size: {image_size[0]}x{image_size[1]} does not suit --backbone=bn_inception, whose pooling needs "
+            f"`image_size`: {image_size[0]}x{image_size[1]} does not suit `backbone` bn_inception, whose pooling needs "
             "at least 32x32: raise it, or choose another backbone."
         )
     image = keras.Input((*image_size, in_channels), name="image")
@@ -59,11 +59,10 @@ def bn_inception(image_size: tuple[int, int], in_channels: int) -> Backbone:
     for name, widths in BLOCKS.items():
         x = _block(x, f"inception_{name}", *widths)
         stages[f"inception_{name}"] = f"inception_{name}_output"
-    rgb = in_channels == 3
     return Backbone(
         network=keras.Model(image, x, name="bn_inception"),
         stages=stages,
-        normalization=Normalization((104.0, 117.0, 128.0), 1.0, True) if rgb else Normalization(128.0, 1.0),
+        normalization=Normalization((104.0, 117.0, 128.0), 1.0, reverse_channels=True),
         default_connect_at=("inception_4d",),
     )
 
@@ -83,7 +82,7 @@ def _block(x, name, single, triple, double, pooling, projection):
     sizes = {branch.shape[1:3] for branch in branches}
     if len(sizes) > 1:  # convolutions and pooling round differently
         raise UserError(
-            "--image_size does not suit --backbone=bn_inception, whose branches would end in maps of "
+            "`image_size` does not suit `backbone` bn_inception, whose branches would end in maps of "
             f"{' and '.join('x'.join(map(str, size)) for size in sorted(sizes))}: choose a multiple of 32, such as 224."
         )
     return layers.Concatenate(name=f"{name}_output")(branches)

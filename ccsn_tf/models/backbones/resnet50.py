@@ -38,11 +38,10 @@ def resnet50(image_size: tuple[int, int], in_channels: int) -> Backbone:
             x = _bottleneck(x, f"layer{number}_{block}", width, stride if block == 0 else 1)
         stages[f"layer{number}"] = f"layer{number}_{blocks - 1}_relu"
     mean, deviation = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-    rgb = Normalization(tuple(255 * m for m in mean), tuple(1 / (255 * d) for d in deviation))
     return Backbone(
         network=keras.Model(image, x, name="resnet50"),
         stages=stages,
-        normalization=rgb if in_channels == 3 else Normalization(127.5, sum(rgb.scale) / 3),
+        normalization=Normalization(tuple(255 * m for m in mean), tuple(1 / (255 * d) for d in deviation)),
         default_connect_at=("layer3",),
     )
 

@@ -1,35 +1,137 @@
-"""Connection blocks by name."""
+"""Connection blocks: by name, and your own."""
 
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Callable
+
+import keras
+
+from ccsn_tf.config.settings import CONNECTIONS
+from ccsn_tf.errors import UserError
 from ccsn_tf.models.connections.attention import CrossAttention, SharedAffinityConnection
 from ccsn_tf.models.connections.block import ConnectionBlock
 from ccsn_tf.models.connections.pointwise import ConcatConnection, ProductConnection, SumConnection
 
-__all__ = ["CONNECTIONS", "ConnectionBlock", "make_connection"]
+__all__ = ["ConnectionBlock", "connection_config", "connection_maker", "register_connection"]
 
-_MAKERS = {
-    "sum": lambda heads, position, rest: SumConnection(**rest),
-    "product": lambda heads, position, rest: ProductConnection(**rest),
-    "concat": lambda heads, position, rest: ConcatConnection(**rest),
-    "shared_affinity": lambda heads, position, rest: SharedAffinityConnection(heads, **rest),
-    "nonlocal": lambda heads, position, rest: CrossAttention(heads, "none", **rest),
-    "cross_attention": lambda heads, position, rest: CrossAttention(heads, position, **rest),
+# Each takes the layer's name and the block's dropout, and for the attention kinds `heads` and `position`.
+_MAKERS: dict[str, Callable] = {
+    "sum": SumConnection,
+    "product": ProductConnection,
+    "concat": ConcatConnection,
+    "shared_affinity": SharedAffinityConnection,
+    "nonlocal": lambda position=None, **arguments: CrossAttention(position="none", **arguments),
+    "cross_attention": CrossAttention,
 }
-CONNECTIONS = ("none", *_MAKERS)
 
 
-def make_connection(kind: str, heads: int, position: str, name: str, dropout: float = 0.0) -> ConnectionBlock:
-    """The connection block of a kind other than "none".
+def register_connection(name: str, block: type[ConnectionBlock] | Callable) -> None:
+    """Makes a connection block of your own available by name, to `CCSN(connection=name)` and to --connection.
+
+    A name that is taken is replaced, with a warning: a notebook's cell can be run twice.
 
     Args:
-        kind: a name in `CONNECTIONS`.
-        heads: heads of the attention kinds.
-        position: position bias of "cross_attention".
-        name: the layer's name.
-        dropout: share of the messages left out in training, see `ConnectionBlock`.
+        name: string.
+        block: subclass of `ConnectionBlock`, or a function that returns an instance; called with the keyword arguments
+            `name`, `dropout`, `heads` and `position` as far as its signature has them.
 
     Raises:
-        ValueError: unknown kind.
+        UserError: no function or class, or the name "none".
     """
-    if kind not in _MAKERS:
-        raise ValueError(f"kind must be one of {', '.join(_MAKERS)}. Received: kind={kind!r}")
-    return _MAKERS[kind](heads, position, {"name": name, "dropout": dropout})
+    if not callable(block):
+        raise UserError(f"`block` must be a ConnectionBlock subclass or a function. Received: {block!r}")
+    if name == "none":
+        raise UserError("`name` none means no connection: choose another name.")
+    if name in _MAKERS:
+        warnings.warn(f"The connection {name!r} is replaced by {block!r}.", stacklevel=2)
+    else:
+        CONNECTIONS.append(name)
+    _MAKERS[name] = block
+
+
+def connection_maker(connection, **options) -> Callable[[str], ConnectionBlock] | None:
+    """From what `CCSN(connection=...)` takes to a function that makes the block of a stage, given the layer's name.
+
+    Args:
+        connection: a name; a `ConnectionBlock` subclass, instance or serialised instance; a function that returns an
+            instance; or None, which is "none".
+        options: `dropout`, `heads`, `position`; a block gets those that its signature has. An instance has its own.
+
+    Returns:
+        The function; None for no connection.
+
+    Raises:
+        UserError: anything else.
+    """
+    if connection is None or connection == "none":
+        return None
+    if isinstance(connection, dict):
+        connection = keras.saving.deserialize_keras_object(connection)
+    if isinstance(connection, ConnectionBlock):
+        return _Copies(connection)
+    maker = _MAKERS.get(connection) if isinstance(connection, str) else connection
+    if maker is None:
+        raise UserError(f"`connection` must be one of {', '.join(CONNECTIONS)}. Received: {connection!r}.")
+    if not callable(maker):
+        raise UserError(
+            "`connection` must be a name, a ConnectionBlock subclass or instance, or a function that returns one. "
+            f"Received: {connection!r}."
+        )
+    return lambda name: _made(maker, {"name": name, **options}, connection)
+
+
+def connection_config(connection, blocks: list[ConnectionBlock]):
+    """The JSON-safe form of `CCSN(connection=...)`: a name as it is, anything else as a serialised block.
+
+    Raises:
+        UserError: the block's arguments are not in its `get_config()`.
+    """
+    if connection is None or isinstance(connection, str):
+        return connection or "none"
+    block = blocks[0]
+    _check_config(block)
+    return keras.saving.serialize_keras_object(block)
+
+
+class _Copies:
+    """Makes a block for each stage from one instance; the first stage gets the instance itself while it is unbuilt."""
+
+    def __init__(self, block):
+        self._block, self._used = block, block.built
+
+    def __call__(self, name):
+        if not self._used:
+            self._used = True
+            return self._block
+        _check_config(self._block)
+        return type(self._block).from_config({**self._block.get_config(), "name": name})
+
+
+def _made(maker, options, connection):
+    parameters = inspect.signature(maker).parameters
+    if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        options = {name: value for name, value in options.items() if name in parameters}
+    elif inspect.isclass(maker):  # Keras's layers refuse what they do not know
+        known = set().union(*(inspect.signature(c.__init__).parameters for c in maker.__mro__[:-1]))
+        options = {name: value for name, value in options.items() if name in known}
+    block = maker(**options)
+    if not isinstance(block, ConnectionBlock):
+        raise UserError(f"`connection` {connection!r} makes a {type(block).__name__}, not a ConnectionBlock.")
+    return block
+
+
+def _check_config(block):
+    try:
+        config = block.get_config()
+    except NotImplementedError:
+        config = {}
+    parameters = inspect.signature(type(block).__init__).parameters.values()
+    named = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and p.name != "self"]
+    missing = [name for name in named if name not in config]
+    if missing:
+        raise UserError(
+            f"`connection` {type(block).__name__} takes {', '.join(missing)}, which its get_config() does not return: "
+            "add get_config(), as in {**super().get_config(), '" + missing[0] + "': self." + missing[0] + "}."
+        )

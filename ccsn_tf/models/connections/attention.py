@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import keras
 from keras import ops
 
 from ccsn_tf.models.connections.block import ConnectionBlock
@@ -61,7 +60,6 @@ class AttentionBlock(ConnectionBlock):
         return {**super().get_config(), "heads": self.heads}
 
 
-@keras.saving.register_keras_serializable("ccsn_tf")
 class CrossAttention(AttentionBlock):
     """Two-way cross-stream attention with a position bias (METHOD, Connection block):
 
@@ -126,7 +124,6 @@ class CrossAttention(AttentionBlock):
         return {**super().get_config(), "position": self.position}
 
 
-@keras.saving.register_keras_serializable("ccsn_tf")
 class SharedAffinityConnection(AttentionBlock):
     """One affinity theta(S) phi(M)^T / sqrt(d) serves both directions, the second time transposed.
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import keras
 
+from ccsn_tf.errors import UserError
+from ccsn_tf.models.train_step import Dropout
+
 
 class ConnectionBlock(keras.layers.Layer):
     """Joins one stage of both streams: each stream receives a message from the other (METHOD, Connection block).
@@ -11,12 +14,15 @@ class ConnectionBlock(keras.layers.Layer):
         S' = S + BN_0(message to S),    M' = M + BN_0(message to M)
 
     BN_0's scale starts at zero, so a new block is exactly the identity and leaves pretrained streams undisturbed
-    (Wang et al., Non-local Neural Networks, CVPR 2018, use the same start). Subclasses write `messages`.
+    (Wang et al., Non-local Neural Networks, CVPR 2018, use the same start).
+
+    Subclasses define `build_messages` and `messages`; `pointwise` makes their 1x1 convolutions. A subclass whose
+    `__init__` takes arguments returns them from `get_config`, so that models with it can be saved.
 
     Args:
-        dropout: share of messages, each that of a segment (a clip, where `inputs` are clips) in one direction, that are
-            left out in training; the others are scaled up. A stream that can always ask the other stops learning what
-            it could see for itself.
+        dropout: share of messages that are left out in training, each that of a segment (of a clip, where `inputs` are
+            clips) in one direction; the others are scaled up. A stream that can always ask the other stops learning
+            what it could see for itself.
 
     Call arguments:
         inputs: [spatial, temporal], two float tensors of one shape (N, ..., C); the axes between are positions,
@@ -24,7 +30,26 @@ class ConnectionBlock(keras.layers.Layer):
 
     Returns:
         The two tensors, joined; same shapes and dtypes.
+
+    Raises:
+        UserError: the messages are not two tensors of the streams' shapes.
+
+    Example:
+        class Sum(ConnectionBlock):
+            def build_messages(self, shape):
+                self.to_spatial = self.pointwise(shape, shape[-1], "to_spatial")
+                self.to_temporal = self.pointwise(shape, shape[-1], "to_temporal")
+
+            def messages(self, spatial, temporal):
+                return self.to_spatial(temporal), self.to_temporal(spatial)
+
+        model = CCSN(classes=10, connection=Sum)
     """
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        # A saved model finds the class again wherever it has been defined or imported.
+        keras.saving.register_keras_serializable("ccsn_tf")(cls)
 
     def __init__(self, dropout=0.0, **kwargs):
         super().__init__(**kwargs)
@@ -43,14 +68,24 @@ class ConnectionBlock(keras.layers.Layer):
             norm.build(spatial)
             self.norms.append(norm)
             whole = (None, *[1] * (len(spatial) - 1))
-            drop = keras.layers.Dropout(self.dropout, whole, dtype=self.dtype_policy, name=f"{stream}_dropout")
+            drop = Dropout(self.dropout, whole, dtype=self.dtype_policy, name=f"{stream}_dropout")
             self.drops.append(drop)
 
     def call(self, inputs, training=None):
+        messages = self.messages(*inputs)
+        self._check(messages, inputs)
         return tuple(
             stream + drop(norm(message, training=training), training=training)
-            for stream, norm, drop, message in zip(inputs, self.norms, self.drops, self.messages(*inputs), strict=True)
+            for stream, norm, drop, message in zip(inputs, self.norms, self.drops, messages, strict=True)
         )
+
+    def _check(self, messages, inputs):
+        received = [tuple(message.shape) for message in messages] if isinstance(messages, (tuple, list)) else messages
+        if received != [tuple(stream.shape) for stream in inputs]:
+            raise UserError(
+                f"`connection` {type(self).__name__}.messages() must return two tensors of the streams' shape, "
+                f"{tuple(inputs[0].shape)}, to the spatial and to the temporal stream. Received: {received}"
+            )
 
     def compute_output_shape(self, input_shape):
         return tuple(tuple(shape) for shape in input_shape)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import keras
 from keras import ops
 
 from ccsn_tf.models.connections.block import ConnectionBlock
 
 
-@keras.saving.register_keras_serializable("ccsn_tf")
 class SumConnection(ConnectionBlock):
     """Adds a 1x1 convolution of the other stream (after Feichtenhofer et al., Spatiotemporal Residual Networks, 2016).
 
@@ -23,7 +21,6 @@ class SumConnection(ConnectionBlock):
         return to_spatial(temporal), to_temporal(spatial)
 
 
-@keras.saving.register_keras_serializable("ccsn_tf")
 class ProductConnection(SumConnection):
     """Gates each stream by a 1x1 convolution of the other (after Feichtenhofer et al., Multiplier Networks, 2017)."""
 
@@ -32,7 +29,6 @@ class ProductConnection(SumConnection):
         return spatial * to_spatial, temporal * to_temporal
 
 
-@keras.saving.register_keras_serializable("ccsn_tf")
 class ConcatConnection(ConnectionBlock):
     """Concatenates the streams, then a 1x1 convolution that starts as their sum.
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import keras
 from keras import ops
 
@@ -55,23 +53,15 @@ def enlarge(fields, height, width):
 
 
 @compiled
-def derivatives(images, kernel: Sequence | None = None):
-    """The x- and the y-derivative of images; beyond the border is the border.
-
-    Args:
-        images: (M, H, W).
-        kernel: five taps; None: `CENTRAL`.
-    """
+def derivatives(images):
+    """The x- and the y-derivative of images (M, H, W) by `CENTRAL`; beyond the border is the border."""
     found = []
     for axis in (2, 1):
         size = images.shape[axis]
         first, last = _part(images, axis, 0, 1), _part(images, axis, size - 1, size)
         wide = ops.concatenate([first, first, images, last, last], axis=axis)
         taps = [_part(wide, axis, place, place + size) for place in range(5)]
-        if kernel is None:
-            found.append(CENTRAL[3] * (taps[3] - taps[1]) + CENTRAL[4] * (taps[4] - taps[0]))
-        else:
-            found.append(sum(kernel[place] * tap for place, tap in enumerate(taps)))
+        found.append(CENTRAL[3] * (taps[3] - taps[1]) + CENTRAL[4] * (taps[4] - taps[0]))
     return found
 
 
@@ -79,28 +69,22 @@ def _part(images, axis, begin, end):
     return images[:, :, begin:end] if axis == 2 else images[:, begin:end]
 
 
-def forward_differences(fields, kernel: Sequence | None = None):
-    """x- and y-differences to the next pixel of fields (2, P, H, W), 0 at the last one; `kernel`: not (-1, 1)."""
-    x = _difference(fields[..., :-1], fields[..., 1:], kernel)
-    y = _difference(fields[..., :-1, :], fields[..., 1:, :], kernel)
+def forward_differences(fields):
+    """x- and y-differences to the next pixel of fields (2, P, H, W), 0 at the last one."""
+    x = fields[..., 1:] - fields[..., :-1]
+    y = fields[..., 1:, :] - fields[..., :-1, :]
     return _shifted(x, 3, after=1), _shifted(y, 2, after=1)
 
 
-def divergence(x, y, kernel: Sequence | None = None):
-    """Minus the adjoint of `forward_differences`, of fields that are 0 where those are; `kernel`: not (-1, 1)."""
+def divergence(x, y):
+    """Minus the adjoint of `forward_differences`, of fields that are 0 where those are."""
     before_x, before_y = _shifted(x[..., :-1], 3, before=1), _shifted(y[..., :-1, :], 2, before=1)
-    if kernel is None:
-        return (x - before_x) + (y - before_y)
-    return -kernel[0] * (x + y) - kernel[1] * (before_x + before_y)
+    return (x - before_x) + (y - before_y)
 
 
 def without_last(x, y):
     """Fields as `forward_differences` leaves them: x is 0 in the last column, y in the last row."""
     return _shifted(x[..., :-1], 3, after=1), _shifted(y[..., :-1, :], 2, after=1)
-
-
-def _difference(here, there, kernel):
-    return there - here if kernel is None else kernel[0] * here + kernel[1] * there
 
 
 def _shifted(fields, axis, before=0, after=0):

@@ -79,9 +79,6 @@ class PyramidalFlow(keras.layers.Layer):
         """What is to be seen of images (N * (L + 1), H, W)."""
         return images
 
-    def kernel(self):
-        """The derivatives' kernel, of five taps; None: `CENTRAL`."""
-
     def call(self, frames):
         _check(frames.shape)
         images = grey(frames)
@@ -91,7 +88,7 @@ class PyramidalFlow(keras.layers.Layer):
             pyramid.append(halve(pyramid[-1]))
         length, field = frames_each - 1, None
         for number, images in reversed(list(enumerate(pyramid))):
-            level = Level(number, length, images, *derivatives(images, self.kernel()))
+            level = Level(number, length, images, *derivatives(images))
             h, w = images.shape[1:]
             if field is None:
                 still = ops.zeros_like(level.first(images))

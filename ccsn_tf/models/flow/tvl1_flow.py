@@ -5,9 +5,50 @@ from __future__ import annotations
 import keras
 from keras import ops
 
-from ccsn_tf.models.flow.image_ops import CENTRAL, median, smooth, without_last
+from ccsn_tf.models.flow.image_ops import Warper, divergence, forward_differences, median, smooth, without_last
+from ccsn_tf.models.flow.iterating import compiled, repeat
 from ccsn_tf.models.flow.pyramidal_flow import Level, PyramidalFlow
-from ccsn_tf.models.flow.tvl1_iterations import iterate
+
+_FLAT = 1e-4  # squared grey values a pixel: no division by zero where an image is flat
+
+
+@compiled
+def iterate(images, x, y, length, first, field, dual_x, dual_y, bound, unit, step, times):
+    """`times` iterations of the three equations of `TVL1Flow` for P pairs of frames, from one linearisation.
+
+    Args:
+        images: (N (L + 1), H, W): those of N snippets, P = N L.
+        x: their x-derivative, likewise.
+        y: their y-derivative, likewise.
+        length: L.
+        first: (P, H, W): the first image of each pair.
+        field: (2, P, H, W), in `unit` pixels: in units of theta / tau, the rate of the dual step is one.
+        dual_x: (2, P, H, W); 0 in the last column.
+        dual_y: (2, P, H, W); 0 in the last row.
+        bound: lambda theta.
+        unit: theta / tau.
+        step: tau.
+        times: a whole number.
+
+    Returns:
+        `field`, `dual_x`, `dual_y`.
+    """
+    warped = Warper([images, x, y], length)(unit * field)
+    slope = warped[1:]
+    squared = ops.sum(ops.square(slope), axis=0) + _FLAT
+    pull, push = unit * slope / squared, slope / unit
+    # rho(u) / |g|^2 = rest + pull . u
+    rest = (warped[0] - first) / squared - ops.sum(pull * field, axis=0)
+
+    def once(field, dual_x, dual_y):
+        moved = rest + (pull[0] * field[0] + pull[1] * field[1])
+        field = field - ops.minimum(ops.maximum(moved, -bound), bound) * push
+        field = field + step * divergence(dual_x, dual_y)
+        x, y = forward_differences(field)
+        rate = ops.reciprocal(1.0 + ops.sqrt(x * x + y * y + 1e-12))
+        return field, (dual_x + x) * rate, (dual_y + y) * rate
+
+    return repeat(once, times, (field, dual_x, dual_y))
 
 
 @keras.saving.register_keras_serializable("ccsn_tf")
@@ -44,10 +85,6 @@ class TVL1Flow(PyramidalFlow):
         median: times that the field is filtered by 3x3 medians after each warp.
         smooth: see the images through (1, 3, 1) / 5 along both axes.
         carry: keep the dual fields from level to level; else they start at zero at each, as in the papers.
-        learnable: train lambda, theta, tau of each level, the kernel of the image's derivatives and those of the
-            field's differences, in the manner of TVNet (Fan et al., CVPR 2018) and representation flow (Piergiovanni
-            and Ryoo, CVPR 2019). Weights are departures from the values above, logarithmic for the first three, and
-            start at zero: weight decay draws towards the classical method. A flat image keeps derivatives of zero.
 
     Call arguments, returns, raises: see `PyramidalFlow`.
 
@@ -66,67 +103,35 @@ class TVL1Flow(PyramidalFlow):
         median=1,
         smooth=True,
         carry=True,
-        learnable=False,
         **kwargs,
     ):
         super().__init__(levels, **kwargs)
         self.warps, self.iterations = _by_level(warps), _by_level(iterations)
         self.attachment, self.tightness, self.step = _by_level(attachment), _by_level(tightness), _by_level(step)
-        self.median, self.smooth, self.carry, self.learnable = median, smooth, carry, learnable
-
-    def build(self, _=None):
-        if not self.learnable:
-            return
-        sizes = {"attachment": self.levels, "tightness": self.levels, "step": self.levels}
-        sizes |= {"derivative": 5, "difference": 2, "divergence": 2}
-        # Not autocast: mixed precision would round them before they are used in float32.
-        self.departures = {
-            name: self.add_weight(
-                shape=(size,), initializer="zeros", dtype="float32", autocast=False, name=f"{name}_departure"
-            )
-            for name, size in sizes.items()
-        }
+        self.median, self.smooth, self.carry = median, smooth, carry
 
     def prepare(self, images):
         return smooth(images) if self.smooth else images
 
-    def kernel(self):
-        if not self.learnable:
-            return None
-        # Without their mean: however bright a flat image is, it has no derivative.
-        departures = self.departures["derivative"] - ops.mean(self.departures["derivative"])
-        return departures + ops.array(CENTRAL, "float32")
-
     def refine(self, level: Level, field, *duals):
-        attachment, tightness, step = (self._value(name, level.number) for name in ("attachment", "tightness", "step"))
-        taps = [self._pair(name) for name in ("difference", "divergence")]
+        attachment, tightness, step = (
+            _at(values, level.number) for values in (self.attachment, self.tightness, self.step)
+        )
         seen = (level.images, level.x, level.y, level.length, level.first(level.images))
         # In units of theta / tau pixels, the rate of the dual step is one.
         unit = tightness / step
         field = field / unit
         duals = without_last(*duals) if duals else (ops.zeros_like(field), ops.zeros_like(field))
         for _ in range(_at(self.warps, level.number)):
-            settings = (attachment * tightness, unit, step, *taps, _at(self.iterations, level.number))
+            settings = (attachment * tightness, unit, step, _at(self.iterations, level.number))
             field, *duals = iterate(*seen, field, *duals, *settings)
             for _ in range(self.median):
                 field = median(field)
         return [unit * field, *(duals if self.carry else ())]
 
-    def _value(self, name, number):
-        value = _at(getattr(self, name), number)
-        return value * ops.exp(self.departures[name][number]) if self.learnable else value
-
-    def _pair(self, name):
-        """The two taps of a difference; None: (-1, 1)."""
-        return self.departures[name] + ops.array((-1.0, 1.0), "float32") if self.learnable else None
-
-    def method(self):
-        """The arguments that say what is computed before anything is trained: all but `learnable`."""
-        names = ("levels", "warps", "iterations", "attachment", "tightness", "step", "median", "smooth", "carry")
-        return {name: getattr(self, name) for name in names}
-
     def get_config(self):
-        return {**super().get_config(), **self.method(), "learnable": self.learnable}
+        names = ("warps", "iterations", "attachment", "tightness", "step", "median", "smooth", "carry")
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
 
 def _by_level(value):
