@@ -11,7 +11,7 @@ tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
 )
 
-pytest_plugins = ["serving_fixtures", "onnx_fixtures", "torch_files", "small3d"]
+pytest_plugins = ["serving_fixtures", "onnx_fixtures", "torch_files"]
 
 CLASSES = ("MoveDown", "MoveLeft", "MoveRight")
 STEPS = ((0, 2), (-2, 0), (2, 0))

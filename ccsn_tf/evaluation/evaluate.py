@@ -20,7 +20,7 @@ from ccsn_tf.files import whole_file, write_text
 from ccsn_tf.models.build import load_model
 from ccsn_tf.progress import Progress
 from ccsn_tf.training.clips import evaluated_clips
-from ccsn_tf.training.feature_cache import FrozenMaps
+from ccsn_tf.training.feature_cache import FeatureCache
 
 _MOST_CONFUSED = 10  # kinds of mistakes that are listed
 
@@ -91,12 +91,12 @@ def evaluate(
 
 def _views(model, config, clips, classes, segments, crops):
     """The network, or its upper half where the rest was run before, and what it is shown of each clip."""
-    if not config.train.frozen_cache:
+    if not config.train.feature_cache:
         views = evaluation_views(clips, classes, config.data.record_dir, config.model, segments, crops)
         return make_forward(model), views
-    frozen = FrozenMaps(model, config)
+    frozen = FeatureCache(model, config)
     progress = Progress("frozen stages", "clips")
-    return make_forward(frozen.upper), frozen.evaluation_views(clips, classes, segments, crops, progress)
+    return make_forward(frozen.top), frozen.evaluation_views(clips, classes, segments, crops, progress)
 
 
 def _refuse_other_classes(known: Sequence[str], recorded: Sequence[str], config: Config) -> None:

@@ -119,7 +119,7 @@ class CCSN(TwoStreamModel):
         segments = num_segments if consensus == "trn" else None
         flow_scale = flow_scale or _STORED_SIDE / image_size
         if flow_source == "graph":
-            flow = flow or TVL1Flow(name="temporal_flow")
+            flow = TVL1Flow.from_config({**(flow or TVL1Flow()).get_config(), "name": "temporal_flow"})
             inputs, seen = frame_inputs(segments, image_size, flow_length, flow, flow_bound, flow_scale)
         else:
             inputs = seen = stored_inputs(segments, image_size, flow_length)

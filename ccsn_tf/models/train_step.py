@@ -142,20 +142,36 @@ class TwoStreamModel(keras.Model):
         with _sentences(self):
             return super().evaluate(*args, **kwargs)
 
+    # Keras 3.15 fails with several workers, in building from a batch (the model is built already) and in reducing the
+    # results of a step: these overrides leave both out.
+
+    def _maybe_symbolic_build(self, *args, **kwargs):
+        if not _several_workers(self):
+            super()._maybe_symbolic_build(*args, **kwargs)
+
     def make_train_function(self, force=False):
-        strategy = self.distribute_strategy
-        if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        if not _several_workers(self):
             return super().make_train_function(force)
         if self.train_function is None or force:
-            # Keras 3.15 fails in reducing the results of several workers; every replica returns the same ones.
-            step = tf.function(lambda batch: strategy.run(self.train_step, args=(batch,)))
-
-            def train_function(iterator):
-                values = step(next(iterator))
-                return {name: strategy.experimental_local_results(value)[0] for name, value in values.items()}
-
-            self.train_function = train_function
+            self.train_function = self._local_results(self.train_step)
         return self.train_function
+
+    def make_test_function(self, force=False):
+        if not _several_workers(self):
+            return super().make_test_function(force)
+        if self.test_function is None or force:
+            self.test_function = self._local_results(self.test_step)
+        return self.test_function
+
+    def _local_results(self, step):
+        strategy = self.distribute_strategy
+        run = tf.function(lambda batch: strategy.run(step, args=(batch,)))
+
+        def function(iterator):
+            values = run(next(iterator))
+            return {name: strategy.experimental_local_results(value)[0] for name, value in values.items()}
+
+        return function
 
 
 @contextlib.contextmanager
@@ -208,6 +224,10 @@ class _ReplicaSeeds(keras.random.SeedGenerator):
         context = tf.distribute.get_replica_context()
         number = 0 if context is None else context.replica_id_in_sync_group
         return seed + ops.convert_to_tensor([0, 1], seed.dtype) * ops.cast(number, seed.dtype)
+
+
+def _several_workers(model):
+    return isinstance(model.distribute_strategy, tf.distribute.MultiWorkerMirroredStrategy)
 
 
 def _unpack(data):

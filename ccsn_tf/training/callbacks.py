@@ -106,9 +106,9 @@ class ResumableState(keras.callbacks.Callback):
 
     def _write(self):
         inside = time.monotonic() - self._begun if self.step else 0.0
-        means = {metric.name: (float(metric.total), float(metric.count)) for metric in self._means()}
+        means = {metric.name: (_read(metric.total), _read(metric.count)) for metric in self._means() if self.step}
         meta = {"epoch": self.epoch, "step": self.step, "seconds": self._seconds + inside}
-        save_state(self._path, _variables(self.model), {**meta, "rows": self.rows, "means": means if self.step else {}})
+        save_state(self._path, _variables(self.model), {**meta, "rows": self.rows, "means": means})
 
 
 class LastOfEpoch(keras.callbacks.Callback):
@@ -160,6 +160,10 @@ def write_rows(path: pathlib.Path, rows: Sequence[dict]) -> None:
     table.writeheader()
     table.writerows({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()} for row in rows)
     write_text(path, text.getvalue())
+
+
+def _read(variable):
+    return float(tf.convert_to_tensor(variable.value))  # over all replicas
 
 
 def _variables(model: keras.Model) -> Sequence[keras.Variable]:

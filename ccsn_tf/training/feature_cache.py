@@ -22,6 +22,7 @@ from ccsn_tf.data.records.manifest import StoredClip, stored_settings
 from ccsn_tf.errors import UserError
 from ccsn_tf.files import whole_file
 from ccsn_tf.models.ccsn import CCSN
+from ccsn_tf.training.optimizer import frozen_stage, lr_factors
 
 # Images of each stream in one forward pass.
 _IMAGES_PER_PASS = 48
@@ -38,9 +39,8 @@ class FeatureCache:
     one every time.
 
     Args:
-        model: with the weights that its frozen stages keep.
-        config: `train.feature_cache` is the folder.
-        stage: the last frozen stage, from `freeze`.
+        model: with the weights that its frozen stages keep, before `freeze`.
+        config: `train.feature_cache` is the folder, `train.lr_mults` says which stages are frozen.
 
     Attributes:
         top: the model from {"spatial", "temporal"} maps to the outputs, to be compiled and trained.
@@ -49,7 +49,8 @@ class FeatureCache:
         UserError: nothing is frozen, or a connection block joins the streams at an earlier stage.
     """
 
-    def __init__(self, model: CCSN, config: Config, stage: str):
+    def __init__(self, model: CCSN, config: Config):
+        stage = frozen_stage(model, lr_factors(model, config.train.lr_mults))
         if not stage:
             raise UserError(
                 "--feature_cache keeps the features of frozen stages, and --lr_mults freezes no first stages of both "

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import keras
 
 from ccsn_tf.config import TrainConfig
+from ccsn_tf.config.settings import STREAMS
 from ccsn_tf.errors import UserError
 from ccsn_tf.models.ccsn import CCSN
 from ccsn_tf.models.weights import weight_names
@@ -40,29 +41,33 @@ def lr_factors(model: CCSN, lr_mults: Sequence[str]) -> dict[int, float]:
     return {number: factor for number, factor in factors.items() if factor != 1.0}
 
 
-def freeze(model: CCSN, factors: Mapping[int, float]) -> str:
+def freeze(model: CCSN, factors: Mapping[int, float]) -> None:
     """Freezes the layers whose weights all have the factor 0, in place; to be called before `compile`.
 
     They are not trained, and their BatchNormalizations use the statistics that they start with and keep them.
-
-    Returns:
-        The last stage up to which both streams are frozen; empty: there is none.
     """
     layers = [layer for network in _networks(model) for layer in network.layers if layer.trainable_variables]
     for layer in [*layers, *(layer for layer in model.layers if not isinstance(layer, keras.Model))]:
-        variables = layer.trainable_variables
-        if variables and all(factors.get(id(variable)) == 0 for variable in variables):
+        if layer.trainable_variables and _all_zero(layer, factors):
             layer.trainable = False
+
+
+def frozen_stage(model: CCSN, factors: Mapping[int, float]) -> str:
+    """The last stage up to which `factors` freeze both streams; empty: there is none. To be called before `freeze`."""
     frozen = ""
     for stage in model.stages("spatial"):
-        if any(model.stages(stream)[stage].trainable_variables for stream in ("spatial", "temporal")):
+        if not all(_all_zero(model.stages(stream)[stage], factors) for stream in STREAMS):
             break
         frozen = stage
     return frozen
 
 
 def _networks(model):
-    return [stage for stream in ("spatial", "temporal") for stage in model.stages(stream).values()]
+    return [stage for stream in STREAMS for stage in model.stages(stream).values()]
+
+
+def _all_zero(layer, factors):
+    return all(factors.get(id(variable)) == 0 for variable in layer.trainable_variables)
 
 
 class _WithFactors:

@@ -84,8 +84,8 @@ def train(
         if not state_path.is_file():
             start_from_runs(model, config.train)
         factors = lr_factors(model, config.train.lr_mults)
-        frozen = freeze(model, factors)
-        cache = FeatureCache(model, config, frozen) if config.train.feature_cache else None
+        cache = FeatureCache(model, config) if config.train.feature_cache else None
+        freeze(model, factors)
         trained = cache.top if cache else model
         optimizer = make_optimizer(config.train, steps, factors)
         trained.compile(optimizer, JointLoss(**vars(config.loss)), clip_norm=config.train.clip_norm, jit_compile=False)
@@ -126,7 +126,8 @@ def train(
         epochs=config.train.epochs,
         initial_epoch=state.epoch,
         steps_per_epoch=steps,
-        validation_data=views if is_chief(strategy) else None,
+        shuffle=False,  # the plan has done it
+        validation_data=views,
         validation_freq=_validation_epochs(config.train),
         callbacks=[*_callbacks(config, workdir, strategy, state, draw), *callbacks],
         verbose=verbose,

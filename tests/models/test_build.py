@@ -13,10 +13,10 @@ from keras import layers
 from layers import randomise
 
 from ccsn_tf.config import ModelConfig
+from ccsn_tf.config.settings import STREAMS
 from ccsn_tf.errors import UserError
 from ccsn_tf.losses import JointLoss
 from ccsn_tf.models.build import build_model, load_model
-from ccsn_tf.config.settings import STREAMS
 from ccsn_tf.models.ccsn import CCSN
 from ccsn_tf.models.weights import inflate_stem
 

@@ -9,9 +9,9 @@ from layers import features, num_parameters, randomise, run_layer_test, weights_
 from small_models import CLASSES, SIZE, assert_same, clips, model, predict
 
 from ccsn_tf.config import ModelConfig
+from ccsn_tf.config.settings import STREAMS
 from ccsn_tf.errors import UserError
 from ccsn_tf.models.build import build_model
-from ccsn_tf.config.settings import STREAMS
 from ccsn_tf.models.ccsn import CCSN
 from ccsn_tf.models.temporal_relation import MOST_SUBSETS, TemporalRelation, ordered_subsets
 

@@ -37,18 +37,17 @@ def make_trainable(config, optimizer):
     for layer in model._flatten_layers():
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.trainable = False
-    model.compile(optimizer=optimizer, loss=JointLoss(lambda_intra=1.0, lambda_inter=1.0), jit_compile=False)
-    model.clip_norm = config.train.clip_norm
+    loss = JointLoss(lambda_intra=1.0, lambda_inter=1.0)
+    model.compile(optimizer=optimizer, loss=loss, clip_norm=config.train.clip_norm, jit_compile=False)
     optimizer.build(model.trainable_variables)
     return model
 
 
 def randomise_joints(model):
     """Scales of the connection's last BatchNormalization away from zero, so that the streams see one another."""
-    for layer in model.layers:
-        if layer.name.startswith("connection"):
-            for norm in layer.norms:
-                norm.gamma.assign(keras.ops.ones_like(norm.gamma))
+    for block in model.connection_blocks:
+        for norm in block.norms:
+            norm.gamma.assign(keras.ops.ones_like(norm.gamma))
 
 
 def step_on(strategy, config, make_optimizer, steps=1):
@@ -68,7 +67,7 @@ def step_on(strategy, config, make_optimizer, steps=1):
 
     step = tf.function(lambda batch: strategy.run(model.train_step, args=(batch,)))
     for batch in strategy.distribute_datasets_from_function(own_share):
-        values = step(batch)
-    local = {name: float(strategy.experimental_local_results(value)[0]) for name, value in values.items()}
+        step(batch)
+    values = {name: float(value) for name, value in model.get_metrics_result().items()}
     weights = [v.numpy().ravel() for v in model.trainable_variables]
-    return np.concatenate(weights), local
+    return np.concatenate(weights), values

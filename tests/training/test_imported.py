@@ -2,9 +2,7 @@
 
 import numpy as np
 import published_bn_inception
-import published_i3d
 import pytest
-import tensorflow as tf
 from torch_files import tensors, write_legacy, write_zip
 from torch_layers import RandomState
 
@@ -99,35 +97,6 @@ def test_others_start_from_the_run_of_an_rgb_checkpoint(tmp_path, torch, monkeyp
         import_weights(config, "small", str(tmp_path / "rgb.pth"))
 
 
-def test_i3d_predicts_as_published(tmp_path):
-    frames, files, variables = 9, {}, {}
-    for modality, channels, seed in (("RGB", 3, 0), ("Flow", 2, 1)):
-        variables[modality] = published_i3d.random_variables(f"{modality}/inception_i3d", channels, 3, seed)
-        names, arrays = zip(*variables[modality].items(), strict=True)
-        files[modality] = str(tmp_path / modality / "model.ckpt")
-        (tmp_path / modality).mkdir()
-        tf.raw_ops.SaveV2(
-            prefix=files[modality], tensor_names=names, shape_and_slices=[""] * len(names), tensors=arrays
-        )
-    model = import_weights(settings(tmp_path, flow_length=frames), "i3d", files["RGB"], f"{files['Flow']}.index")
-    assert Config.from_json(tmp_path / "run" / "config.json").model.frames_per_segment == frames
-    rng = np.random.default_rng(3)
-    clips = {
-        modality: rng.integers(0, 256, (frames, SIZE, SIZE, channels)).astype("uint8")
-        for modality, channels in (("RGB", 3), ("Flow", 2))
-    }
-    inputs = {
-        ours: clips[theirs].transpose(1, 2, 0, 3).reshape(1, 1, SIZE, SIZE, -1)
-        for ours, theirs in (("rgb", "RGB"), ("flow", "Flow"))
-    }
-    outputs = model(inputs)
-    for stream, modality in (("spatial", "RGB"), ("temporal", "Flow")):
-        scope = f"{modality}/inception_i3d"
-        features = published_i3d.forward(variables[modality], clips[modality] / 127.5 - 1, scope)
-        expected = published_i3d.logits(variables[modality], features, scope)
-        np.testing.assert_allclose(np.asarray(outputs[f"{stream}_logits"])[0], expected, rtol=1e-4, atol=1e-4)
-
-
 @pytest.mark.parametrize(
     ("arguments", "changes", "sentence"),
     [
@@ -137,7 +106,6 @@ def test_i3d_predicts_as_published(tmp_path):
         (("tsn", "flow.pth"), {}, r"^--spatial: .*flow\.pth does not fit bn_inception: .*weight is \(7, 7, 4, 64\)"),
         (("tsn", "", "flow.pth"), {"flow_length": 5}, r"needs \(7, 7, 10, 64\)\. Check --layout, and --flow_length"),
         (("tsn", "rgb.pth"), {"class_file": "two.txt"}, r"two\.txt names 2 classes, the weights are for 3"),
-        (("i3d", "rgb.pth"), {}, r"rgb\.pth is no readable TensorFlow checkpoint \(.*as in rgb_imagenet/model\.ckpt"),
     ],
 )
 def test_mistakes_end_in_one_sentence(folder, arguments, changes, sentence):

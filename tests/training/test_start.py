@@ -46,21 +46,6 @@ def test_each_stream_predicts_as_in_its_run(runs):
     assert np.abs(found["temporal_logits"] - expected[0]["temporal_logits"]).max() > 0.1
 
 
-def test_learned_flow_comes_with_the_temporal_stream(runs, tmp_path):
-    learned = {"flow_source": "graph", "learnable_flow": True}
-    source = make(**learned)
-    layer = source.get_layer("temporal_flow")
-    layer.set_weights([np.full(w.shape, 0.1, "float32") for w in layer.weights])
-    source.save(tmp_path / "model.keras")
-    model = make(**learned)
-    start_from_runs(model, TrainConfig(init_temporal=str(tmp_path)))
-    assert all((np.asarray(weight) == np.float32(0.1)).all() for weight in model.get_layer("temporal_flow").weights)
-    start_from_runs(make(), TrainConfig(init_spatial=str(tmp_path)))
-    with pytest.raises(UserError, match=r"--init_temporal=.* has learned its flow, too: pass .* --learnable_flow, or"):
-        start_from_runs(make(flow_source="graph"), TrainConfig(init_temporal=str(tmp_path)))
-    start_from_runs(model, TrainConfig(init_temporal=str(runs / "one")))  # stored flow: begins with the classical one
-
-
 def test_without_flags_nothing_changes():
     model = make()
     before = model.get_weights()
