@@ -10,9 +10,9 @@ from absl import flags
 from keras import layers
 
 from ccsn_tf.config import Config, ModelConfig
+from ccsn_tf.config.settings import STREAMS
 from ccsn_tf.models.backbones import is_volumetric
 from ccsn_tf.models.build import build_model
-from ccsn_tf.config.settings import STREAMS
 from ccsn_tf.models.ccsn import CCSN
 from ccsn_tf.models.connections.attention import CrossAttention, SharedAffinityConnection
 from ccsn_tf.models.connections.block import ConnectionBlock

@@ -86,7 +86,7 @@ def score_clips(
         progress: called with (clips done, clips in all).
         average: see `average_views`.
     """
-    together = max(1, _IMAGES_A_PASS // (num_segments * num_crops * model.frames_per_segment))
+    together = max(1, _IMAGES_A_PASS // (num_segments * num_crops))
     parts, labels = [], []
     for batch in views.batch(together):
         labels.extend(batch.pop("label").numpy())

@@ -1,6 +1,5 @@
 """TV-L1 in the graph: against loops over pixels, on known motion, and where there is none."""
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -105,11 +104,10 @@ def test_frames_and_pairs_do_not_mix():
             np.testing.assert_allclose(fields[..., 2 * pair : 2 * pair + 2], alone, atol=1e-5)
 
 
-@pytest.mark.parametrize("learnable", [False, True])
 @pytest.mark.parametrize("size", [(33, 35), (7, 50), (16, 1)])
-def test_equal_frames_give_exactly_zero(size, learnable):
+def test_equal_frames_give_exactly_zero(size):
     frame = np.random.default_rng(0).uniform(0, 255, (1, *size)).astype("float32")
-    np.testing.assert_array_equal(flow_of(np.repeat(frame, 3, axis=0), learnable=learnable), 0.0)
+    np.testing.assert_array_equal(flow_of(np.repeat(frame, 3, axis=0)), 0.0)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 9), (17, 31)])
@@ -127,10 +125,9 @@ def test_a_flat_region_takes_the_flow_of_its_surroundings():
     np.testing.assert_array_equal(flow_of(np.full((2, 20, 20), 7.0)), 0.0)
 
 
-@pytest.mark.parametrize("learnable", [False, True])
-def test_a_cut_is_bounded(learnable):
+def test_a_cut_is_bounded():
     cut = np.stack([texture(40, 48, 1, 0), 255.0 * (texture(40, 48, 2, 0) > 128)])
-    assert 0.1 < np.abs(flow_of(cut, attachment=5.0, learnable=learnable)).max() <= 48
+    assert 0.1 < np.abs(flow_of(cut, attachment=5.0)).max() <= 48
 
 
 def test_rgb_is_seen_as_grey():
@@ -163,31 +160,6 @@ def test_gradients_with_respect_to_frames_are_finite():
             total = tf.reduce_sum(TVL1Flow(**SMALL)(frames) ** 2)
         assert np.isfinite(tape.gradient(total, frames)).all()
     assert not TVL1Flow().trainable_weights
-
-
-def test_learnable_starts_as_the_classical_method_and_learns():
-    frames, shift = moving((1.5, -1.0))[None], np.float32([1.5, -1.0])
-    layer = TVL1Flow(**SMALL, learnable=True)
-    np.testing.assert_allclose(layer(frames), TVL1Flow(**SMALL)(frames), atol=1e-4)
-    optimizer, losses = keras.optimizers.Adam(0.01), []
-    for _ in range(8):
-        with tf.GradientTape() as tape:
-            losses.append(tf.reduce_mean(tf.abs(layer(frames) - shift)))
-        weights = layer.trainable_variables
-        gradients = tape.gradient(losses[-1], [weight.value for weight in weights])
-        assert all(np.isfinite(gradient).all() for gradient in gradients)
-        optimizer.apply(gradients, weights)
-    assert losses[-1] < 0.95 * losses[0]
-
-
-def test_learned_derivatives_do_not_see_how_bright_an_image_is():
-    frames = moving((1.0, 0.5), 20, 24)[None]
-    layer = TVL1Flow(**SMALL, learnable=True)
-    classical = np.asarray(layer(frames))
-    layer.departures["derivative"].assign([0.1, 0.0, 0.2, 0.05, 0.0])
-    learned = np.asarray(layer(frames))
-    assert np.abs(learned - classical).max() > 0.01
-    np.testing.assert_allclose(layer(frames + 100.0), learned, atol=2e-3)
 
 
 def test_median_filters_take_the_mistakes_of_single_pixels():
@@ -230,9 +202,8 @@ def test_smoothed_images_are_what_it_sees():
     assert np.abs(seen - flow_of(frames, smooth=False, **SMALL)).max() > 0.01
 
 
-@pytest.mark.parametrize("learnable", [False, True])
-def test_as_a_layer(learnable, tmp_path):
-    arguments = {**SMALL, "warps": (1, 2), "median": 1, "smooth": False, "learnable": learnable}
+def test_as_a_layer(tmp_path):
+    arguments = {**SMALL, "warps": (1, 2), "median": 1, "smooth": False}
     frames = moving((1.0, 0.5), 16, 20, count=3)[None]
     run_layer_test(TVL1Flow, arguments, frames, tmp_path, output_dtype="float32")
 
