@@ -11,6 +11,7 @@ import numpy as np
 from ccsn_tf.config import Config
 from ccsn_tf.data.pipeline import evaluation_views
 from ccsn_tf.data.records.manifest import Manifest
+from ccsn_tf.data.records.selection import evaluated_clips
 from ccsn_tf.errors import UserError
 from ccsn_tf.evaluation.embeddings import embedding_report
 from ccsn_tf.evaluation.metrics import confusion_matrix, most_confused, per_class_accuracy, summarise
@@ -19,7 +20,6 @@ from ccsn_tf.evaluation.report.write import Evaluation, write_report
 from ccsn_tf.files import whole_file, write_text
 from ccsn_tf.models.build import load_model
 from ccsn_tf.progress import Progress
-from ccsn_tf.training.clips import evaluated_clips
 from ccsn_tf.training.feature_cache import FeatureCache
 
 _MOST_CONFUSED = 10  # kinds of mistakes that are listed

@@ -55,6 +55,12 @@ class TwoStreamModel(keras.Model):
         self.loss, self.clip_norm = loss, clip_norm
         self._terms = [keras.metrics.Mean(name=name) for name in ("loss", *TERMS)]
         self._compiled_with = {"metrics": metrics, "clip_norm": clip_norm, **kwargs}
+        # All variables are made here. Keras would make them inside the first step, where the functions that read
+        # records may then wait for a thread that waits for them.
+        self.optimizer.build(self.trainable_variables)
+        if metrics:
+            classes = self.get_layer("spatial_logits").units
+            self._compile_metrics.build(keras.KerasTensor((None,), "int32"), keras.KerasTensor((None, classes)))
 
     def get_compile_config(self):
         if not self.compiled:
@@ -64,7 +70,6 @@ class TwoStreamModel(keras.Model):
 
     def compile_from_config(self, config):
         self.compile(**keras.saving.deserialize_keras_object(config))
-        self.optimizer.build(self.trainable_variables)
 
     @property
     def metrics(self):
@@ -134,9 +139,11 @@ class TwoStreamModel(keras.Model):
         clipped, _ = tf.clip_by_global_norm(gradients, self.clip_norm * scale)
         return [gradient / replicas for gradient in clipped]
 
-    def fit(self, *args, **kwargs):
+    def fit(self, x=None, *args, **kwargs):
+        if isinstance(x, tf.data.Dataset):  # whose order is its own: Keras would warn of its own default
+            kwargs.setdefault("shuffle", False)
         with _sentences(self):
-            return super().fit(*args, **kwargs)
+            return super().fit(x, *args, **kwargs)
 
     def evaluate(self, *args, **kwargs):
         with _sentences(self):

@@ -12,8 +12,10 @@ import numpy as np
 import tensorflow as tf
 
 from ccsn_tf.config import Config
+from ccsn_tf.data.fit_datasets import centre_batches
 from ccsn_tf.data.pipeline import evaluation_views, training_batches
 from ccsn_tf.data.plan import Plan, training_plan
+from ccsn_tf.data.records.selection import select_clips
 from ccsn_tf.errors import UserError
 from ccsn_tf.files import whole_file
 from ccsn_tf.losses import JointLoss
@@ -21,7 +23,6 @@ from ccsn_tf.models.build import build_model
 from ccsn_tf.models.ccsn import CCSN
 from ccsn_tf.progress import Progress
 from ccsn_tf.training.callbacks import LastOfEpoch, ResumableState, SynchroniseStatistics, write_rows
-from ccsn_tf.training.clips import select_clips
 from ccsn_tf.training.feature_cache import FeatureCache
 from ccsn_tf.training.optimizer import freeze, lr_factors, make_optimizer
 from ccsn_tf.training.start import start_from_runs
@@ -89,7 +90,6 @@ def train(
         trained = cache.top if cache else model
         optimizer = make_optimizer(config.train, steps, factors)
         trained.compile(optimizer, JointLoss(**vars(config.loss)), clip_norm=config.train.clip_norm, jit_compile=False)
-        trained.optimizer.build(trained.trainable_variables)
     lock_workdir(workdir, config, classes)
     state = ResumableState(state_path, steps, config.train.checkpoint_minutes, say)
     state.restore(trained)
@@ -152,10 +152,7 @@ def _validation(config, classes, clips, cache):
     else:
         views = evaluation_views(clips, classes, config.data.record_dir, config.model, segments, 1)
 
-    def first_crop(view):
-        return {name: part[0] for name, part in view.items() if name != "label"}, view["label"]
-
-    return views.map(first_crop).batch(_VALIDATION_BATCH)
+    return centre_batches(views, _VALIDATION_BATCH)
 
 
 def _callbacks(config, workdir, strategy, state, draw):

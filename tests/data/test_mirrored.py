@@ -12,8 +12,8 @@ from ccsn_tf.config import Config, DataConfig, ModelConfig
 from ccsn_tf.data.pipeline import training_batches
 from ccsn_tf.data.plan import training_plan
 from ccsn_tf.data.records.manifest import FILE_NAME, Manifest, StoredClip
+from ccsn_tf.data.records.selection import select_clips
 from ccsn_tf.errors import UserError
-from ccsn_tf.training.clips import select_clips
 
 CLASSES = ("down", "left", "right", "up")
 MIRROR = {"left": "right", "right": "left"}

@@ -8,12 +8,12 @@ import pytest
 from ccsn_tf.config import Config
 from ccsn_tf.data.pipeline import evaluation_views, training_batches
 from ccsn_tf.data.plan import fixed_views, training_plan
+from ccsn_tf.data.records.selection import select_clips
 from ccsn_tf.errors import UserError
 from ccsn_tf.evaluation.evaluate import evaluate
 from ccsn_tf.models.build import build_model, load_model
 from ccsn_tf.models.ccsn import CCSN
 from ccsn_tf.models.flow import TVL1Flow
-from ccsn_tf.training.clips import select_clips
 from ccsn_tf.training.feature_cache import FeatureCache
 from ccsn_tf.training.train import train
 

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 from ccsn_tf.config import Config
+from ccsn_tf.data.records.selection import select_clips
 from ccsn_tf.errors import UserError
 from ccsn_tf.evaluation.evaluate import evaluate
 from ccsn_tf.evaluation.figures import save_history
 from ccsn_tf.models.build import load_model
-from ccsn_tf.training.clips import select_clips
 from ccsn_tf.training.train import train
 from ccsn_tf.training.workdir import check_workdir, lock_workdir
 

@@ -15,7 +15,6 @@ from ccsn_tf.files import write_text
 VERSION = 2
 FILE_NAME = "manifest.json"
 
-_TVL1 = tuple(field.name for field in dataclasses.fields(DataConfig) if field.name.startswith("tvl1_"))
 # Settings that the stored pixels depend on: a run that asks for others is refused.
 STORED = (
     "dataset",
@@ -23,7 +22,6 @@ STORED = (
     "flow",
     "dis_preset",
     "dis_finest_scale",
-    *_TVL1,
     "flow_side",
     "flow_stride",
     "flow_bound",
@@ -33,7 +31,6 @@ STORED = (
 _OF_FLOW = {
     "dis_preset": ("dis",),
     "dis_finest_scale": ("dis",),
-    **dict.fromkeys(_TVL1, ("tvl1_graph",)),
     "flow_side": ("dis", "farneback", "tvl1", "tvl1_graph"),
 }
 # Those that the frames depend on.
