@@ -214,7 +214,7 @@ class CCSN(TwoStreamModel):
         return bottom, TwoStreamModel(inputs, outputs, name=f"{self.name}_from_{stage}")
 
     def get_config(self):
-        config = self._arguments()
+        config = {**self._arguments(), "name": self.name, "trainable": self.trainable}
         config["connection"] = connection_config(config["connection"], self.connection_blocks)
         if not isinstance(config["backbone"], str):
             config["backbone"] = self._backbone().get_config()

@@ -103,7 +103,7 @@ def test_another_number_of_segments_is_refused(segments):
 
 
 def test_unknown_consensus():
-    with pytest.raises(UserError, match=r"^--consensus must be mean or trn\. Received: 'median'"):
+    with pytest.raises(UserError, match=r"^`consensus`"):
         CCSN(CLASSES, consensus="median", image_size=SIZE)
 
 

@@ -73,7 +73,7 @@ def test_load_imagenet_of_applications_and_of_backbones_without(monkeypatch):
     monkeypatch.setattr(weights, "load_applications_imagenet", lambda *arguments: calls.append(arguments))
     load_imagenet("applications:ResNet50", "network")
     assert calls == [("network", "ResNet50")]
-    with pytest.raises(UserError, match=r"--pretrained=imagenet has no weights for --backbone=tiny;"):
+    with pytest.raises(UserError, match=r"`weights` imagenet.*`backbone` tiny"):
         load_imagenet("tiny", "network")
 
 

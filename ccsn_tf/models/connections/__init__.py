@@ -96,21 +96,27 @@ def connection_config(connection, blocks: list[ConnectionBlock]):
 
 
 class _Copies:
-    """Makes a block for each stage from one instance; the first stage gets the instance itself while it is unbuilt."""
+    """Makes a block for each stage from one instance; one that cannot be copied serves one stage itself."""
 
     def __init__(self, block):
         self._block, self._used = block, block.built
 
     def __call__(self, name):
-        if not self._used:
+        try:
+            _check_config(self._block)
+        except UserError:
+            if self._used:
+                raise
             self._used = True
             return self._block
-        _check_config(self._block)
         return type(self._block).from_config({**self._block.get_config(), "name": name})
 
 
 def _made(maker, options, connection):
-    parameters = inspect.signature(maker).parameters
+    try:
+        parameters = inspect.signature(maker).parameters
+    except ValueError:  # some built-in types have none
+        parameters = {}
     if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         options = {name: value for name, value in options.items() if name in parameters}
     elif inspect.isclass(maker):  # Keras's layers refuse what they do not know

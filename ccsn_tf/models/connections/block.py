@@ -81,14 +81,11 @@ class ConnectionBlock(keras.layers.Layer):
 
     def _check(self, messages, inputs):
         received = [tuple(message.shape) for message in messages] if isinstance(messages, (tuple, list)) else messages
-        if received != [tuple(stream.shape) for stream in inputs]:
+        if len(received) != 2 or not all(map(_fits, received, (tuple(stream.shape) for stream in inputs))):
             raise UserError(
                 f"`connection` {type(self).__name__}.messages() must return two tensors of the streams' shape, "
                 f"{tuple(inputs[0].shape)}, to the spatial and to the temporal stream. Received: {received}"
             )
-
-    def compute_output_shape(self, input_shape):
-        return tuple(tuple(shape) for shape in input_shape)
 
     def get_config(self):
         return {**super().get_config(), "dropout": self.dropout}
@@ -106,3 +103,8 @@ class ConnectionBlock(keras.layers.Layer):
         layer = keras.layers.Dense(units, dtype=self.dtype_policy, name=name, **options)
         layer.build(shape)
         return layer
+
+
+def _fits(shape, wanted):
+    """Whether two shapes are equal as far as both are known."""
+    return len(shape) == len(wanted) and all(a == b or None in (a, b) for a, b in zip(shape, wanted, strict=True))

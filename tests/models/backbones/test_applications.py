@@ -130,17 +130,12 @@ def test_scaling_is_that_of_the_layers_keras_puts_inside(class_name):
     )
 
 
-def test_scaling_of_flow_has_no_colours():
-    normalization = build_backbone("applications:VGG16", 32, 10).normalization
-    assert (normalization.mean, normalization.scale, normalization.reverse_channels) == (127.5, 1.0, False)
-
-
 @pytest.mark.parametrize(
     ("class_name", "size", "message"),
     [
-        ("ResNet5O", 64, r"^--backbone=applications:ResNet5O .*ResNet50,"),
-        ("EfficientNetB0", 64, "^--backbone=applications:EfficientNetB0 scales RGB pixels inside"),
-        ("ResNet50", 16, "^--image_size: 16x16 .*at least 32x32"),
+        ("ResNet5O", 64, r"`backbone`.*ResNet5O .*ResNet50,"),
+        ("EfficientNetB0", 64, r"`backbone`.*EfficientNetB0"),
+        ("ResNet50", 16, r"^`image_size`: 16x16 .*at least 32x32"),
     ],
 )
 def test_what_cannot_be_built_is_said(class_name, size, message):
@@ -170,7 +165,7 @@ def test_a_failed_download_is_one_sentence(monkeypatch):
         raise Exception("URL fetch failure")
 
     monkeypatch.setattr(keras.applications, "MobileNetV3Small", constructor)
-    with pytest.raises(UserError, match=r"^--pretrained=imagenet: .*MobileNetV3Small .*URL fetch failure"):
+    with pytest.raises(UserError, match=r"^`weights`.*MobileNetV3Small .*URL fetch failure"):
         imagenet_network("MobileNetV3Small")
 
 

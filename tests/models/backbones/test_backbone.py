@@ -11,6 +11,7 @@ from keras import layers
 from ccsn_tf.errors import UserError
 from ccsn_tf.models import backbones as streams
 from ccsn_tf.models.backbones import Backbone, Normalization, build_backbone, cut_layers, split_into_stages
+from ccsn_tf.models.ccsn import CCSN
 
 PLAIN = Normalization(0.0, 1.0)
 
@@ -151,7 +152,6 @@ def test_stages_must_advance(stages):
         ({"stages": {}}, "must name layers"),
         ({"stages": {"one": "a", "two": "d"}}, "network's output"),
         ({"default_connect_at": ("three",)}, "three"),
-        ({"normalization": Normalization((0.0, 0.0), 1.0)}, "2 channels, the network has 3"),
     ],
 )
 def test_an_inconsistent_backbone_is_refused(changes, message):
@@ -178,16 +178,49 @@ def test_normalization_with_unequal_lengths_is_refused():
 
 def test_registry(monkeypatch):
     monkeypatch.setattr(streams, "_BUILDERS", dict(streams._BUILDERS))
+    monkeypatch.setattr(streams, "BACKBONES", list(streams.BACKBONES))
     assert {"tiny", "efficientnet_lite0", "applications:ResNet50"} <= set(streams.backbone_names())
     streams.register_backbone("mine", lambda size, channels: (size, channels))
     assert build_backbone("mine", 96, 10) == ((96, 96), 10)
     assert build_backbone("mine", (96, 128), 3) == ((96, 128), 3)
     assert "mine" in streams.backbone_names()
-    for taken in ("mine", "applications:Mine"):
-        with pytest.raises(ValueError, match=taken):
-            streams.register_backbone(taken, lambda size, channels: None)
+    with pytest.warns(UserWarning, match="mine"):  # a notebook's cell that is run twice
+        streams.register_backbone("mine", lambda size, channels: "again")
+    assert build_backbone("mine", 96, 10) == "again"
+    for name, builder in (("applications:Mine", lambda size, channels: None), ("other", "no function")):
+        with pytest.raises(ValueError):
+            streams.register_backbone(name, builder)
 
 
-def test_an_unknown_backbone_names_the_flag_and_the_known_ones():
-    with pytest.raises(UserError, match=r"^--backbone=resnet_50 .*efficientnet_lite0.*resnet50, tiny.*ResNet50"):
+def test_an_unknown_backbone_names_the_argument_and_the_known_ones():
+    with pytest.raises(UserError, match=r"`backbone` 'resnet_50' .*efficientnet_lite0.*resnet50, tiny.*ResNet50"):
         build_backbone("resnet_50", 64, 3)
+
+
+def plain(image_size, in_channels):
+    image = keras.Input((*image_size, in_channels), name="image")
+    x = keras.layers.Conv2D(4, 3, 2, "same", name="one")(image)
+    x = keras.layers.BatchNormalization(name="norm")(x)
+    x = keras.layers.Conv2D(6, 3, 2, "same", activation="relu", name="two")(x)
+    network = keras.Model(image, x, name="plain")
+    return Backbone(network, {"first": "norm", "second": "two"}, Normalization(127.5, 0.01), ("first",))
+
+
+@pytest.mark.parametrize("form", ["object", "function"])
+def test_a_backbone_of_ones_own_serves_both_streams_and_is_saved(form, tmp_path):
+    given = plain((16, 16), 3) if form == "object" else plain
+    model = CCSN(["a", "b"], backbone=given, flow_length=2, image_size=16)
+    rng = np.random.default_rng(0)
+    inputs = {name: rng.integers(0, 256, (1, 2, 16, 16, c)).astype("uint8") for name, c in (("rgb", 3), ("flow", 4))}
+    if form == "object":  # its weights are kept, and the temporal stream starts from them
+        assert model.network("spatial") is given.network
+        kernel, flow = (model.network(s).get_layer("one").kernel.numpy() for s in ("spatial", "temporal"))
+        np.testing.assert_allclose(flow[:, :, 1], kernel.mean(axis=2), rtol=1e-5)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras", compile=False)
+    for name, value in model(inputs).items():
+        np.testing.assert_array_equal(loaded(inputs)[name], value)
+    with pytest.raises(UserError, match="`image_size`"):
+        CCSN(2, backbone=plain((16, 16), 3), image_size=32)
+    with pytest.raises(UserError, match="`backbone`"):
+        CCSN(2, backbone=lambda size, channels: 3)
