@@ -25,7 +25,7 @@ from ccsn_tf.data.transform import (
 
 
 class StoredFlowInput:
-    """`rgb` uint8 (K, S, S, 3F) and `flow` uint8 (K, S, S, 2L).
+    """`rgb` uint8 (K, S, S, 3) and `flow` uint8 (K, S, S, 2L).
 
     Snippets are the pair of frames and fields that `data.snippets` describes.
     """

@@ -33,7 +33,7 @@ def training_batches(
         share: the replicas whose part this dataset yields (a worker's own); default all.
 
     Returns:
-        ({"rgb": uint8 (b, K, S, S, 3F), "flow": uint8 (b, K, S, S, 2L)}, int32 (b,)), one element a replica and step,
+        ({"rgb": uint8 (b, K, S, S, 3), "flow": uint8 (b, K, S, S, 2L)}, int32 (b,)), one element a replica and step,
         b = batch / replicas; with `flow_source="graph"` the inputs are {"frames": uint8 (b, K, L+1, S, S, 3)}.
         The replicas' elements of a step follow one another.
     """
@@ -113,7 +113,7 @@ def evaluation_views(
     """The test views of clips, one clip an element, in the order of `clips`.
 
     Returns:
-        {"rgb": uint8 (crops, K', S, S, 3F), "flow": uint8 (crops, K', S, S, 2L), "label": int32}: K' = `num_segments`;
+        {"rgb": uint8 (crops, K', S, S, 3), "flow": uint8 (crops, K', S, S, 2L), "label": int32}: K' = `num_segments`;
         with `flow_source="graph"` {"frames": uint8 (crops, K', L+1, S, S, 3)} in place of the first two.
 
     Raises:

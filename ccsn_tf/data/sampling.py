@@ -1,8 +1,7 @@
 """Temporal sampling of snippets (Wang et al., Temporal Segment Networks, ECCV 2016).
 
 Positions are indices of stored flow fields, from 0; field i leaves stored frame i. A snippet of L fields that starts at
-t is seen by the temporal stream whole, and by the spatial stream as its middle frame, t + L // 2, or as the frames that
-its fields leave.
+t is seen by the temporal stream whole, and by the spatial stream as its middle frame, t + L // 2.
 """
 
 from __future__ import annotations
@@ -38,10 +37,3 @@ def centre_starts(num_fields: int, num_segments: int, flow_length: int) -> np.nd
 def middle_frame(starts: np.ndarray, flow_length: int) -> np.ndarray:
     """The frame that the spatial stream sees of each snippet."""
     return starts + flow_length // 2
-
-
-def snippet_frames(starts: np.ndarray, flow_length: int, frames_per_segment: int) -> np.ndarray:
-    """The frames that the spatial stream sees, int64 (K * F,): of each snippet its middle, or its first F."""
-    if frames_per_segment == 1:
-        return middle_frame(starts, flow_length)
-    return (starts[:, None] + np.arange(frames_per_segment)).ravel()

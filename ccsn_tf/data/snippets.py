@@ -1,6 +1,6 @@
 """The frames and flow fields of a clip's snippets, from its video or from its record. No TensorFlow: workers use it.
 
-Both come in the same form: K times F frames, uint8 (H, W, 3), see `snippet_frames`, and K times L flow fields, uint8
+Both come in the same form: K frames, uint8 (H, W, 3), the middle one of each snippet, and K times L flow fields, uint8
 (2, H, W), quantised; snippets that overlap share their arrays.
 """
 
@@ -19,7 +19,7 @@ from ccsn_tf.data.frame_folders import iter_flow
 from ccsn_tf.data.frames import count_frames, iter_frames
 from ccsn_tf.data.prepare.encode import flow_failure, refuse_few_frames
 from ccsn_tf.data.records.examples import read_jpegs
-from ccsn_tf.data.sampling import centre_starts, snippet_frames
+from ccsn_tf.data.sampling import centre_starts, middle_frame
 from ccsn_tf.data.stopwatch import Stopwatch
 from ccsn_tf.data.transform import decode_field, decode_frame
 
@@ -56,7 +56,7 @@ def video_snippets(path: str, config: Config, num_segments: int, watch: Stopwatc
         for index, field in zip(leaves.tolist(), _fields(path, frames, leaves.tolist(), config.data), strict=True):
             fields[index] = field.transpose(2, 0, 1)
             watch.beat()
-    seen = stride * snippet_frames(starts, length, 1)
+    seen = stride * middle_frame(starts, length)
     return [frames[index] for index in seen.tolist()], [[fields[i] for i in row] for row in snippets.tolist()]
 
 
@@ -87,7 +87,6 @@ def record_snippets(
     num_fields: int,
     starts: np.ndarray,
     flow_length: int,
-    frames_per_segment: int = 1,
 ) -> Snippets:
     """Snippets of a clip's record, of which only their JPEGs are read and decoded. Safe in threads.
 
@@ -95,9 +94,8 @@ def record_snippets(
         file: TFRecord file; with `offset`, `length` and `num_fields` as in `read_jpegs`.
         starts: int (K,), ascending: first flow field of each snippet.
         flow_length: L.
-        frames_per_segment: F.
     """
-    seen, snippets = snippet_frames(starts, flow_length, frames_per_segment), starts[:, None] + np.arange(flow_length)
+    seen, snippets = middle_frame(starts, flow_length), starts[:, None] + np.arange(flow_length)
     frames, fields = np.unique(seen).tolist(), np.unique(snippets).tolist()
     frame_jpegs, field_jpegs = read_jpegs(file, offset, length, num_fields, frames, fields)
     frames = dict(zip(frames, map(decode_frame, frame_jpegs), strict=True))

@@ -43,7 +43,7 @@ def network_input(
     """Crops, mirrors and scales both modalities alike; bilinear, without antialiasing (docs/BENCHMARKS.md).
 
     Args:
-        frames: K times F frames, uint8 (H, W, 3), snippet by snippet.
+        frames: K frames, uint8 (H, W, 3), one per snippet.
         fields: K times L flow fields, uint8 (2, H, W).
         box: top, left, height, width of what to keep.
         mirrored: a mirrored x-flow v becomes 255 - v (METHOD, Streams).
@@ -51,15 +51,13 @@ def network_input(
         out: arrays to write into; default: new ones.
 
     Returns:
-        `rgb` uint8 (K, S, S, 3F) and `flow` uint8 (K, S, S, 2L), channels x1, y1, x2, y2, ...
+        `rgb` uint8 (K, S, S, 3) and `flow` uint8 (K, S, S, 2L), channels x1, y1, x2, y2, ...
     """
     rows, columns = _part(box)
     size = (image_size, image_size)
-    each = len(frames) // len(fields)
-    rgb, flow = out or empty_input((len(fields),), len(fields[0]), image_size, each)
+    rgb, flow = out or empty_input((len(fields),), len(fields[0]), image_size)
     for number, frame in enumerate(frames):
-        place = number % each
-        rgb[number // each, :, :, 3 * place : 3 * place + 3] = _scaled(frame[rows, columns], size, mirrored)
+        rgb[number] = _scaled(frame[rows, columns], size, mirrored)
     for number, snippet in enumerate(fields):
         planes = [_scaled(plane[rows, columns], size, mirrored) for field in snippet for plane in field]
         if mirrored:
@@ -102,12 +100,9 @@ def empty_frames(leading: tuple[int, ...], flow_length: int, image_size: int) ->
     return _aligned((*leading, flow_length + 1, image_size, image_size, 3))
 
 
-def empty_input(
-    leading: tuple[int, ...], flow_length: int, image_size: int, frames_per_segment: int = 1
-) -> tuple[np.ndarray, np.ndarray]:
+def empty_input(leading: tuple[int, ...], flow_length: int, image_size: int) -> tuple[np.ndarray, np.ndarray]:
     """Arrays for `network_input` with these leading axes, aligned so that TensorFlow takes them without copying."""
-    widths = (3 * frames_per_segment, 2 * flow_length)
-    return tuple(_aligned((*leading, image_size, image_size, channels)) for channels in widths)
+    return tuple(_aligned((*leading, image_size, image_size, channels)) for channels in (3, 2 * flow_length))
 
 
 def _aligned(shape, alignment=64):

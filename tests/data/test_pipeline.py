@@ -239,23 +239,3 @@ def test_paths_with_spaces_and_letters(tmp_path):
     folder = tmp_path / "Größe äöü 走"
     clips = write_records(folder, [positions(36, 48, 6)])
     assert len(views_of(clips, folder, 1)) == 1
-
-
-def test_a_segment_of_several_frames_has_those_that_its_fields_leave(tmp_path):
-    rng = np.random.default_rng(0)
-    frames, fields = rng.integers(0, 256, (9, 24, 32, 3)), rng.integers(0, 256, (8, 2, 24, 32))
-    (clip,) = stored = write_records(tmp_path / "records", [(frames.astype("uint8"), fields.astype("uint8"))])
-    whole = dataclasses.replace(MODEL, frames_per_segment=5)
-    (one,), (several,) = (
-        list(evaluation_views(stored, CLASSES, str(tmp_path / "records"), model, 3, 10)) for model in (MODEL, whole)
-    )
-    assert several["rgb"].shape == (10, 3, 32, 32, 15)
-    np.testing.assert_array_equal(several["rgb"][..., 6:9], one["rgb"])
-    np.testing.assert_array_equal(several["flow"], one["flow"])
-    first, second, _ = centre_starts(clip.fields, 3, 5)
-    later = 3 * (second - first)
-    np.testing.assert_array_equal(several["rgb"][:, 0, ..., later:], several["rgb"][:, 1, ..., : 15 - later])
-    assert np.abs(np.diff(several["rgb"].numpy().astype(int).reshape(10, 3, 32, 32, 5, 3), axis=-2)).mean() > 10
-    data = DataConfig(record_dir=str(tmp_path / "records"), sampler="shuffle", classes_per_batch=1)
-    ((inputs, _),) = training_batches(training_plan(stored, CLASSES, data, whole, seed=0, epoch=0), whole)
-    assert inputs["rgb"].shape == (2, 3, 32, 32, 15)
