@@ -30,6 +30,7 @@ class Side:
         try:
             self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=self._log, text=True)
         except OSError as error:
+            self._log.close()
             raise UserError(f"{name}: {command[0]} cannot be started ({error.strerror}).") from None
 
     def __enter__(self) -> Side:
