@@ -1,8 +1,11 @@
 """The code of docs/API.md and examples/ does what it says."""
 
 import importlib.util
+import json
+import os
 import pathlib
 import re
+import subprocess
 import sys
 
 import keras
@@ -68,3 +71,19 @@ def test_the_examples_train_and_are_saved(tmp_path):
     saved = ct.load_model(tmp_path / "model.keras")
     np.testing.assert_array_equal(saved.predict(inputs, verbose=0)["logits"], after)
     assert saved.connection_blocks[0].sharpness == 1.0
+
+
+def test_the_notebook_runs(tmp_path):
+    """A short run of its cells in a process of its own, as nbclient would run them."""
+    cells = json.loads((ROOT / "examples" / "notebook.ipynb").read_text(encoding="utf-8"))["cells"]
+    program = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    environment = {
+        **os.environ,
+        "CCSN_TF_FEW": "1",
+        "MPLBACKEND": "agg",
+        "PYTHONPATH": str(ROOT),
+        "TMPDIR": str(tmp_path),
+    }
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "MyBlock {'spatial':" in done.stdout
