@@ -1,13 +1,8 @@
-"""Optical flow by setting: time, bytes, and how well a linear classifier tells actions by it. The default's reason."""
+"""Optical flow by setting: error on frames moved by known amounts, calm on real frames, and time per pair."""
 
 from __future__ import annotations
 
-import concurrent.futures
-import dataclasses
-import json
-import os
-import pathlib
-import re
+import functools
 import time
 
 import cv2
@@ -15,196 +10,144 @@ import numpy as np
 import tensorflow as tf
 from absl import flags
 
-from benchmarks.probe import make_features, probe
-from ccsn_tf.config import Config, ModelConfig
-from ccsn_tf.data.augment import view_boxes
-from ccsn_tf.data.datasets import Listing, read_listing
+from benchmarks.known_motion import known_motions
+from ccsn_tf.config import Config
 from ccsn_tf.data.flow import grey_of, make_estimator
-from ccsn_tf.data.records.manifest import stored_settings
-from ccsn_tf.data.transform import network_input
 from ccsn_tf.data.video import count_frames, iter_frames
 from ccsn_tf.errors import UserError
-from ccsn_tf.evaluation.predict import read_snippets
-from ccsn_tf.files import whole_file
-from ccsn_tf.progress import Progress
+from ccsn_tf.models.flow import TVL1Flow
+from ccsn_tf.models.flow.iterating import LOOPED, iterations
 
-FIRST_NINE = (
-    "ApplyEyeMakeup",
-    "ApplyLipstick",
-    "Archery",
-    "BabyCrawling",
-    "BalanceBeam",
-    "BandMarching",
-    "BaseballPitch",
-    "Basketball",
-    "BasketballDunk",
-)
-SETTINGS = {
-    "DIS ultrafast, as preset": {"dis_preset": "ultrafast", "dis_finest_scale": 2},
-    "DIS fast, as preset": {"dis_preset": "fast", "dis_finest_scale": 2},
-    "DIS medium, as preset": {"dis_preset": "medium", "dis_finest_scale": 1},
-    "DIS fast, finest scale 1": {"dis_preset": "fast", "dis_finest_scale": 1},
-    "DIS ultrafast, finest scale 0": {"dis_preset": "ultrafast", "dis_finest_scale": 0},
-    "DIS fast, finest scale 0": {"dis_preset": "fast", "dis_finest_scale": 0},
-    "DIS medium, finest scale 0": {"dis_preset": "medium", "dis_finest_scale": 0},
-    "Farneback": {"flow": "farneback"},
-    "TV-L1 in the graph": {"flow": "tvl1_graph"},
-    "TV-L1": {"flow": "tvl1"},
+LAYERS = {
+    "TVL1Flow": {},
+    "TVL1Flow, 16 iterations at the finest level": {"iterations": (16, 16, 20)},
+    "TVL1Flow, 64 iterations at the finest level": {"iterations": (64, 16, 20)},
+    "TVL1Flow, dual fields from zero at each level": {"carry": False},
+    "TVL1Flow, two medians": {"median": 2},
+    "TVL1Flow, images as they are": {"smooth": False},
 }
-_HOURS = ("TV-L1",)  # only when asked for by name
-LARGE = (340, 256)  # width and height of UCF101's frames in the usual preparation
-_PAIRS, _ROUNDS = 18, 5
-_CHUNK = 32  # clips whose fields are in memory at a time
+IN_OPERATIONS = "TVL1Flow in plain operations, as in a SavedModel"
+OPENCV = {
+    "OpenCV's TV-L1": {"flow": "tvl1"},
+    "DIS medium, finest scale 0": {"dis_preset": "medium", "dis_finest_scale": 0},
+    "DIS fast, finest scale 0": {"dis_preset": "fast", "dis_finest_scale": 0},
+    "DIS fast, finest scale 1": {"dis_preset": "fast", "dis_finest_scale": 1},
+    "Farneback": {"flow": "farneback"},
+}
+CONVERGED = "OpenCV's TV-L1"  # runs until little changes, so the others are compared with it
+REST = 0.08  # px, half a step of records (--flow_bound=20): stored as no motion
+SNIPPETS, LENGTH = 3, 5  # of a batch
 
 
 def define_flags() -> None:
     """The benchmark's own options."""
-    flags.DEFINE_integer("probe_snippets", 4, "flow: snippets a clip that the classifier sees.", lower_bound=1)
-    flags.DEFINE_integer("probe_groups", 0, "flow: clips of so many groups only, for a trial; 0: all.")
-    flags.DEFINE_multi_string(
-        "probe_setting",
-        [],
-        f"flow: one of {'; '.join(SETTINGS)}. May be repeated; default: all but {', '.join(_HOURS)}, for hours.",
+    flags.DEFINE_multi_string("motion_video", [], "flow: a video whose frames are moved and timed; repeat it.")
+    flags.DEFINE_integer("motion_rounds", 5, "flow: timings of each side, in turn; the best counts.", lower_bound=1)
+    flags.DEFINE_float(
+        "motion_at", 0.5, "flow: where in a video the moved frame is, 0 to 1.", lower_bound=0, upper_bound=1
     )
 
 
 def run(config: Config, options) -> dict:
-    """Measures every setting of `SETTINGS` on the clips of --video_dir, with UCF101's lists in --split_dir.
-
-    Features are kept beside --output: the same command goes on where it was stopped.
+    """Measures every estimator on frames of the videos, at --image_size.
 
     Returns:
-        `protocol` (text), `flow_side`, `num_clips`, and `settings` {name: {`changes`; CPU time of a pair, in ms: `own`
-        at the videos' size, `large` at 340x256 and `working` there with --flow_side; `bytes` of a stored field;
-        `accuracy` {split: fraction}}}.
+        `image_size`; `videos`; `errors` {estimator: {motion: mean endpoint error, px}}; of the videos' own motion,
+        `rest` {estimator: share of components below 0.08 px} and `distance` {estimator: mean absolute difference of a
+        component to that of OpenCV's TV-L1, px}; `milliseconds` {estimator: wall time per pair, the best round}.
 
     Raises:
-        UserError: no videos, no lists, an unknown setting, or a split without clips on one side.
+        UserError: fewer than two videos, or one that cannot be read.
     """
-    names = options.probe_setting or [name for name in SETTINGS if name not in _HOURS]
-    unknown = [name for name in names if name not in SETTINGS]
-    if unknown:
-        raise UserError(f"--probe_setting names {', '.join(unknown)}: choose among {'; '.join(SETTINGS)}.")
-    data = dataclasses.replace(config.data, classes=config.data.classes or FIRST_NINE)
-    listing = _of_groups(read_listing(data), options.probe_groups)
-    _sides(listing)  # which fails early, if at all
-    model = ModelConfig(backbone="efficientnet_lite0", pretrained="imagenet", connection="none")
-    configs = {name: config.replace(**dataclasses.asdict(model), **SETTINGS[name]) for name in names}
-    cv2.setNumThreads(1)
-    rows = {name: {"changes": SETTINGS[name], **times} for name, times in _times(configs, listing).items()}
-    network = make_features(model)
-    for name in names:
-        features, rows[name]["bytes"] = _features(name, configs[name], listing, network, options)
-        rows[name]["accuracy"] = _accuracy(features, listing)
-    size = f"{model.image_size} px, centre crop and its mirror image"
+    if len(options.motion_video) < 2:
+        raise UserError("--motion_video is given less than twice: name videos, of which two at a time are combined.")
+    size, estimators = config.model.image_size, _estimators(config)
+    snippets = [_snippet(path, size, options.motion_at) for path in options.motion_video]
+    motions = known_motions([_snippet(path, 0, options.motion_at)[0] for path in options.motion_video], size)
+    batches = [
+        np.stack([snippets[(begin + number) % len(snippets)] for number in range(SNIPPETS)])
+        for begin in range(0, len(snippets), SNIPPETS)
+    ]
+    fields = {
+        name: np.concatenate([np.asarray(estimate(batch)) for batch in batches])[: len(snippets)]
+        for name, estimate in estimators.items()
+    }
     return {
-        "protocol": f"{options.probe_snippets} snippets of {model.flow_length} fields a clip, {size}",
-        "flow_side": data.flow_side,
-        "num_clips": len(listing.clips),
-        "settings": rows,
+        "image_size": size,
+        "videos": len(snippets),
+        "errors": {name: _errors(estimate, motions) for name, estimate in estimators.items()},
+        "rest": {name: float(np.mean(np.abs(field) < REST)) for name, field in fields.items()},
+        "distance": {name: float(np.mean(np.abs(field - fields[CONVERGED]))) for name, field in fields.items()},
+        "milliseconds": _times(estimators, batches[0], options.motion_rounds),
     }
 
 
 def table(report: dict) -> str:
     """The report as Markdown."""
-    large = "x".join(map(str, LARGE))
-    columns = ["flow", "ms a pair", f"at {large}", f"there with --flow_side={report['flow_side']}", "bytes a field"]
-    columns += ["accuracy %, mean ± spread", "by split"]
+    motions, times = list(next(iter(report["errors"].values()))), report["milliseconds"]
     lines = [
-        f"{report['num_clips']} clips, {report['protocol']}; CPU time of one thread.",
+        f"Frames of {report['videos']} videos at {report['image_size']} px. Mean endpoint error in px of frames that "
+        f"are moved; of the videos' own motion, the share of components below {REST} px; wall time per pair, in "
+        f"batches of {SNIPPETS} snippets of {LENGTH}, the best round.",
         "",
-        f"| {' | '.join(columns)} |",
-        "|---" * len(columns) + "|",
+        f"| estimator | {' | '.join(motions)} | mean | at rest, % | from OpenCV's TV-L1, px | ms per pair |",
+        "|---" * (len(motions) + 5) + "|",
     ]
-    for name, row in report["settings"].items():
-        values = 100 * np.array(list(row["accuracy"].values()))
-        times = " | ".join(f"{row[size]:.2f}" for size in ("own", "large", "working"))
-        splits = " / ".join(f"{value:.1f}" for value in values)
-        accuracy = f"{values.mean():.1f} ± {values.std():.1f} | {splits}"
-        lines.append(f"| {name} | {times} | {row['bytes']:.0f} | {accuracy} |")
+    for name, row in report["errors"].items():
+        cells = [f"{row[motion]:.2f}" for motion in motions] + [f"{np.mean(list(row.values())):.3f}"]
+        cells += [f"{100 * report['rest'][name]:.1f}", f"{report['distance'][name]:.3f}", f"{times[name]:.2f}"]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def _of_groups(listing: Listing, count: int) -> Listing:
-    groups = sorted({clip.group for clip in listing.clips})
-    kept = set(groups[:: -(-len(groups) // count)]) if count else set(groups)
-    return dataclasses.replace(listing, clips=tuple(clip for clip in listing.clips if clip.group in kept))
+def _estimators(config):
+    """{name: function of grey snippets, uint8 (N, T, S, S), to fields (N, S, S, 2 (T - 1))}."""
+    found = {name: tf.function(TVL1Flow(**settings)) for name, settings in LAYERS.items()}
+    found[IN_OPERATIONS] = functools.partial(_without_xla, tf.function(TVL1Flow(**next(iter(LAYERS.values())))))
+    for name, changes in OPENCV.items():
+        estimator = make_estimator(config.replace(**{"flow": "dis", **changes}).data)
+        found[name] = functools.partial(_one_by_one, estimator)
+    return found
 
 
-def _times(configs, listing):
-    """{name: {"own", "large", "working"}}: the best of some rounds in which the settings take turns, on one thread."""
-    some = listing.clips[:: max(1, len(listing.clips) // _PAIRS)][:_PAIRS]
-    pairs = [_middle_pair(clip.path, next(iter(configs.values())).data.short_side) for clip in some]
-    scaled = [[cv2.resize(grey, LARGE) for grey in pair] for pair in pairs]
-    best = {name: {"own": np.inf, "large": np.inf, "working": np.inf} for name in configs}
-    for _ in range(_ROUNDS):
-        for name, config in configs.items():
-            working, full = make_estimator(config.data), make_estimator(config.replace(flow_side=0).data)
-            for size, estimate, given in (("own", full, pairs), ("large", full, scaled), ("working", working, scaled)):
-                estimate(*given[0])  # the first call allocates
-                start = time.process_time()
-                for pair in given:
-                    estimate(*pair)
-                best[name][size] = min(best[name][size], 1e3 * (time.process_time() - start) / len(given))
-    return best
+def _without_xla(function, snippets):
+    with iterations(LOOPED):
+        return function(snippets)
 
 
-def _middle_pair(path, short_side):
-    middle = count_frames(path) // 2
-    return [grey_of(frame) for frame in iter_frames(path, short_side, [middle - 1, middle])]
+def _one_by_one(estimator, snippets):
+    fields = [[estimator(*frames[place : place + 2]) for place in range(len(frames) - 1)] for frames in snippets]
+    return np.stack([np.concatenate(row, axis=-1) for row in fields])
 
 
-def _features(name, config, listing, network, options):
-    """Features of every clip, float32 (N, 2, D), as they are and mirrored, and the bytes of a stored field."""
-    made_of = {**stored_settings(config.data), "snippets": options.probe_snippets}
-    key = json.dumps([made_of, [clip.name for clip in listing.clips]])
-    path = pathlib.Path(options.output).parent / f"flow-{re.sub('[^a-z0-9]+', '-', name.lower())}.npz"
-    if options.output and path.is_file():
-        with np.load(path) as kept:
-            if str(kept["key"]) == key:
-                return kept["features"], float(kept["bytes"])
-    progress, features, num_bytes = Progress(name, "clips"), [], []
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:  # the estimators leave Python's lock
-        for start in range(0, len(listing.clips), _CHUNK):
-            paths = [clip.path for clip in listing.clips[start : start + _CHUNK]]
-            for views, size in pool.map(lambda path: _views(path, config, options.probe_snippets), paths):
-                features.append(network(views).numpy().reshape(2, options.probe_snippets, -1).mean(axis=1))
-                num_bytes.append(size)
-            progress(len(features), len(listing.clips))
-    features, num_bytes = np.stack(features), float(np.mean(num_bytes))
-    if options.output:
-        with whole_file(path) as beside, beside.open("wb") as file:
-            np.savez(file, key=key, features=features, bytes=num_bytes)
-    return features, num_bytes
+def _errors(estimate, motions):
+    found = {}
+    for motion, pairs in motions.items():
+        fields = np.asarray(estimate(np.stack([[pair.first, pair.second] for pair in pairs])))
+        found[motion] = float(np.mean([pair.error(field) for pair, field in zip(pairs, fields, strict=True)]))
+    return found
 
 
-def _views(path, config, num_snippets):
-    """The network's flow input for a clip's snippets, then for their mirror images, and the mean bytes of a field."""
-    frames, fields = read_snippets(path, config, num_snippets)
-    quality, num_bytes = [cv2.IMWRITE_JPEG_QUALITY, config.data.jpeg_quality], []
-    for field in fields.reshape(-1, *fields.shape[2:]):
-        jpeg = cv2.imencode(".jpg", np.concatenate(field), quality)[1]
-        field[:] = np.split(cv2.imdecode(jpeg, cv2.IMREAD_GRAYSCALE), 2)
-        num_bytes.append(len(jpeg))
-    ((box, _),) = view_boxes(*frames.shape[1:3], 1)
-    views = [network_input(frames, fields, box, mirrored, config.model.image_size)[1] for mirrored in (False, True)]
-    return tf.concat(views, axis=0), np.mean(num_bytes)
+def _times(estimators, batch, rounds):
+    best = dict.fromkeys(estimators, np.inf)
+    for _ in range(rounds):
+        for name, estimate in estimators.items():
+            estimate(batch)  # untimed: threads and caches are still those of the estimator before
+            start = time.perf_counter()
+            np.asarray(estimate(batch))
+            best[name] = min(best[name], time.perf_counter() - start)
+    return {name: 1e3 * seconds / (SNIPPETS * LENGTH) for name, seconds in best.items()}
 
 
-def _sides(listing):
-    """{split: (training, test)}, each bool (N,) over the clips."""
-    names = np.array([clip.name for clip in listing.clips])
-    sides = {
-        number: [np.isin(names, side) for side in (split.train, split.test)] for number, split in listing.splits.items()
-    }
-    for number, (train, test) in sides.items():
-        if not (train.any() and test.any()):
-            raise UserError(f"Split {number} has no clip on one side: raise --probe_groups, or complete --video_dir.")
-    return sides
-
-
-def _accuracy(features, listing):
-    """{split: share of its test clips that the probe names right}."""
-    labels = np.array([listing.classes.index(clip.label) for clip in listing.clips])
-    groups = np.array([clip.group for clip in listing.clips])
-    return {number: probe(features, labels, groups, *sides) for number, sides in _sides(listing).items()}
+def _snippet(path, size, place):
+    """Grey frames, uint8 (L + 1, size, size), that lead to `place` of a video: middle squares; size 0: as they are."""
+    count = count_frames(path)
+    start = max(0, min(int(place * count), count - 1) - LENGTH)
+    frames = [grey_of(frame) for frame in iter_frames(path, 256, list(range(start, start + LENGTH + 1)))]
+    if not size:
+        return frames
+    height, width = frames[0].shape
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    squares = [frame[top : top + side, left : left + side] for frame in frames]
+    return np.stack([cv2.resize(square, (size, size), interpolation=cv2.INTER_AREA) for square in squares])

@@ -10,15 +10,13 @@ from absl import flags
 from keras import layers
 
 from ccsn_tf.config import Config, ModelConfig
-from ccsn_tf.config.settings import STREAMS
-from ccsn_tf.models.backbones import is_volumetric
 from ccsn_tf.models.build import build_model
-from ccsn_tf.models.ccsn import CCSN
 from ccsn_tf.models.connections.attention import CrossAttention, SharedAffinityConnection
 from ccsn_tf.models.connections.block import ConnectionBlock
 from ccsn_tf.models.temporal_relation import TemporalRelation
 
-BACKBONES = ("tiny", "efficientnet_lite0", "bn_inception", "resnet50", "inception_i3d")
+BACKBONES = ("tiny", "efficientnet_lite0", "bn_inception", "resnet50")
+STREAMS = ("spatial", "temporal")
 PARTS = (*STREAMS, "connection", "heads")
 _CLASSES = 101  # UCF101's; --classes counts instead
 
@@ -34,50 +32,33 @@ def run(config: Config, options) -> dict:
     """Counts the network that the flags describe, with one backbone after the other.
 
     Returns:
-        {"image_size", "flow_length", "connection", "classes", "rows": [{"backbone", "frames", "connected_after",
-        "parameters": {part: int, "total": int}, "macs": the same}]}. Parameters are those that are trained; MACs are
-        those of one segment.
+        {"image_size", "connection", "rows": [{"backbone", "parameters": {part: int, "total": int}, "macs": the same}]}.
+        Parameters are the trained ones; MACs are those of one segment.
 
     Raises:
         UserError: an unknown name, or an image that a backbone cannot take.
     """
     count = len(config.data.classes) or _CLASSES
-    rows = [count_model(for_backbone(config.model, name), count) for name in options.count_backbone or BACKBONES]
-    model = config.model
-    return {
-        "image_size": model.image_size,
-        "flow_length": model.flow_length,
-        "connection": model.connection,
-        "classes": count,
-        "rows": rows,
-    }
+    rows = [
+        count_model(dataclasses.replace(config.model, backbone=name, pretrained="none"), count)
+        for name in options.count_backbone or BACKBONES
+    ]
+    return {"image_size": config.model.image_size, "connection": config.model.connection, "rows": rows}
 
 
 def table(report: dict) -> str:
-    """The report as Markdown: millions of parameters, and of MACs for a segment."""
-    size, length = report["image_size"], report["flow_length"]
+    """The report as Markdown."""
+    size, columns = report["image_size"], [*PARTS, "all"]
     lines = [
-        f"{size}x{size} px, {length} flow fields a segment, --connection={report['connection']}, "
-        f"{report['classes']} classes; trained parameters and MACs of one segment, in millions.",
+        f"{size} px, --connection={report['connection']}: trained parameters, then MACs per segment, in millions.",
         "",
-        "| backbone | RGB frames | connected after | "
-        + " | ".join(f"{part}: params" for part in PARTS)
-        + " | total | "
-        + " | ".join(f"{part}: MACs" for part in PARTS)
-        + " | total |",
-        "|---" * (5 + 2 * len(PARTS)) + "|",
+        f"| backbone | {' | '.join(columns)} | {' | '.join(f'MACs: {part}' for part in columns)} |",
+        "|---" * (1 + 2 * len(columns)) + "|",
     ]
     for row in report["rows"]:
         cells = [f"{row[kind][part] / 1e6:,.2f}" for kind in ("parameters", "macs") for part in (*PARTS, "total")]
-        where = ", ".join(row["connected_after"]) or "-"
-        lines.append(f"| {row['backbone']} | {row['frames']} | {where} | " + " | ".join(cells) + " |")
+        lines.append(f"| {row['backbone']} | {' | '.join(cells)} |")
     return "\n".join(lines)
-
-
-def for_backbone(model: ModelConfig, backbone: str) -> ModelConfig:
-    """The configuration with another backbone, which sees as many RGB frames as it needs."""
-    frames = model.flow_length if is_volumetric(backbone) else 1
-    return dataclasses.replace(model, backbone=backbone, frames_per_segment=frames, pretrained="none")
 
 
 def count_model(config: ModelConfig, num_classes: int) -> dict:
@@ -91,16 +72,13 @@ def count_model(config: ModelConfig, num_classes: int) -> dict:
         "heads": heads,
     }
     parameters = {part: sum(map(trained_parameters, members[part])) for part in PARTS}
-    counts = {part: sum(map(macs_of_layer, members[part])) for part in STREAMS}
+    macs = {part: sum(map(macs_of_layer, members[part])) for part in (*STREAMS, "heads")}
     seen = config.num_segments if config.span == "clip" else 0
-    counts["connection"] = sum(macs_of_connection(block, seen) for block in blocks)
-    counts["heads"] = sum(map(macs_of_layer, heads))
+    macs["connection"] = sum(macs_of_connection(block, seen) for block in blocks)
     return {
         "backbone": config.backbone,
-        "frames": config.frames_per_segment,
-        "connected_after": _connected_after(model),
         "parameters": {**parameters, "total": sum(parameters.values())},
-        "macs": {**counts, "total": sum(counts.values())},
+        "macs": {**macs, "total": sum(macs.values())},
     }
 
 
@@ -113,7 +91,7 @@ def macs_of_layer(layer: keras.layers.Layer) -> int:
     """Multiply-accumulates of a convolution, dense layer or relations for one image or clip; 0 for other layers."""
     if isinstance(layer, layers.SeparableConv2D):
         kernels = [layer.depthwise_kernel, layer.pointwise_kernel]
-    elif isinstance(layer, (layers.Conv1D, layers.Conv2D, layers.Conv3D, layers.DepthwiseConv2D, layers.Dense)):
+    elif isinstance(layer, (layers.Conv1D, layers.Conv2D, layers.DepthwiseConv2D, layers.Dense)):
         kernels = [layer.kernel]
     elif isinstance(layer, TemporalRelation):
         counts = [layer.input.shape[1], *map(len, layer.subsets.values())]
@@ -126,7 +104,7 @@ def macs_of_layer(layer: keras.layers.Layer) -> int:
 
 
 def macs_of_connection(block: ConnectionBlock, segments: int) -> int:
-    """Multiply-accumulates of a connection block for one segment: its 1x1 convolutions, and attention's products.
+    """Multiply-accumulates of a connection block per segment: its 1x1 convolutions, and attention's products.
 
     `segments` are those whose positions the block sees, with --span=clip; 0: its own.
     """
@@ -137,8 +115,3 @@ def macs_of_connection(block: ConnectionBlock, segments: int) -> int:
     macs = sum(math.prod(kernel.shape) for kernel in kernels) * positions
     products = {CrossAttention: 4, SharedAffinityConnection: 3}.get(type(block), 0)
     return macs + (products * positions * seen * block.width if products else 0)
-
-
-def _connected_after(model: CCSN) -> list[str]:
-    joined = model.get_config()
-    return joined["connect_at"] if joined["connection"] != "none" else []

@@ -1,6 +1,8 @@
-"""Measures one part of the package; prints a Markdown table and writes the figures as JSON.
+"""Measures one part of the package; prints a Markdown table and, on request, writes the figures as JSON.
 
-python benchmarks/run.py NAME [--output=report.json] [flags of that benchmark]
+    python benchmarks/run.py NAME [--output=report.json] [flags of that benchmark]
+
+NAME is flow, inference, input, model, prepare or training (docs/BENCHMARKS.md).
 """
 
 import datetime
@@ -21,7 +23,7 @@ command_line.load_tensorflow()
 from ccsn_tf.errors import UserError
 from ccsn_tf.files import write_text
 
-BENCHMARKS = ("data", "flow", "graph_flow", "inference", "model", "serving")
+BENCHMARKS = ("flow", "inference", "input", "model", "prepare", "training")
 
 flags.DEFINE_string("output", "", "benchmark: JSON file for the figures; empty: the table is only printed.")
 

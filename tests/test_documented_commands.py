@@ -1,19 +1,23 @@
 """The commands in the documents name scripts, flags and flag files that there are; running them is left to people."""
 
+import functools
 import pathlib
 import re
 import shlex
 
 import pytest
 
-from ccsn_tf.config import settings
+from ccsn_tf.config import Config, settings
 
 ROOT = pathlib.Path(__file__).parents[1]
-DOCUMENTS = ("README.md", "docs/DATASETS.md", "docs/RECIPES.md", "docs/WEIGHTS.md")
+DOCUMENTS = ("README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md"))))
+TAKE_WORDS = ("scripts/predict.py", "scripts/compare.py", "scripts/query.py", "scripts/ablate.py", "benchmarks/run.py")
 COMMANDS = [
     pytest.param(command, id=f"{name}:{number}")
     for name in DOCUMENTS
-    for number, command in enumerate(re.findall(r"^python (scripts/.*)", (ROOT / name).read_text(), re.MULTILINE))
+    for number, command in enumerate(
+        re.findall(r"^ *python ((?:scripts|export|benchmarks)/[^$&\n]*)$", (ROOT / name).read_text(), re.MULTILINE)
+    )
 ]
 
 
@@ -22,14 +26,11 @@ def test_command(command):
     script, *arguments = shlex.split(command, comments=True)
     assert (ROOT / script).is_file()
     known = {field.name: field for _, field in settings()}
-    sources = [ROOT / script]
-    if script == "benchmarks/run.py":
-        sources += (ROOT / "ccsn_tf" / "benchmark").glob("*.py")
-    own = {name for path in sources for name in re.findall(r'DEFINE_\w+\(\s*"(\w+)"', path.read_text())}
+    sources = [ROOT / script, *((ROOT / "benchmarks").glob("*.py") if script.startswith("benchmarks/") else [])]
+    own = {name for path in sources for name in re.findall(r'DEFINE_\w+\([^"]*"(\w+)"', path.read_text())}
     for argument in arguments:
         if not argument.startswith("--"):
-            takes_words = script in ("scripts/predict.py", "scripts/compare.py")
-            assert takes_words or (script, argument) == ("benchmarks/run.py", "model")
+            assert script in TAKE_WORDS or argument == "..."
             continue
         name, _, value = argument[2:].partition("=")
         if name in own:
@@ -38,12 +39,51 @@ def test_command(command):
             assert (ROOT / value).is_file()
         else:
             choices = known[name].metadata["choices"]
-            assert value and (not choices or value in choices)
+            assert value and (not isinstance(choices, tuple) or value in choices)
 
 
-def test_every_flag_file_is_documented():
+def test_every_flag_file_is_documented_and_a_configuration():
     texts = "".join((ROOT / name).read_text() for name in DOCUMENTS)
-    for path in ROOT.glob("*.flags"):
-        assert f"--flagfile={path.name}" in texts or path.name == "demo.flags"
-    for path in (ROOT / "scripts" / "recipes").iterdir():
-        assert f"`{path.name}`" in texts
+    known = {field.name: field for _, field in settings()}
+    for path in [*ROOT.glob("*.flags"), *(ROOT / "scripts" / "recipes").iterdir()]:
+        assert f"`{path.name}`" in texts or f"={path.name}" in texts or path.name == "demo.flags"
+        for line in path.read_text().splitlines():
+            if line.startswith("--"):
+                name = line[2:].partition("=")[0]
+                assert name in known or name.removeprefix("no") in known, f"{path.name}: {line}"
+
+
+@functools.cache
+def model_of(backbone, connection):
+    from ccsn_tf.models.build import build_model
+
+    config = Config().replace(backbone=backbone, connection=connection, image_size=64)
+    return build_model(config.model, ["a", "b"])
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "scripts" / "recipes").iterdir()), ids=lambda path: path.name)
+def test_the_rates_of_a_recipe_match_weights(path):
+    from ccsn_tf.training.optimizer import lr_factors
+
+    flags = dict(line[2:].partition("=")[::2] for line in path.read_text().splitlines() if line.startswith("--"))
+    if "lr_mults" in flags:
+        model = model_of(flags["backbone"], flags["connection"])
+        assert 0.0 in lr_factors(model, flags["lr_mults"].split(",")).values()
+
+
+def test_links_between_documents_lead_somewhere():
+    for name in DOCUMENTS:
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", (ROOT / name).read_text()):
+            assert ((ROOT / name).parent / target).exists(), f"{name}: {target}"
+    headings = {
+        name: {
+            re.sub(r"[^\w\- ]", "", line.lstrip("# ")).lower().replace(" ", "-")
+            for line in (ROOT / name).read_text().splitlines()
+            if line.startswith("#")
+        }
+        for name in DOCUMENTS
+    }
+    for name in DOCUMENTS:
+        for target, anchor in re.findall(r"\]\(([\w./]*\.md)?#([^)]+)\)", (ROOT / name).read_text()):
+            path = ((ROOT / name).parent / target).resolve() if target else ROOT / name
+            assert anchor in headings[str(path.relative_to(ROOT))], f"{name}: {target}#{anchor}"

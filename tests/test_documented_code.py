@@ -1,0 +1,89 @@
+"""The code of docs/API.md and examples/ does what it says."""
+
+import importlib.util
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+import ccsn_tf as ct
+from ccsn_tf.models import backbones, connections
+
+ROOT = pathlib.Path(__file__).parents[1]
+CODE = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "API.md").read_text(encoding="utf-8"), re.DOTALL)
+
+
+@pytest.fixture(autouse=True)
+def registries(monkeypatch):
+    """What a test registers is gone after it."""
+    monkeypatch.setattr(backbones, "_BUILDERS", dict(backbones._BUILDERS))
+    monkeypatch.setattr(connections, "_MAKERS", dict(connections._MAKERS))
+    choices = sys.modules["ccsn_tf.config.settings"]
+    before = {name: list(getattr(choices, name)) for name in ("BACKBONES", "CONNECTIONS")}
+    yield
+    for name, values in before.items():
+        getattr(choices, name)[:] = values
+
+
+def example(name):
+    spec = importlib.util.spec_from_file_location(name, ROOT / "examples" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def clips(image_size):
+    rng = np.random.default_rng(0)
+    shapes = {"rgb": 3, "flow": 10}
+    return {
+        name: rng.integers(0, 256, (4, 2, image_size, image_size, channels), "uint8")
+        for name, channels in shapes.items()
+    }
+
+
+def test_the_block_and_the_backbone_of_the_document():
+    known = {"ct": ct, "keras": keras}
+    block, backbone = (next(code for code in CODE if word in code) for word in ("class Gated", "def two_convolutions"))
+    exec(compile(block, "API.md", "exec"), known)
+    assert [type(block).__name__ for block in known["model"].connection_blocks] == ["Gated"]
+    exec(compile(backbone, "API.md", "exec"), known)
+    assert known["model"].get_config()["connect_at"] == ["near"]
+    assert "two_convolutions" in backbones.backbone_names()
+
+
+def test_the_examples_train_and_are_saved(tmp_path):
+    example("own_connection"), example("own_backbone")
+    model = ct.CCSN(classes=["a", "b"], backbone="plain_cnn", connection="gated", image_size=32)
+    inputs, labels = clips(32), np.array([0, 0, 1, 1])
+    before = model.predict(inputs, verbose=0)["logits"]
+    model.compile(keras.optimizers.AdamW(1e-2), ct.JointLoss(), metrics=["accuracy"])
+    history = model.fit(inputs, labels, batch_size=4, epochs=1, verbose=0).history
+    assert np.isfinite(history["loss"]).all() and "accuracy" in history
+    after = model.predict(inputs, verbose=0)["logits"]
+    assert np.abs(after - before).max() > 1e-4
+    model.save(tmp_path / "model.keras")
+    saved = ct.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(saved.predict(inputs, verbose=0)["logits"], after)
+    assert saved.connection_blocks[0].sharpness == 1.0
+
+
+def test_the_notebook_runs(tmp_path):
+    """A short run of its cells in a process of its own, as nbclient would run them."""
+    cells = json.loads((ROOT / "examples" / "notebook.ipynb").read_text(encoding="utf-8"))["cells"]
+    program = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    environment = {
+        **os.environ,
+        "CCSN_TF_FEW": "1",
+        "MPLBACKEND": "agg",
+        "PYTHONPATH": str(ROOT),
+        "TMPDIR": str(tmp_path),
+    }
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "MyBlock {'spatial':" in done.stdout
