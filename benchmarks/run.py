@@ -13,10 +13,11 @@ import platform
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-sys.path[:1] = [str(ROOT), str(ROOT / "scripts")]
+sys.path[0] = str(ROOT)
 
-import command_line
 from absl import flags
+
+from ccsn_tf.config import flags as command_line
 
 command_line.load_tensorflow()
 

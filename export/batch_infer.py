@@ -9,15 +9,9 @@ that cannot be used. Safe to kill and to run again: what has a line is not done 
 --model=MODEL,M.onnx,M.plan, the fastest that can run here is taken. --runner makes it a pipeline of Apache Beam.
 """
 
-import pathlib
-import sys
-
-# The scripts' common part; not this folder, whose onnx.py and tensorrt.py would hide the packages of that name.
-sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1] / "scripts")
-
-import command_line
 from absl import flags
 
+from ccsn_tf.config import flags as command_line
 from ccsn_tf.errors import UserError
 from ccsn_tf.progress import Progress
 from ccsn_tf.serving.batch.backends import BACKENDS, choose, read_metadata

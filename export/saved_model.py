@@ -6,14 +6,9 @@ Writes MODEL/1/, or the next version. Every export is compared with the trained 
 appears there. --test_segments is the number of segments that clients are told to send.
 """
 
-import pathlib
-import sys
-
-# The scripts' common part; not this folder, whose onnx.py and tensorrt.py would hide the packages of that name.
-sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1] / "scripts")
-
-import command_line
 from absl import flags
+
+from ccsn_tf.config import flags as command_line
 
 command_line.load_tensorflow()
 

@@ -7,14 +7,9 @@ clips of the split, and the export fails if too few keep their best class; int8 
 --record_dir says where the run's records are now.
 """
 
-import pathlib
-import sys
-
-# The scripts' common part; not this folder, whose onnx.py and tensorrt.py would hide the packages of that name.
-sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1] / "scripts")
-
-import command_line
 from absl import flags
+
+from ccsn_tf.config import flags as command_line
 
 command_line.load_tensorflow()
 

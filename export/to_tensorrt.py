@@ -8,14 +8,10 @@ with the trained model in --workdir, or without that flag with the ONNX file. M.
 """
 
 import pathlib
-import sys
 
-# The scripts' common part; not this folder, whose onnx.py and tensorrt.py would hide the packages of that name.
-sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1] / "scripts")
-
-import command_line
 from absl import flags
 
+from ccsn_tf.config import flags as command_line
 from ccsn_tf.errors import UserError
 from ccsn_tf.serving.packages import optional
 from ccsn_tf.serving.tensorrt.module import MODULES, load_tensorrt

@@ -15,8 +15,9 @@ import pathlib
 import subprocess
 import sys
 
-import command_line
 from absl import flags
+
+from ccsn_tf.config import flags as command_line
 
 command_line.load_tensorflow()
 

@@ -9,9 +9,9 @@ Videos are decoded from end to end, on every core; --quick looks at their ends o
 import pathlib
 import sys
 
-import command_line
 from absl import flags
 
+from ccsn_tf.config import flags as command_line
 from ccsn_tf.data.checks.check import Depth, check
 from ccsn_tf.data.checks.findings import as_json, as_text, may_train
 from ccsn_tf.files import write_text

@@ -4,9 +4,9 @@ python scripts/compare.py RUN...                                     their figur
 python scripts/compare.py --fuse [--fusion_weights=1,1.5] RGB_RUN FLOW_RUN     late fusion of two runs' streams
 """
 
-import command_line
 from absl import flags
 
+from ccsn_tf.config import flags as command_line
 from ccsn_tf.errors import UserError
 from ccsn_tf.evaluation.compare import compare_runs
 from ccsn_tf.evaluation.fusion import fuse_runs

@@ -14,8 +14,7 @@ import subprocess
 import sys
 import time
 
-import command_line
-
+from ccsn_tf.config import flags as command_line
 from ccsn_tf.errors import UserError
 from ccsn_tf.progress import clock
 

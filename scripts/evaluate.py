@@ -8,8 +8,9 @@ With --report also REPORT.html, or PAGE: one file for a browser, with charts, cl
 
 import pathlib
 
-import command_line
 from absl import flags
+
+from ccsn_tf.config import flags as command_line
 
 command_line.load_tensorflow()
 

@@ -5,8 +5,9 @@
 docs/WEIGHTS.md has the layouts. Then: train.py --backbone=... --init_spatial=W --init_temporal=W.
 """
 
-import command_line
 from absl import flags
+
+from ccsn_tf.config import flags as command_line
 
 command_line.load_tensorflow()
 

@@ -10,9 +10,10 @@ import json
 import pathlib
 import sys
 
-import command_line
 import numpy as np
 from absl import flags
+
+from ccsn_tf.config import flags as command_line
 
 command_line.load_tensorflow()
 

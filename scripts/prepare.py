@@ -7,9 +7,9 @@ Safe to kill and to run again: whole record files are kept, the rest is redone.
 
 import time
 
-import command_line
 from absl import flags
 
+from ccsn_tf.config import flags as command_line
 from ccsn_tf.data.demo.render import render_demo_set
 from ccsn_tf.data.prepare.prepare import prepare
 from ccsn_tf.errors import UserError

@@ -13,8 +13,9 @@ the others are still asked for, and the exit status is 1.
 import json
 import sys
 
-import command_line
 from absl import flags
+
+from ccsn_tf.config import flags as command_line
 
 command_line.load_tensorflow()
 

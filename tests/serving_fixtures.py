@@ -36,11 +36,11 @@ def workdir_config(tiny_data, tiny_manifest, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def frames_config(tmp_path_factory):
-    """The same of a model that computes flow itself, by a few iterations, which are alike."""
-    return frames_run(tmp_path_factory.mktemp("frames"), tvl1_iterations=(6, 4))
+    """The same of a model that computes flow itself."""
+    return frames_run(tmp_path_factory.mktemp("frames"))
 
 
-def frames_run(root, **flow):
+def frames_run(root):
     """The Config of a work directory, in `root`, with a model that computes flow itself, two fields a snippet.
 
     Its records have stored `tvl1_graph` of the frames' full size, too. Of the videos, those of odd groups are as large
@@ -65,7 +65,6 @@ def frames_run(root, **flow):
         flow="tvl1_graph",
         flow_side=0,
         stall_seconds=3600.0,  # TensorFlow loads in the worker: minutes where all cores are taken
-        **flow,
     )
     prepare(data, min_fields=2)
     return _finished_run(root / "run", data, tuple(steps), flow_source="graph", flow_length=2)

@@ -53,14 +53,8 @@ def make_metadata(model: keras.Model, config: Config, max_segments: int | None, 
         xla: has kernels that XLA makes when the model is run.
 
     Raises:
-        UserError: the work directory's evaluation.json is damaged, or the model's spatial stream takes several frames,
-            or the model a fixed number of segments.
+        UserError: the work directory's evaluation.json is damaged, or the model takes a fixed number of segments.
     """
-    if config.model.frames_per_segment > 1:
-        raise UserError(
-            f"--workdir={config.train.workdir}: models of --backbone={config.model.backbone}, which see several frames "
-            "a segment, cannot be exported; evaluate.py and predict.py take them."
-        )
     if config.model.consensus == "trn":
         raise UserError(
             f"{config.train.workdir} was trained with --consensus=trn, whose fixed number of segments no export takes "

@@ -6,14 +6,11 @@ gRPC on --grpc_port, REST on --rest_port, until Ctrl-C. For anything but a trial
 """
 
 import contextlib
-import pathlib
-import sys
 import threading
 
-sys.path[0] = str(pathlib.Path(__file__).resolve().parents[2] / "scripts")
-
-import command_line
 from absl import flags
+
+from ccsn_tf.config import flags as command_line
 
 command_line.load_tensorflow()
 

@@ -5,15 +5,9 @@
 --model is a file from export/to_onnx.py, or an engine from export/to_tensorrt.py --module=tensorrt.
 """
 
-import pathlib
-import sys
-
-# The scripts' common part; not this folder.
-sys.path[0] = str(pathlib.Path(__file__).resolve().parents[2] / "scripts")
-
-import command_line
 from absl import flags
 
+from ccsn_tf.config import flags as command_line
 from ccsn_tf.errors import UserError
 from ccsn_tf.serving.packages import optional
 

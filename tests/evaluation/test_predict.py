@@ -67,13 +67,3 @@ def test_shortest_video_of_a_stride(tmp_path, stride, needed):
     ):
         with pytest.raises(VideoError, match=message):
             read()
-
-
-def test_snippets_of_several_frames(tmp_path):
-    path = str(videos.write_video(tmp_path / "a.avi", videos.moving(14)))
-    one, fields = read_snippets(path, config_at(2), 2)
-    several, same = read_snippets(path, config_at(2).replace(frames_per_segment=LENGTH), 2)
-    assert several.shape == (2 * LENGTH, 36, 48, 3)
-    np.testing.assert_array_equal(several[LENGTH // 2 :: LENGTH], one)
-    np.testing.assert_array_equal(same, fields)
-    assert np.abs(several[1:].astype(int) - several[:-1]).mean() > 0.5
