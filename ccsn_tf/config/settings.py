@@ -188,6 +188,11 @@ class LossConfig(Checked):
     weight_spatial: float = setting(1.0, "w_s: weight of the spatial cross-entropy.", minimum=0)
     weight_temporal: float = setting(1.0, "w_m: weight of the temporal cross-entropy.", minimum=0)
     weight_fused: float = setting(1.0, "w_f: weight of the fused cross-entropy.", minimum=0)
+    fused: str = setting(
+        "sum",
+        "What the fused cross-entropy is of: the whole fused prediction, or its classifier on both features alone.",
+        choices=("sum", "own"),
+    )
     lambda_intra: float = setting(0.5, "Weight of the ranking within each modality.", minimum=0)
     lambda_inter: float = setting(0.5, "Weight of the ranking across modalities.", minimum=0)
     intra: str = setting("ranking", "Form of the intra-modality term.", choices=("ranking", "centre", "both"))
@@ -195,6 +200,9 @@ class LossConfig(Checked):
     mining: str = setting("batch_hard", "Which triplets count.", choices=("batch_hard", "semi_hard", "all"))
     margin: float = setting(0.3, "Margin of the ranking.", minimum=0)
     soft_margin: bool = setting(False, "log(1 + exp(.)) in place of the margin.")
+    temperature: float = setting(
+        0.0, "Above 0: rank by a contrastive loss of this temperature (0.1) in place of triplets.", minimum=0
+    )
     label_smoothing: float = setting(0.0, "Label smoothing of the cross-entropies.", minimum=0.0, maximum=0.9)
 
 

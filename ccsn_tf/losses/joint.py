@@ -6,6 +6,8 @@ from keras import ops
 from ccsn_tf.losses.mining import label_vector
 from ccsn_tf.losses.ranking import ModalityRankingLoss
 
+FUSED = ("own", "sum")
+
 
 @keras.saving.register_keras_serializable("ccsn_tf")
 class JointLoss(keras.losses.Loss):
@@ -27,13 +29,18 @@ class JointLoss(keras.losses.Loss):
         weight_fused: float, at least 0, w_f. Defaults to 1.
         lambda_intra: float, at least 0, weight of the terms within the streams. Defaults to 0.5.
         lambda_inter: float, at least 0, weight of the terms across the streams. Defaults to 0.5.
+        fused: "own" or "sum", what CE(fused) is of: the classifier on both features by itself, or the whole fused
+            prediction, of which it is a part. In the sum it learns what the streams leave over, and is no prediction
+            of its own to add to theirs. For a model without that classifier it is always the sum. Defaults to
+            `"sum"`.
         label_smoothing: float in [0, 1), share of the target spread evenly over all classes (Szegedy et al. 2016).
             Defaults to 0.
-        distance: see `ModalityRankingLoss`, as for the next four. Defaults to `"euclidean"`.
+        distance: see `ModalityRankingLoss`, as for the next five. Defaults to `"euclidean"`.
         mining: defaults to `"batch_hard"`.
         margin: defaults to 0.3.
         soft_margin: defaults to `False`.
         intra: defaults to `"ranking"`.
+        temperature: defaults to 0.
         name: str. Defaults to `"joint_loss"`.
 
     Example:
@@ -49,14 +56,16 @@ class JointLoss(keras.losses.Loss):
         lambda_intra=0.5,
         lambda_inter=0.5,
         label_smoothing=0.0,
+        fused="sum",
         distance="euclidean",
         mining="batch_hard",
         margin=0.3,
         soft_margin=False,
         intra="ranking",
+        temperature=0.0,
         name="joint_loss",
     ):
-        self._ranking = ModalityRankingLoss(distance, mining, margin, soft_margin, intra)
+        self._ranking = ModalityRankingLoss(distance, mining, margin, soft_margin, intra, temperature)
         self.weight_spatial = _weight("weight_spatial", weight_spatial)
         self.weight_temporal = _weight("weight_temporal", weight_temporal)
         self.weight_fused = _weight("weight_fused", weight_fused)
@@ -65,6 +74,11 @@ class JointLoss(keras.losses.Loss):
         if not 0.0 <= label_smoothing < 1.0:
             raise ValueError(f"`label_smoothing` must be in [0, 1). Received: label_smoothing={label_smoothing}")
         self.label_smoothing = float(label_smoothing)
+        if fused not in FUSED:
+            raise ValueError(f"`fused` must be one of {', '.join(FUSED)}. Received: fused={fused}")
+        self.fused = fused
+        # Of the streams' logits in the model's fused ones; `CCSN.compile` sets them, None where there is nothing else.
+        self.fusion_weights = (1.0, 1.0)
         super().__init__(name=name, dtype="float32")
 
     def cross_entropies(self, labels, outputs):
@@ -77,10 +91,13 @@ class JointLoss(keras.losses.Loss):
         Returns:
             `{"ce_spatial": (B,), "ce_temporal": (B,), "ce_fused": (B,)}`, float32, at least 0, unweighted.
         """
+        spatial, temporal, fused = (outputs[name] for name in ("spatial_logits", "temporal_logits", "logits"))
+        if self.fused == "own" and self.fusion_weights:  # what the classifier on both features has added
+            fused = fused - self.fusion_weights[0] * spatial - self.fusion_weights[1] * temporal
         return {
-            "ce_spatial": self._cross_entropy(labels, outputs["spatial_logits"]),
-            "ce_temporal": self._cross_entropy(labels, outputs["temporal_logits"]),
-            "ce_fused": self._cross_entropy(labels, outputs["logits"]),
+            "ce_spatial": self._cross_entropy(labels, spatial),
+            "ce_temporal": self._cross_entropy(labels, temporal),
+            "ce_fused": self._cross_entropy(labels, fused),
         }
 
     def ranking(self, labels, outputs):
@@ -134,6 +151,7 @@ class JointLoss(keras.losses.Loss):
             "lambda_intra": self.lambda_intra,
             "lambda_inter": self.lambda_inter,
             "label_smoothing": self.label_smoothing,
+            "fused": self.fused,
             **self._ranking.get_config(),
             "name": self.name,
         }

@@ -19,6 +19,7 @@ def ranking_loss(
     mining="batch_hard",
     margin=0.3,
     soft_margin=False,
+    temperature=0.0,
 ):
     """R(a, r) of the method: triplets with anchors from one set, positives and negatives from another.
 
@@ -38,12 +39,18 @@ def ranking_loss(
         mining: `"batch_hard"`, `"semi_hard"` or `"all"` (see `ccsn_tf.losses.mining`). Defaults to `"batch_hard"`.
         margin: float, at least 0. Not used with `soft_margin`. Defaults to 0.3.
         soft_margin: bool. Defaults to `False`.
+        temperature: float t. Above 0 the loss is contrastive (Khosla et al. 2020) in place of triplets: the mean over
+            the anchors with a positive of -log(exp(cos(anchor, p) / t) / sum of the same over all references but the
+            anchor itself), averaged over the positives p. Every pair counts, so it does not rest at a margin. Defaults
+            to 0.
 
     Returns:
         float32 scalar, at least 0; exactly 0 with a zero gradient when no anchor has a positive and a negative.
     """
     _check_ranking(distance, mining, margin)
     positives, negatives = pair_masks(anchor_labels, reference_labels, same_modality)
+    if temperature:
+        return _contrastive(anchors, references, positives, negatives, temperature)
     distances = pairwise_distance(anchors, references, squared=distance == "squared")
     triplets = MINING[mining](distances, positives, negatives)
     excess = triplets.positive - triplets.negative
@@ -51,6 +58,16 @@ def ranking_loss(
     # At least 1, so that a batch without triplets divides 0 by 1.
     count = ops.maximum(ops.sum(ops.cast(triplets.valid, "float32")), 1.0)
     return ops.sum(ops.where(triplets.valid, losses, 0.0)) / count
+
+
+def _contrastive(anchors, references, positives, negatives, temperature):
+    similarities = (1.0 - 0.5 * pairwise_distance(anchors, references, squared=True)) / temperature  # of unit vectors
+    others = ops.where(ops.logical_or(positives, negatives), similarities, -1e9)
+    log_shares = others - ops.logsumexp(others, axis=1, keepdims=True)
+    count = ops.sum(ops.cast(positives, "float32"), axis=1)
+    losses = -ops.sum(ops.where(positives, log_shares, 0.0), axis=1) / ops.maximum(count, 1.0)
+    valid = ops.cast(ops.logical_and(count > 0, ops.any(negatives, axis=1)), "float32")
+    return ops.sum(valid * losses) / ops.maximum(ops.sum(valid), 1.0)
 
 
 def centre_loss(embeddings, labels):
@@ -103,13 +120,22 @@ class ModalityRankingLoss:
         soft_margin: bool, log(1 + exp(.)) in place of the hinge with its margin. Defaults to `False`.
         intra: `"ranking"` as above; `"centre"` for `centre_loss(s) + centre_loss(m)` in its place; `"both"` for the sum
             of the two. Defaults to `"ranking"`.
+        temperature: float, above 0 for the contrastive form of `ranking_loss`. Defaults to 0.
 
     Example:
         loss = ModalityRankingLoss(mining="semi_hard")
         terms = loss(spatial_embedding, temporal_embedding, labels)  # {"intra": ..., "inter": ...}
     """
 
-    def __init__(self, distance="euclidean", mining="batch_hard", margin=0.3, soft_margin=False, intra="ranking"):
+    def __init__(
+        self,
+        distance="euclidean",
+        mining="batch_hard",
+        margin=0.3,
+        soft_margin=False,
+        intra="ranking",
+        temperature=0.0,
+    ):
         _check_ranking(distance, mining, margin)
         _check_choice("intra", intra, INTRA)
         self.distance = distance
@@ -117,6 +143,11 @@ class ModalityRankingLoss:
         self.margin = float(margin)
         self.soft_margin = bool(soft_margin)
         self.intra = intra
+        if not 0.0 <= temperature < float("inf"):
+            raise ValueError(
+                f"`temperature` must be a finite number of at least 0. Received: temperature={temperature}"
+            )
+        self.temperature = float(temperature)
 
     def __call__(self, spatial_embedding, temporal_embedding, labels):
         """Computes both terms.
@@ -151,6 +182,7 @@ class ModalityRankingLoss:
             mining=self.mining,
             margin=self.margin,
             soft_margin=self.soft_margin,
+            temperature=self.temperature,
         )
 
     def get_config(self):
@@ -161,6 +193,7 @@ class ModalityRankingLoss:
             "margin": self.margin,
             "soft_margin": self.soft_margin,
             "intra": self.intra,
+            "temperature": self.temperature,
         }
 
 

@@ -53,6 +53,8 @@ class TwoStreamModel(keras.Model):
         # The loss is not handed on: Keras would apply it to each of the outputs by itself.
         super().compile(optimizer=optimizer, metrics=metrics, **kwargs)
         self.loss, self.clip_norm = loss, clip_norm
+        *streams, features = (*self.get_layer("fused_logits").weights_of_inputs, None)[:3]
+        loss.fusion_weights = None if features is None else tuple(streams)
         self._terms = [keras.metrics.Mean(name=name) for name in ("loss", *TERMS)]
         self._compiled_with = {"metrics": metrics, "clip_norm": clip_norm, **kwargs}
         # All variables are made here. Keras would make them inside the first step, where the functions that read

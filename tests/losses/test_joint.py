@@ -8,6 +8,7 @@ import tensorflow as tf
 from reference import unit_rows
 
 from ccsn_tf.losses import JointLoss, ModalityRankingLoss
+from ccsn_tf.models.ccsn import CCSN
 
 LABELS = np.array([0, 2, 2, 1, 0, 2])
 CE_OF = {"ce_spatial": "spatial_logits", "ce_temporal": "temporal_logits", "ce_fused": "logits"}
@@ -134,11 +135,13 @@ def test_config_round_trip():
         "lambda_intra": 0.1,
         "lambda_inter": 0.2,
         "label_smoothing": 0.1,
+        "fused": "own",
         "distance": "squared",
         "mining": "all",
         "margin": 0.7,
         "soft_margin": True,
         "intra": "both",
+        "temperature": 0.2,
         "name": "objective",
     }
     assert JointLoss.from_config(config).get_config() == config
@@ -198,3 +201,20 @@ def test_training_lowers_it(policy):
     history = model.fit(x, LABELS, batch_size=6, epochs=5, verbose=0).history["loss"]
     assert history[0] == pytest.approx(before, rel=1e-2 if "bfloat16" in policy else 1e-5)
     assert history[-1] < history[0]
+
+
+@pytest.mark.parametrize(("weights", "features"), [((1.0, 1.5), True), ((1.0, 1.0), False)])
+def test_the_classifier_on_both_features_has_a_cross_entropy_of_its_own(weights, features):
+    """With fused="own"; a model without that classifier has the sum's."""
+    model = CCSN(3, image_size=16, flow_length=2, fusion_weights=weights, fusion_features=features)
+    model.compile(loss=JointLoss(fused="own"))
+    rng = np.random.default_rng(0)
+    outputs = {name: rng.normal(size=(4, 3)).astype("float32") for name in ("spatial_logits", "temporal_logits")}
+    own, labels = rng.normal(size=(4, 3)).astype("float32"), np.array([0, 2, 1, 1])
+    whole = weights[0] * outputs["spatial_logits"] + weights[1] * outputs["temporal_logits"] + features * own
+    seen = own if features else whole
+    expected = np.log(np.exp(seen).sum(axis=1)) - seen[np.arange(4), labels]
+    found = model.loss.cross_entropies(labels, {**outputs, "logits": whole})["ce_fused"]
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    with pytest.raises(ValueError, match="fused"):
+        JointLoss(fused="both")

@@ -262,6 +262,7 @@ def test_the_order_of_the_clips_does_not_matter():
 
 def test_config_round_trip():
     config = {"distance": "squared", "mining": "all", "margin": 0.7, "soft_margin": True, "intra": "both"}
+    config["temperature"] = 0.2
     assert ModalityRankingLoss(**config).get_config() == config
     assert ModalityRankingLoss(**ModalityRankingLoss().get_config()).get_config() == ModalityRankingLoss().get_config()
 
@@ -276,3 +277,23 @@ def test_unknown_values_are_named(wrong):
     if name != "intra":
         with pytest.raises(ValueError, match=rf"Received: {name}={value}"):
             ranking_loss(np.eye(2), np.eye(2), np.arange(2), np.arange(2), same_modality=True, **wrong)
+
+
+@pytest.mark.parametrize("same_modality", [True, False])
+def test_the_contrastive_form_is_that_of_plain_loops(same_modality):
+    rng = np.random.default_rng(0)
+    labels, t = np.array([0, 0, 1, 1, 2, 0]), 0.1
+    a, r = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in rng.normal(size=(2, 6, 4)).astype("float32"))
+    r = a if same_modality else r
+    values = []
+    for i in range(6):
+        others = [j for j in range(6) if not (same_modality and i == j)]
+        positives = [j for j in others if labels[j] == labels[i]]
+        if positives:
+            total = sum(np.exp(a[i] @ r[j] / t) for j in others)
+            values.append(np.mean([-np.log(np.exp(a[i] @ r[p] / t) / total) for p in positives]))
+    found = ranking_loss(a, r, labels, labels, same_modality=same_modality, temperature=t)
+    assert float(found) == pytest.approx(np.mean(values), rel=1e-4)
+    assert float(ranking_loss(a, r, np.zeros(6, int), np.zeros(6, int), same_modality=True, temperature=t)) == 0
+    with pytest.raises(ValueError, match="temperature"):
+        ModalityRankingLoss(temperature=-1.0)
