@@ -25,7 +25,14 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11,<3.14",
-    packages=find_packages(include=["ccsn_tf", "ccsn_tf.*"]),
+    packages=[*find_packages(include=["ccsn_tf", "ccsn_tf.*"]), "ccsn_tf_scripts"],
+    package_dir={"ccsn_tf_scripts": "scripts"},
+    entry_points={
+        "console_scripts": [
+            f"ccsn-{name.replace('_', '-')} = ccsn_tf_scripts.{name}:console"
+            for name in ("prepare", "check_data", "train", "evaluate", "predict", "query")
+        ]
+    },
     install_requires=[
         "tensorflow>=2.21,<2.22",
         "keras>=3.15,<3.16",

@@ -38,5 +38,10 @@ def main(arguments):
     sys.exit(0 if may_train(findings) else 1)
 
 
-if __name__ == "__main__":
+def console():
+    """The console script ccsn-check-data."""
     command_line.run(main)
+
+
+if __name__ == "__main__":
+    console()

@@ -46,5 +46,10 @@ def main(arguments):
         print(f"report: {page}")
 
 
-if __name__ == "__main__":
+def console():
+    """The console script ccsn-evaluate."""
     command_line.run(main)
+
+
+if __name__ == "__main__":
+    console()

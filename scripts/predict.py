@@ -50,5 +50,10 @@ def main(videos):
         sys.exit(f"predict: {failed} of {len(videos)} videos could not be used.")
 
 
-if __name__ == "__main__":
+def console():
+    """The console script ccsn-predict."""
     command_line.run(main)
+
+
+if __name__ == "__main__":
+    console()

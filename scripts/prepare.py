@@ -60,5 +60,10 @@ def main(arguments):
     )
 
 
-if __name__ == "__main__":
+def console():
+    """The console script ccsn-prepare."""
     command_line.run(main)
+
+
+if __name__ == "__main__":
+    console()

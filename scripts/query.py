@@ -64,5 +64,10 @@ def main(videos):
         sys.exit(f"query: {failed} of {len(videos)} videos got no answer.")
 
 
-if __name__ == "__main__":
+def console():
+    """The console script ccsn-query."""
     command_line.run(main)
+
+
+if __name__ == "__main__":
+    console()

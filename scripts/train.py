@@ -23,5 +23,10 @@ def main(arguments):
     train(command_line.config_from_flags(), say, draw=save_history, verbose=verbose)
 
 
-if __name__ == "__main__":
+def console():
+    """The console script ccsn-train."""
     command_line.run(main)
+
+
+if __name__ == "__main__":
+    console()
