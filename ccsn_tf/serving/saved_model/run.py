@@ -1,6 +1,6 @@
 """Answers the requests of a folder (see exchange.py) with a SavedModel, and nothing but TensorFlow.
 
-    python -I run_saved_model.py MODEL_DIR FOLDER
+    python -I run.py MODEL_DIR FOLDER
 
 A program of its own: it imports nothing of this package, and makes sure that neither the package nor Keras is there,
 so that what works here works on a machine that has TensorFlow only.

@@ -27,7 +27,7 @@ BATCHES = (1, 3, 7)
 # that another rounding of floats may become another level of a pixel.
 LIMITS = {"stored": 1e-5, "graph": 1e-4}
 
-_PROGRAM = pathlib.Path(__file__).with_name("run_saved_model.py")
+_PROGRAM = pathlib.Path(__file__).with_name("run.py")
 
 
 def verify(path: str, model: keras.Model, metadata: dict, clips: Clips, also: Sequence[Request] = ()) -> dict:
