@@ -110,7 +110,7 @@ def built(model):
     [
         (["--conection=none"], "Unknown command line flag 'conection'"),
         (["--epochs=many"], "--epochs=many"),
-        (["--connection=glue"], "--connection=glue"),
+        (["--connection=glue"], "--connection must be one of"),
         (["--epochs=0"], "--epochs must be at least 1"),
         (["--fusion_weights=1,x"], "--fusion_weights must be numbers"),
         (["--clips_per_class=1"], "--clips_per_class=1 leaves no positive pair"),
