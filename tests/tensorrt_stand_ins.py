@@ -216,7 +216,6 @@ class Engine:
         spelled = {
             "fp32": ("FP32", "Float"),
             "fp16": ("FP16", "Half"),
-            "bf16": ("BF16", "BFloat16"),
             "int8": 2 * ("Int8",),
         }
         model, layers = onnx.load_model_from_string(self._content), []

@@ -9,12 +9,12 @@ from onnx import TensorProto
 
 from ccsn_tf.serving.onnx.graph import PRODUCTS, Graph
 
-PRECISIONS = ("fp32", "fp16", "bf16", "int8")
+PRECISIONS = ("fp32", "fp16", "int8")
 
 # The layer of `CCSN` that computes flow from frames, within the name of a node.
 _OF_FLOW = re.compile(r"(^|/)temporal_flow(_\d+)?/")
 
-_NAMES = {TensorProto.FLOAT: "fp32", TensorProto.FLOAT16: "fp16", TensorProto.BFLOAT16: "bf16"}
+_NAMES = {TensorProto.FLOAT: "fp32", TensorProto.FLOAT16: "fp16"}
 
 
 def product_precisions(model: onnx.ModelProto) -> dict[str, str]:

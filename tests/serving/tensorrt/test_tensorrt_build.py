@@ -22,7 +22,7 @@ def checked(built, model, precision):
     return check_precision(built.layers, product_precisions(model), unweighted_products(model), precision)
 
 
-@pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16", "int8"])
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
 def test_the_engine_computes_in_what_the_file_says(precision, onnx_export):
     export = onnx_export(precision)
     model = onnx.load(export.path)

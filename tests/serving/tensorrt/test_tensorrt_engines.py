@@ -40,7 +40,7 @@ def graphs(request):
     layers.randomise_in_scale(model)
     whole = to_onnx(model)
     counts = {"fp32": {"fp32": inner + heads}, "fp16": {"fp16": inner, "fp32": heads}}
-    return {"fp32": whole, "fp16": to_half(whole, "fp16")}, counts
+    return {"fp32": whole, "fp16": to_half(whole)}, counts
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
