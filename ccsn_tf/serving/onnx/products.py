@@ -41,17 +41,6 @@ def flow_precisions(model: onnx.ModelProto) -> dict[str, str]:
     return {node.name: _NAMES[types[node.output[0]]] for node in nodes if types.get(node.output[0]) in _NAMES}
 
 
-def unweighted_products(model: onnx.ModelProto) -> set[str]:
-    """Names of the matrix products whose factors both are computed from the input: those of attention."""
-    varying, found = {value.name for value in model.graph.input}, set()
-    for node in model.graph.node:
-        if varying.intersection(node.input):
-            varying.update(node.output)
-        if node.op_type in PRODUCTS and varying.issuperset(node.input[:2]):
-            found.add(node.name)
-    return found
-
-
 def precision_of(model: onnx.ModelProto) -> str:
     """The lowest precision that any convolution has: what the file is called after."""
     convolutions = {node.name for node in model.graph.node if node.op_type == "Conv"}

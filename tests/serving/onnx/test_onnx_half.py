@@ -9,7 +9,7 @@ from onnx import TensorProto, numpy_helper
 from ccsn_tf.errors import UserError
 from ccsn_tf.serving.onnx.graph import Graph
 from ccsn_tf.serving.onnx.half import to_half
-from ccsn_tf.serving.onnx.products import precision_of, product_precisions, unweighted_products
+from ccsn_tf.serving.onnx.products import precision_of, product_precisions
 
 FLOAT32 = ["cast", "centre", "biased", "softmax", "scaled", "pool", "squeeze", "classify", "shifted"]
 HALF = ["conv1", "relu", "conv2", "flatten", "transpose", "product", "gather", "back", "unflatten", "residual"]
@@ -73,7 +73,6 @@ def test_precisions_are_read_from_the_graph():
     model = onnx_graphs.network()
     products = {"conv1": "fp32", "conv2": "fp32", "product": "fp32", "gather": "fp32", "classify": "fp32"}
     assert product_precisions(model) == products and precision_of(model) == "fp32"
-    assert unweighted_products(model) == {"product", "gather"}
     half = to_half(model)
     assert product_precisions(half) == {**dict.fromkeys(products, "fp16"), "classify": "fp32"}
-    assert precision_of(half) == "fp16" and unweighted_products(half) == {"product", "gather"}
+    assert precision_of(half) == "fp16"
