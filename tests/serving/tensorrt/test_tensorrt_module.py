@@ -33,7 +33,7 @@ def test_a_missing_package_is_named_with_its_remedy(monkeypatch):
 
 def test_a_package_that_fails_in_its_own_way_is_as_good_as_missing(monkeypatch, tmp_path):
     """The one on PyPI is a stub that runs code when it is imported."""
-    (tmp_path / "to_tensorrt.py").write_text("raise RuntimeError('needs an index of its own')")
+    (tmp_path / "tensorrt.py").write_text("raise RuntimeError('needs an index of its own')")
     monkeypatch.syspath_prepend(tmp_path)
     assert load_tensorrt("auto") is tensorrt_rtx
     with pytest.raises(UserError, match="needs an index of its own"):
