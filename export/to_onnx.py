@@ -2,7 +2,7 @@
 
     python export/to_onnx.py --workdir=W [--precision=fp16] [--record_dir=R] [--output=M.onnx]
 
-Every export is compared with the trained model on clips before it appears. For fp16, bf16 and int8 both score all test
+Every export is compared with the trained model on clips before it appears. For fp16 and int8 both score all test
 clips of the split, and the export fails if too few keep their best class; int8 takes its ranges from training clips.
 --record_dir says where the run's records are now.
 """
@@ -17,7 +17,7 @@ from ccsn_tf.progress import Progress
 from ccsn_tf.serving.packages import optional
 
 flags.DEFINE_string("output", "", "export: the file; empty: model.onnx or model.<precision>.onnx in --workdir.")
-flags.DEFINE_enum("precision", "fp32", ("fp32", "fp16", "bf16", "int8"), "export: what convolutions compute in.")
+flags.DEFINE_enum("precision", "fp32", ("fp32", "fp16", "int8"), "export: what convolutions compute in.")
 flags.DEFINE_bool("evaluate", True, "export: unless fp32, score all test clips and compare with the trained model.")
 flags.DEFINE_integer("evaluate_segments", 0, "export: segments of a clip in that; 0: as in training.", lower_bound=0)
 flags.DEFINE_float("min_agreement", 0.0, "export: lowest share with the same best class; 0: by precision.", 0.0, 1.0)
@@ -54,7 +54,7 @@ def in_words(report):
     yield f"opset {report['opset']}; convolutions and matrix products: {products}"
     if report["flow"]:
         yield f"flow is computed inside, in fp32: {report['flow']['fp32']} of {report['nodes']} nodes"
-    yield f"run as: {report['runs_as']}"
+    yield f"run by ONNX Runtime {report['onnxruntime']} on the CPU"
     comparison = report["comparison"]
     limit = f"limit {comparison['limit']:.0e}" if comparison["limit"] else "no limit"
     yield f"largest differences to Keras on {comparison['clips']}, batches of {comparison['batches']} ({limit}):"

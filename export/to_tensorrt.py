@@ -2,7 +2,7 @@
 
     python export/to_tensorrt.py --onnx=M.onnx --output=M.plan [--compute_capability=8.6,8.9] [--max_batch=16]
 
-The precision is that of the ONNX file, and after building every convolution and matrix product is checked to have it.
+The precision is that of the ONNX file, which TensorRT keeps to (the network is strongly typed).
 With tensorrt_rtx no GPU is needed to build. Where there is one that the engine is for, the engine is run and compared:
 with the trained model in --workdir, or without that flag with the ONNX file. M.plan.json describes the engine.
 """
@@ -19,7 +19,7 @@ from ccsn_tf.serving.tensorrt.module import MODULES, load_tensorrt
 flags.DEFINE_string("onnx", "", "export: the ONNX file, from export/to_onnx.py.")
 flags.DEFINE_string("output", "", "export: the engine's file.")
 flags.DEFINE_enum("module", "auto", ("auto", *MODULES), "export: which TensorRT; auto: the first that is installed.")
-flags.DEFINE_enum("precision", "", ("", "fp32", "fp16", "bf16", "int8"), "export: insist on it; empty: the file's.")
+flags.DEFINE_enum("precision", "", ("", "fp32", "fp16", "int8"), "export: insist on it; empty: the file's.")
 flags.DEFINE_list("compute_capability", [], "export: GPUs to build for, as 8.6 (tensorrt_rtx); empty: this one's.")
 for axis, what, bounds in (("batch", "clips", (1, 1, 8)), ("segments", "segments of a clip", (1, 3, 25))):
     for name, value, words in zip(("min", "opt", "max"), bounds, ("fewest", "usual", "most"), strict=True):
@@ -51,7 +51,7 @@ def main(arguments):
     products = ", ".join(f"{count} in {precision}" for precision, count in sorted(engine["products"].items()))
     capabilities = ", ".join(engine["compute_capabilities"])
     print(f"{trt.__name__} {trt.__version__}, for compute capability {capabilities}")
-    print(f"convolutions and matrix products, as the {engine['described_by']} tells: {products}")
+    print(f"convolutions and matrix products: {products}")
     if engine["run"]:
         run = engine["run"]
         print(f"run on {run['gpu']}, largest differences to {run['with']} on {run['clips']}:")
@@ -60,7 +60,7 @@ def main(arguments):
     else:
         print("built and NOT RUN: this machine has no GPU that it was built for")
     size = pathlib.Path(given.output).stat().st_size
-    print(f"{given.output}: {size / 1e6:.1f} MB, {engine['precision']}, precision checked.")
+    print(f"{given.output}: {size / 1e6:.1f} MB, {engine['precision']}.")
 
 
 def compare(engine):

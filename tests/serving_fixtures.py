@@ -109,7 +109,7 @@ def export_verified(config, folder):
 @pytest.fixture(scope="session")
 def stand_in(exported):
     """The stand-in for TensorFlow Serving, without faults."""
-    from ccsn_tf.serving.servers.stand_in import StandIn
+    from serving_stand_in import StandIn
 
     with StandIn(str(exported.folder)) as server:
         yield server

@@ -1,13 +1,12 @@
 """Stand-ins for what cannot be run here: NVIDIA's driver, and `tensorrt` 10 and 11, which build on a GPU only.
 
 The driver's stand-in keeps a GPU's memory in this process. An engine of a TensorRT's stand-in is the ONNX file itself:
-it describes its layers as TensorRT's inspector does, and computes with ONNX Runtime from and to the memory that it is
-given. They show that our side of the conversation is right, and nothing about NVIDIA's.
+it computes with ONNX Runtime from and to the memory that it is given. They show that our side of the conversation is
+right, and nothing about NVIDIA's.
 """
 
 import ctypes
 import enum
-import json
 import types
 
 import numpy as np
@@ -15,7 +14,6 @@ import onnx
 import onnxruntime
 
 from ccsn_tf.serving.onnx.graph import shape_of
-from ccsn_tf.serving.onnx.products import flow_precisions, product_precisions
 
 OUT_OF_MEMORY = 2
 NUMPY = {onnx.TensorProto.UINT8: np.uint8, onnx.TensorProto.FLOAT: np.float32}
@@ -79,8 +77,7 @@ def tensorrt(version="10.13.3", **faults):
 
     Args:
         version: of it.
-        faults: `wrong_type`, a precision that every product of an engine has instead; `flow_type`, likewise of what
-            computes flow; `loads=False`, engines do not; `takes_cache=False`, timing caches are not taken.
+        faults: `loads=False`, engines do not; `takes_cache=False`, timing caches are not taken.
 
     Returns:
         The module; `made` holds the builder configurations.
@@ -128,15 +125,13 @@ def tensorrt(version="10.13.3", **faults):
             if not faults.get("loads", True):
                 self._log.log(ILogger.ERROR, "Stand-in:\n no memory")
                 return None
-            return Engine(plan.removeprefix(b"PLAN"), faults.get("wrong_type"), faults.get("flow_type"))
+            return Engine(plan.removeprefix(b"PLAN"))
 
     module = types.ModuleType("tensorrt")
     enums = {
         "NetworkDefinitionCreationFlag": flags,
         "BuilderFlag": {"TF32": 7},
         "MemoryPoolType": {"WORKSPACE": 0},
-        "ProfilingVerbosity": {"LAYER_NAMES_ONLY": 0, "DETAILED": 2},
-        "LayerInformationFormat": {"ONELINE": 0, "JSON": 1},
     }
     for name, members in enums.items():
         setattr(module, name, enum.IntEnum(name, members))
@@ -177,9 +172,9 @@ class Profile:
 
 
 class BuilderConfig:
-    """What was set: `cleared`, `pools`, `cache`, `profile`, `profiling_verbosity`."""
+    """What was set: `cleared`, `pools`, `cache`, `profile`."""
 
-    __slots__ = ("cache", "cleared", "pools", "profile", "profiling_verbosity", "takes_cache")
+    __slots__ = ("cache", "cleared", "pools", "profile", "takes_cache")
 
     def __init__(self, takes_cache):
         self.takes_cache, self.cleared, self.pools, self.cache = takes_cache, [], {}, None
@@ -206,28 +201,8 @@ class BuilderConfig:
 
 
 class Engine:
-    def __init__(self, content, wrong_type, flow_type):
-        self._content, self._wrong_type, self._flow_type = content, wrong_type, flow_type
-
-    def create_engine_inspector(self):
-        return self
-
-    def get_engine_information(self, form):
-        spelled = {
-            "fp32": ("FP32", "Float"),
-            "fp16": ("FP16", "Half"),
-            "bf16": ("BF16", "BFloat16"),
-            "int8": 2 * ("Int8",),
-        }
-        model, layers = onnx.load_model_from_string(self._content), []
-        computed = {name: self._wrong_type or precision for name, precision in product_precisions(model).items()}
-        computed |= {name: self._flow_type or precision for name, precision in flow_precisions(model).items()}
-        for node, precision in computed.items():
-            words, weights = spelled[precision]
-            tensor = {"Name": "x", "Dimensions": [1, 2], "Format/Datatype": f"Row major linear {words} format"}
-            layer = {"Name": node, "LayerType": "CaskConvolution", "Inputs": [tensor], "Outputs": [tensor]}
-            layers.append(layer | {"Weights": {"Type": weights, "Count": 8}, "Metadata": f"[ONNX Layer: {node}]"})
-        return json.dumps({"Layers": ["a name alone", *layers], "Bindings": []})
+    def __init__(self, content):
+        self._content = content
 
     def create_execution_context(self):
         return Context(onnxruntime.InferenceSession(self._content, providers=["CPUExecutionProvider"]))

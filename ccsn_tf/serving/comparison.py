@@ -61,7 +61,7 @@ def compare_on_clips(
         if not difference <= (np.finfo(np.float32).max if limit is None else limit):
             raise UserError(
                 f"The exported model differs from the trained one by {difference:.1e} in {name}"
-                + (f", more than {limit:.0e}." if limit else ": it overflows, use another --precision.")
+                + (f", more than {limit:.0e}." if limit else ": it overflows, use --precision=fp32.")
             )
     tried = {"clips": clips.source, "batches": list(batches), "segments": list(segments)}
     return {**tried, "limit": limit, "largest": largest}

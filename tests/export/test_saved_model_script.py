@@ -3,11 +3,10 @@
 import json
 import pathlib
 import re
-import signal
-import subprocess
 
 import pytest
-from commands import command, run
+from commands import run
+from serving_stand_in import StandIn
 
 
 @pytest.fixture(scope="module")
@@ -20,18 +19,9 @@ def written(workdir_config, tmp_path_factory):
 
 @pytest.fixture
 def served(written):
-    """The stand-in, started by its command; yields (gRPC address, REST address)."""
-    with subprocess.Popen(
-        command("export/tf_serving/stand_in.py", f"--export_dir={written[0]}", "--grpc_port=0", "--rest_port=0"),
-        stdout=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # shells ignore it in the background
-    ) as process:
-        process.stdout.readline()
-        ports = re.fullmatch(r"gRPC (localhost:\d+), REST (http://localhost:\d+).*\n", process.stdout.readline())
-        yield ports[1], ports[2]
-        process.send_signal(signal.SIGINT)
-        assert process.wait(30) == 0
+    """The stand-in for a server; yields (gRPC address, REST address)."""
+    with StandIn(str(written[0])) as server:
+        yield f"localhost:{server.grpc_port}", f"http://localhost:{server.rest_port}"
 
 
 def test_the_command_says_what_it_proved(written):
@@ -75,7 +65,6 @@ def test_mistakes_end_in_a_sentence(workdir_config, written, unused_port, tmp_pa
         ("export/saved_model.py", [f"--workdir={tmp_path}", "--export_dir=x"], "config.json is missing"),
         ("export/saved_model.py", ["--export_dir=x"], "--workdir is not given"),
         ("scripts/query.py", [f"--server=localhost:{unused_port}", "--timeout=2", "x.avi"], "cannot be reached"),
-        ("export/tf_serving/stand_in.py", [f"--export_dir={tmp_path}"], "holds no version of a model"),
         ("scripts/query.py", [f"--export_dir={tmp_path}", "x.avi"], "holds no version of a model"),
     ):
         result = run(script, *arguments, code=1, cwd=tmp_path)

@@ -2,7 +2,7 @@
 
 A folder holds `requests.txt`, a line a request (number, signature, names of the inputs), the inputs as `<number>.in.
 <name>`, and receives the answers: `<number>.out.<name>`, or `<number>.error` with the reason. Tensors are serialised
-`tensorflow.TensorProto`s. `run.py` and `export/tf_serving/load_and_run.cc` are the other side.
+`tensorflow.TensorProto`s. `run.py` and `tests/loader/load_and_run.cc` are the other side.
 """
 
 from __future__ import annotations

@@ -20,13 +20,13 @@ from ccsn_tf.serving.agreement import EvaluationClips, compare_scores
 from ccsn_tf.serving.clips import clips_to_try
 from ccsn_tf.serving.comparison import as_exported, compare_on_clips
 from ccsn_tf.serving.metadata import make_metadata
-from ccsn_tf.serving.onnx.bf16 import runnable
 from ccsn_tf.serving.onnx.calibrate import calibrate
 from ccsn_tf.serving.onnx.convert import check, to_onnx
 from ccsn_tf.serving.onnx.half import to_half
 from ccsn_tf.serving.onnx.int8 import deep_convolutions, to_int8
 from ccsn_tf.serving.onnx.products import flow_precisions, precision_of, product_precisions
-from ccsn_tf.serving.onnx.session import set_metadata
+from ccsn_tf.serving.onnx.session import OnnxModel, set_metadata
+from ccsn_tf.serving.packages import optional
 from ccsn_tf.serving.saved_model.verify import BATCHES
 
 # Largest difference to Keras, in any output, of a float32 export.
@@ -37,7 +37,7 @@ LIMIT = 1e-4
 FLOW_LIMIT = 1e-3
 
 # Share of the test clips that must keep their best class.
-MIN_AGREEMENT = {"fp16": 0.995, "bf16": 0.98, "int8": 0.98}
+MIN_AGREEMENT = {"fp16": 0.995, "int8": 0.98}
 
 _CALIBRATION_BATCH = 2
 
@@ -50,7 +50,7 @@ class OnnxSettings:
 
     Args:
         output: the file; empty: model.onnx, or model.<precision>.onnx, in the work directory.
-        precision: "fp32", "fp16", "bf16" or "int8".
+        precision: "fp32", "fp16" or "int8".
         evaluate: measure the agreement with the trained model on all test clips; float32 is compared on a few only.
         segments: of a clip then, and in calibration; 0: as many as in training.
         min_agreement: the lowest share that is accepted; 0: `MIN_AGREEMENT`.
@@ -106,8 +106,8 @@ def export_onnx(
     graph = to_onnx(model)
     if precision == "int8":
         graph = _calibrated(graph, config, model, settings, segments, progress("calibrate"))
-    elif precision != "fp32":
-        graph = to_half(graph, precision)
+    elif precision == "fp16":
+        graph = to_half(graph)
     check(graph)
     if precision_of(graph) != precision:
         raise UserError(f"--precision={precision} was asked for, but no convolution of this network could be made so.")
@@ -116,14 +116,14 @@ def export_onnx(
         raise UserError(f"--precision={precision} reached the flow that the network computes: use fp32.")
     metadata = {**make_metadata(model, config, None), "precision": precision}
     set_metadata(graph, metadata)
-    exported, runs_as = runnable(graph)
+    exported = OnnxModel(graph.SerializeToString())
     report = {
         "precision": precision,
         "opset": graph.opset_import[0].version,
         "products": dict(collections.Counter(product_precisions(graph).values())),
         "flow": dict(flow),
         "nodes": len(graph.graph.node),
-        "runs_as": runs_as,
+        "onnxruntime": optional("onnxruntime", "onnx").__version__,
     }
     counts = (config.model.num_segments, config.model.num_segments + 2)
     with clips_to_try(config, tuple(model.classes), max(BATCHES), settings.must_be_real) as clips:

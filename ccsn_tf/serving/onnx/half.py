@@ -1,7 +1,7 @@
 """A strongly typed half-precision graph: what each node computes in is written in the graph, not left to a runtime.
 
 TensorRT 11 and TensorRT for RTX have no precision switches; they build what the graph's types say. Convolutions,
-matrix products and what lies between them become float16 or bfloat16. These stay float32:
+matrix products and what lies between them become float16. These stay float32:
 
     scaling of the pixels       everything before the first convolution
     attention                   the bias that is added to the scores, and their softmax
@@ -12,18 +12,12 @@ matrix products and what lies between them become float16 or bfloat16. These sta
 
 from __future__ import annotations
 
-import ml_dtypes
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper, version_converter
+from onnx import TensorProto, helper, numpy_helper
 
 from ccsn_tf.errors import UserError
 from ccsn_tf.serving.onnx.graph import PRODUCTS, Graph, prune
-
-HALF_TYPES = {"fp16": TensorProto.FLOAT16, "bf16": TensorProto.BFLOAT16}
-
-# Convolution knows bfloat16 from this opset on; float16 it always knew.
-_BF16_OPSET = 22
 
 _BETWEEN = frozenset(
     ["Add", "AveragePool", "Clip", "Concat", "Flatten", "HardSigmoid", "HardSwish", "Identity", "LeakyRelu"]
@@ -31,24 +25,20 @@ _BETWEEN = frozenset(
     + ["Transpose", "Unsqueeze"]
 )
 _POOLING = frozenset(["GlobalAveragePool", "ReduceMean"])
-_NUMPY = {TensorProto.FLOAT16: np.float16, TensorProto.BFLOAT16: ml_dtypes.bfloat16, TensorProto.FLOAT: np.float32}
+_NUMPY = {TensorProto.FLOAT16: np.float16, TensorProto.FLOAT: np.float32}
 
 
-def to_half(model: onnx.ModelProto, precision: str) -> onnx.ModelProto:
-    """A copy of a float32 model that computes in half precision; inputs and outputs keep their types.
+def to_half(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy of a float32 model that computes in float16; inputs and outputs keep their types.
 
     Args:
         model: float32, as from `to_onnx`.
-        precision: "fp16" or "bf16"; the latter needs opset 22, to which the copy is converted.
 
     Raises:
         UserError: a weight is too large for float16.
     """
-    half = HALF_TYPES[precision]
     made = onnx.ModelProto()
     made.CopyFrom(model)
-    if precision == "bf16":
-        made = version_converter.convert_version(made, _BF16_OPSET)
     graph = Graph(made)
     wide = float32_tensors(made, graph)
     dtypes = dict(graph.types)
@@ -68,7 +58,7 @@ def to_half(model: onnx.ModelProto, precision: str) -> onnx.ModelProto:
 
     for node in made.graph.node:
         if node.op_type != "Cast" and graph.types.get(node.output[0]) in _NUMPY:
-            dtype = TensorProto.FLOAT if node.output[0] in wide else half
+            dtype = TensorProto.FLOAT if node.output[0] in wide else TensorProto.FLOAT16
             node.input[:] = [in_type(name, dtype) for name in node.input]
             dtypes.update((name, dtype) for name in node.output)
         nodes.append(node)
@@ -132,6 +122,6 @@ def _converted(array, dtype, name, copy):
     if not np.isfinite(converted.astype(np.float32)).all():
         raise UserError(
             f"--precision=fp16 cannot hold {name}, whose largest value is {np.abs(array).max():.3g} (float16 ends at "
-            "65504): use --precision=bf16."
+            "65504): use --precision=fp32."
         )
     return numpy_helper.from_array(converted, copy)

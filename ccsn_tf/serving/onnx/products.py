@@ -9,12 +9,12 @@ from onnx import TensorProto
 
 from ccsn_tf.serving.onnx.graph import PRODUCTS, Graph
 
-PRECISIONS = ("fp32", "fp16", "bf16", "int8")
+PRECISIONS = ("fp32", "fp16", "int8")
 
 # The layer of `CCSN` that computes flow from frames, within the name of a node.
 _OF_FLOW = re.compile(r"(^|/)temporal_flow(_\d+)?/")
 
-_NAMES = {TensorProto.FLOAT: "fp32", TensorProto.FLOAT16: "fp16", TensorProto.BFLOAT16: "bf16"}
+_NAMES = {TensorProto.FLOAT: "fp32", TensorProto.FLOAT16: "fp16"}
 
 
 def product_precisions(model: onnx.ModelProto) -> dict[str, str]:
@@ -39,17 +39,6 @@ def flow_precisions(model: onnx.ModelProto) -> dict[str, str]:
     types = Graph(model).types
     nodes = [node for node in model.graph.node if is_of_flow(node.name)]
     return {node.name: _NAMES[types[node.output[0]]] for node in nodes if types.get(node.output[0]) in _NAMES}
-
-
-def unweighted_products(model: onnx.ModelProto) -> set[str]:
-    """Names of the matrix products whose factors both are computed from the input: those of attention."""
-    varying, found = {value.name for value in model.graph.input}, set()
-    for node in model.graph.node:
-        if varying.intersection(node.input):
-            varying.update(node.output)
-        if node.op_type in PRODUCTS and varying.issuperset(node.input[:2]):
-            found.add(node.name)
-    return found
 
 
 def precision_of(model: onnx.ModelProto) -> str:

@@ -22,7 +22,6 @@ class OnnxModel:
         source: the file, or its content.
         threads: that one call may use; 0: all cores.
         spin: keep cores busy while threads wait for one another, which takes them from other processes.
-        optimize: let the runtime rewrite the graph, which changes results by rounding only.
 
     Attributes:
         metadata: what a client needs to know (see `metadata.make_metadata`), `precision` included.
@@ -38,7 +37,7 @@ class OnnxModel:
         UserError: no such file, not an ONNX file, not one of ours, or one that this runtime cannot run.
     """
 
-    def __init__(self, source: str | bytes, threads: int = 0, optimize: bool = True, spin: bool = True):
+    def __init__(self, source: str | bytes, threads: int = 0, spin: bool = True):
         runtime = optional("onnxruntime", "onnx")
         name = "The ONNX model" if isinstance(source, bytes) else source
         if isinstance(source, str) and not pathlib.Path(source).is_file():
@@ -48,8 +47,6 @@ class OnnxModel:
         options.log_severity_level = 3  # errors come as exceptions; the rest is advice on performance
         if not spin:
             options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        if not optimize:
-            options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
         try:
             self._session = runtime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # of several classes, which onnxruntime does not export
@@ -85,6 +82,4 @@ def parse_metadata(properties: Mapping[str, str], name: str) -> dict:
 
 def _cannot_run(name, error):
     reason = " ".join(str(error).split())
-    if "NOT_IMPLEMENTED" in reason:
-        return f"{name} uses what ONNX Runtime cannot compute on this CPU ({reason}): use it with TensorRT."
     return f"{name} is damaged or no ONNX file ({reason}): export it again with export/to_onnx.py."

@@ -95,8 +95,6 @@ def _config(model, settings):
     """The file's name in the repository, our metadata, and the content of config.pbtxt."""
     if pathlib.Path(model).suffix == ".onnx":
         _, _, metadata = read_onnx(model)
-        if metadata["precision"] == "bf16" and settings.device == "cpu":
-            raise UserError(f"{model} is in bf16, which ONNX Runtime does not compute on a CPU: export another one.")
         return "model.onnx", metadata, config_text("onnxruntime", metadata, settings, metadata["segments"])
     _, description = read_engine(model)
     if description["tensorrt"]["module"] != "tensorrt":

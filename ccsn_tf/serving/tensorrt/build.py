@@ -9,7 +9,6 @@ import types
 from ccsn_tf.errors import UserError
 from ccsn_tf.files import whole_file
 from ccsn_tf.serving.tensorrt.cuda import Gpu
-from ccsn_tf.serving.tensorrt.layers import Layer, layers_of_inspector, layers_of_log
 from ccsn_tf.serving.tensorrt.module import is_rtx, logger_of
 
 # Where nothing else is asked for and no GPU is there to build for: RTX 30, 40, 50 and A100.
@@ -47,16 +46,11 @@ _BOUNDS = ("min", "opt", "max")
 
 @dataclasses.dataclass(frozen=True)
 class Built:
-    """An engine: `plan`, its content; `inputs` and `outputs` {name: {"dtype", "shape", ...}}; its `layers`.
-
-    `described_by` says whose description of the layers it is: the engine's own inspector, or the builder.
-    """
+    """An engine: `plan`, its content; `inputs` and `outputs` {name: {"dtype", "shape", ...}}."""
 
     plan: bytes
     inputs: dict[str, dict]
     outputs: dict[str, dict]
-    layers: list[Layer]
-    described_by: str
 
 
 def build(trt: types.ModuleType, model: bytes, settings: BuildSettings) -> Built:
@@ -78,7 +72,6 @@ def build(trt: types.ModuleType, model: bytes, settings: BuildSettings) -> Built
         reasons = [parser.get_error(index).desc() for index in range(parser.num_errors)] or log.errors
         raise UserError(f"{trt.__name__} does not take the ONNX file: {_first_line(reasons)}")
     config = builder.create_builder_config()
-    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     if not settings.tf32:
         config.clear_flag(trt.BuilderFlag.TF32)
     if settings.workspace_mb:
@@ -98,8 +91,7 @@ def build(trt: types.ModuleType, model: bytes, settings: BuildSettings) -> Built
     outputs = {}
     for tensor in map(network.get_output, range(network.num_outputs)):
         outputs[tensor.name] = {"dtype": tensor.dtype.name, "shape": list(tensor.shape)}
-    layers, described_by = _describe(trt, plan, log)
-    return Built(plan, inputs, outputs, layers, described_by)
+    return Built(plan, inputs, outputs)
 
 
 def _network_flags(trt):
@@ -177,16 +169,6 @@ def _read_timing_cache(trt, config, path):
 def _write_timing_cache(config, path):
     with whole_file(path) as beside:
         beside.write_bytes(bytes(config.get_timing_cache().serialize()))
-
-
-def _describe(trt, plan, log):
-    """The engine's layers: from its inspector if it can be loaded here, else from what the builder logged."""
-    logged = layers_of_log(log.messages)
-    engine = trt.Runtime(log).deserialize_cuda_engine(plan)
-    if engine is None:
-        return logged, "builder"
-    text = engine.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON)
-    return layers_of_inspector(text) or logged, "inspector"
 
 
 def _first_line(messages):

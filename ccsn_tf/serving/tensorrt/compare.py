@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import pathlib
 
-import onnx
-
 from ccsn_tf.config import Config
 from ccsn_tf.errors import UserError
 from ccsn_tf.models.build import load_model
 from ccsn_tf.serving.clips import clips_to_try
 from ccsn_tf.serving.comparison import as_exported, compare_on_clips
 from ccsn_tf.serving.metadata import weights_hash
-from ccsn_tf.serving.onnx.bf16 import runnable
+from ccsn_tf.serving.onnx.session import OnnxModel
+from ccsn_tf.serving.packages import optional
 from ccsn_tf.serving.saved_model.verify import BATCHES
 from ccsn_tf.serving.tensorrt.run import TensorRTModel
 
@@ -42,7 +41,7 @@ def compare_engine(engine: TensorRTModel, onnx_path: str, workdir: str = "") -> 
             raise UserError(f"--workdir={workdir} has another model than {onnx_path} was exported from: name its own.")
         trained = as_exported(model)
     else:
-        trained, words = runnable(onnx.load(onnx_path))
+        trained, words = OnnxModel(onnx_path), f"ONNX Runtime {optional('onnxruntime', 'onnx').__version__} on the CPU"
     profile = next(iter(engine.inputs.values()))["profile"]
     batches, segments = (
         sorted({min(max(value, profile["min"][axis]), profile["max"][axis]) for value in values})

@@ -1,7 +1,8 @@
-"""From an ONNX file of ours to an engine that was checked, and run where there is a GPU for it."""
+"""From an ONNX file of ours to an engine, which is run and compared where there is a GPU for it."""
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import hashlib
 import json
@@ -12,10 +13,9 @@ from collections.abc import Callable
 from ccsn_tf.errors import UserError
 from ccsn_tf.files import whole_file, write_text
 from ccsn_tf.serving.onnx.file import read_onnx
-from ccsn_tf.serving.onnx.products import flow_precisions, product_precisions, unweighted_products
+from ccsn_tf.serving.onnx.products import product_precisions
 from ccsn_tf.serving.tensorrt.build import BuildSettings, build, capabilities_for
 from ccsn_tf.serving.tensorrt.cuda import find_gpu
-from ccsn_tf.serving.tensorrt.layers import check_flow, check_precision
 from ccsn_tf.serving.tensorrt.run import FORMAT, TensorRTModel, description_path
 
 
@@ -39,14 +39,14 @@ def export_engine(
 
     Returns:
         The description: `format`, `tensorrt` (module, version, onnx_parser), `compute_capabilities`, `onnx` (file,
-        sha256), `plan_sha256`, `precision`, `products` (how many convolutions and matrix products compute in what),
-        `flow_layers` (how many compute flow from frames), `inputs` (with their profile) and `outputs`, `layers` (see
-        `Layer`) and `described_by`, `tf32`, `workspace_mb`, `run` (the report of `compare`, or None: built and not
-        run), `model` (the metadata of the ONNX file).
+        sha256), `plan_sha256`, `precision`, `products` (how many convolutions and matrix products of the ONNX file
+        are in what, which a strongly typed engine keeps), `inputs` (with their profile) and `outputs`, `tf32`,
+        `workspace_mb`, `run` (the report of `compare`, or None: built and not run), `model` (the metadata of the ONNX
+        file).
 
     Raises:
-        UserError: not an ONNX file of ours, one in another precision, or an engine that cannot be built, is not in the
-            precision asked for, or does not compute what it should; nothing is written then.
+        UserError: not an ONNX file of ours, one in another precision, or an engine that cannot be built or does not
+            compute what it should; nothing is written then.
     """
     if not output or pathlib.Path(output).is_dir():
         raise UserError(f"--output={output} must be a file, such as model.plan.")
@@ -75,12 +75,9 @@ def export_engine(
         "precision": wanted,
         "tf32": settings.tf32,
         "workspace_mb": settings.workspace_mb,
-        "products": check_precision(built.layers, product_precisions(model), unweighted_products(model), wanted),
-        "flow_layers": check_flow(built.layers) if flow_precisions(model) else 0,
+        "products": dict(collections.Counter(product_precisions(model).values())),
         "inputs": built.inputs,
         "outputs": built.outputs,
-        "described_by": built.described_by,
-        "layers": [dataclasses.asdict(layer) for layer in built.layers],
         "run": None,
         "model": metadata,
     }

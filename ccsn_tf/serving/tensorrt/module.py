@@ -44,10 +44,9 @@ def _logger(trt):
     class Log(trt.ILogger):
         def __init__(self):
             trt.ILogger.__init__(self)
-            self.messages, self.errors = [], []
+            self.errors = []
 
         def log(self, severity, message):
-            self.messages.append(message)
             if severity in (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR):
                 self.errors.append(message)
 
@@ -55,11 +54,10 @@ def _logger(trt):
 
 
 def logger_of(trt: types.ModuleType) -> object:
-    """A logger that keeps what it is told: `messages`, and those of them that are `errors`; empty to begin with.
+    """A logger that keeps the `errors` that it is told of; empty to begin with.
 
     It is the same one each time: while anything that TensorRT made is alive, it ignores any other logger.
     """
     log = _logger(trt)
-    log.messages.clear()
     log.errors.clear()
     return log

@@ -14,7 +14,7 @@ from ccsn_tf.errors import UserError
 from ccsn_tf.serving.tensorrt.cuda import Cuda
 from ccsn_tf.serving.tensorrt.module import load_tensorrt, logger_of
 
-FORMAT = 1
+FORMAT = 2
 
 
 def description_path(plan: str | pathlib.Path) -> pathlib.Path:

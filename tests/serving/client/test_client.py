@@ -8,6 +8,7 @@ import pytest
 import serving_requests
 import videos
 from model_server import REAL_SERVER
+from serving_stand_in import StandIn
 
 from ccsn_tf.data.video import VideoError
 from ccsn_tf.errors import UserError
@@ -15,7 +16,6 @@ from ccsn_tf.evaluation.predict import predict_video
 from ccsn_tf.evaluation.protocol import make_forward
 from ccsn_tf.serving.client.client import Client, ServingError, jpeg_inputs
 from ccsn_tf.serving.client.config import client_config
-from ccsn_tf.serving.servers.stand_in import StandIn
 
 # JSON has one kind of integers, and the server takes the inputs that it knows; and half a minute of digits.
 HARMLESS_OVER_REST = (

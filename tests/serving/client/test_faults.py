@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 import serving_requests
 from breaking_proxy import BreakingProxy
+from serving_stand_in import StandIn
 
 from ccsn_tf.serving.client.client import Client, ServingError
-from ccsn_tf.serving.servers.stand_in import StandIn
 
 
 class Script:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import videos
+from serving_stand_in import StandIn
 
 from ccsn_tf.data import snippets
 from ccsn_tf.data.video import VideoError
@@ -19,7 +20,6 @@ from ccsn_tf.serving.batch.run import predict_all
 from ccsn_tf.serving.client.client import Client, ServingError, jpeg_inputs
 from ccsn_tf.serving.client.config import client_config
 from ccsn_tf.serving.client.local import LocalModel
-from ccsn_tf.serving.servers.stand_in import StandIn
 
 
 @pytest.fixture(scope="module")

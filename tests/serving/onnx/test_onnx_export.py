@@ -18,12 +18,11 @@ from ccsn_tf.serving.clips import clips_to_try
 from ccsn_tf.serving.comparison import as_exported, compare_on_clips
 from ccsn_tf.serving.metadata import weights_hash
 from ccsn_tf.serving.onnx import export as export_module
-from ccsn_tf.serving.onnx.bf16 import runnable
 from ccsn_tf.serving.onnx.export import OnnxSettings, export_onnx
 from ccsn_tf.serving.onnx.products import precision_of, product_precisions
 from ccsn_tf.serving.onnx.session import OnnxModel
 
-PRECISIONS = ("fp32", "fp16", "bf16", "int8")
+PRECISIONS = ("fp32", "fp16", "int8")
 CLASSES = ("MoveDown", "MoveLeft", "MoveRight")
 
 
@@ -49,9 +48,9 @@ def test_file_computes_what_its_report_says(precision, onnx_export, trained, wor
     assert sum(counts.values()) == len(product_precisions(model)) == 27
     # Tiny has five convolutions a stream, of which two stay float32 in int8; attention has 12 products, the heads 5.
     assert counts == {"fp32": {"fp32": 27}, "int8": {"int8": 6, "fp32": 21}}.get(precision, {precision: 22, "fp32": 5})
-    assert export.report["opset"] == (22 if precision == "bf16" else 17)
+    assert export.report["opset"] == 17
     with clips_to_try(workdir_config, CLASSES, 7, must_be_real=True) as clips:
-        again = compare_on_clips(runnable(model)[0], as_exported(trained), clips, (1, 3, 7), (2, 4), None)
+        again = compare_on_clips(OnnxModel(str(export.path)), as_exported(trained), clips, (1, 3, 7), (2, 4), None)
     for name, difference in export.report["comparison"]["largest"].items():
         assert again["largest"][name] == pytest.approx(difference, rel=0.05, abs=2e-6)
     assert len(again["largest"]) == 6
@@ -60,7 +59,7 @@ def test_file_computes_what_its_report_says(precision, onnx_export, trained, wor
 def test_float32_is_within_the_limit_and_lower_precisions_differ_by_more(onnx_export):
     largest = {name: max(onnx_export(name).report["comparison"]["largest"].values()) for name in PRECISIONS}
     assert largest["fp32"] < 1e-4 == onnx_export("fp32").report["comparison"]["limit"]
-    assert largest["fp32"] < largest["fp16"] < largest["bf16"] and largest["fp16"] < largest["int8"] < 1
+    assert largest["fp32"] < largest["fp16"] < largest["int8"] < 1
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
@@ -115,9 +114,9 @@ def test_default_names(workdir_config, converted, tmp_path):
     moved = workdir_config.replace(workdir=str(tmp_path))
     for name in ("model.keras", "config.json"):
         os.link(f"{workdir_config.train.workdir}/{name}", tmp_path / name)
-    export = export_onnx(moved, OnnxSettings(precision="bf16", evaluate=False))
-    assert export.path == tmp_path / "model.bf16.onnx" and "agreement" not in export.report
-    assert sorted(os.listdir(tmp_path)) == ["config.json", "model.bf16.onnx", "model.keras"]
+    export = export_onnx(moved, OnnxSettings(precision="fp16", evaluate=False))
+    assert export.path == tmp_path / "model.fp16.onnx" and "agreement" not in export.report
+    assert sorted(os.listdir(tmp_path)) == ["config.json", "model.fp16.onnx", "model.keras"]
 
 
 @pytest.mark.parametrize(

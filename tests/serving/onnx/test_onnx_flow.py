@@ -27,7 +27,7 @@ from ccsn_tf.serving.onnx.convert import to_onnx
 from ccsn_tf.serving.onnx.export import OnnxSettings, export_onnx
 from ccsn_tf.serving.onnx.graph import Graph
 from ccsn_tf.serving.onnx.half import to_half
-from ccsn_tf.serving.onnx.products import flow_precisions, is_of_flow, product_precisions, unweighted_products
+from ccsn_tf.serving.onnx.products import flow_precisions, is_of_flow, product_precisions
 from ccsn_tf.serving.onnx.session import OnnxModel
 from ccsn_tf.serving.servers.triton import TritonSettings, make_repository
 from ccsn_tf.serving.tensorrt import export as tensorrt_export
@@ -36,10 +36,9 @@ from ccsn_tf.serving.tensorrt.build import DEFAULT_CAPABILITIES, BuildSettings, 
 from ccsn_tf.serving.tensorrt.compare import compare_engine
 from ccsn_tf.serving.tensorrt.cuda import Cuda, find_gpu
 from ccsn_tf.serving.tensorrt.export import export_engine
-from ccsn_tf.serving.tensorrt.layers import check_flow, check_precision
 
 SIZE, LENGTH = 24, 2
-PRECISIONS = ("fp32", "fp16", "bf16", "int8")
+PRECISIONS = ("fp32", "fp16", "int8")
 
 
 @pytest.fixture(scope="module")
@@ -124,11 +123,10 @@ def test_flow_stays_float32_and_is_the_same_to_the_last_bit(precision, flow_expo
     assert len(found) == len(flow_precisions(whole)) > 300 and not set(found) & set(product_precisions(model))
     counts = {"fp32": {"fp32": 27}, "int8": {"int8": 6, "fp32": 21}}.get(precision, {precision: 22, "fp32": 5})
     assert export.report["products"] == counts
-    if precision != "bf16":  # which ONNX Runtime does not compute
-        watched, inputs = flow_tensor(whole), clips.arrays(2)
-        flow = onnx_graphs.run(whole, inputs, [watched])[watched]
-        assert np.ptp(flow) > 1
-        np.testing.assert_array_equal(onnx_graphs.run(model, inputs, [watched])[watched], flow)
+    watched, inputs = flow_tensor(whole), clips.arrays(2)
+    flow = onnx_graphs.run(whole, inputs, [watched])[watched]
+    assert np.ptp(flow) > 1
+    np.testing.assert_array_equal(onnx_graphs.run(model, inputs, [watched])[watched], flow)
 
 
 def flow_tensor(model):
@@ -166,10 +164,10 @@ def test_as_a_backend_it_takes_frames(flow_export, clips):
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
-def test_an_engine_has_flow_in_float32(precision, flow_export, tmp_path):
+def test_an_engine_takes_frames(precision, flow_export, tmp_path):
     settings = BuildSettings(compute_capabilities=DEFAULT_CAPABILITIES)
     built = export_engine(tensorrt_rtx, str(flow_export(precision).path), str(tmp_path / "model.plan"), settings)
-    assert built["compute_capabilities"] == list(DEFAULT_CAPABILITIES) and built["flow_layers"] > 5
+    assert built["compute_capabilities"] == list(DEFAULT_CAPABILITIES)
     assert list(built["inputs"]) == ["frames"] and built["model"]["flow_source"] == "graph"
     assert built["products"] == ({"fp32": 27} if precision == "fp32" else {"fp16": 22, "fp32": 5})
 
@@ -183,8 +181,6 @@ def test_where_there_is_a_gpu_it_is_run_on_frames(flow_export, run_config, monke
     settings, trt = BuildSettings(batch=(1, 2, 4)), tensorrt_stand_ins.tensorrt()
     run = export_engine(trt, path, str(tmp_path / "model.plan"), settings, compare=compare)["run"]
     assert run["batches"] == [1, 3, 4] and len(run["largest"]) == 6 and max(run["largest"].values()) < 1e-4
-    with pytest.raises(UserError, match=r"computes flow in fp16 \(.*temporal_flow.*\), not in fp32: not kept"):
-        export_engine(tensorrt_stand_ins.tensorrt(flow_type="fp16"), path, str(tmp_path / "other.plan"), settings)
 
 
 def test_tritons_configuration_has_frames(flow_export, tmp_path):
@@ -208,8 +204,7 @@ def test_the_layer_as_it_is_used():
     for name, value in found.items():
         np.testing.assert_allclose(value, wanted[name], atol=1e-3, err_msg=name)
     for precision in ("fp32", "fp16"):
-        graph = whole if precision == "fp32" else to_half(whole, precision)
+        graph = whole if precision == "fp32" else to_half(whole)
         settings = BuildSettings(compute_capabilities=DEFAULT_CAPABILITIES)
-        built = build(tensorrt_rtx, graph.SerializeToString(), settings)
-        check_precision(built.layers, product_precisions(graph), unweighted_products(graph), precision)
-        assert check_flow(built.layers) > 30
+        assert build(tensorrt_rtx, graph.SerializeToString(), settings).plan
+        assert set(flow_precisions(graph).values()) == {"fp32"}

@@ -8,9 +8,7 @@ import onnx_graphs
 import pytest
 
 from ccsn_tf.errors import UserError
-from ccsn_tf.serving.onnx.bf16 import runnable
 from ccsn_tf.serving.onnx.file import read_onnx
-from ccsn_tf.serving.onnx.half import to_half
 from ccsn_tf.serving.onnx.session import OnnxModel, set_metadata
 
 
@@ -63,20 +61,3 @@ def test_other_files_are_refused_in_one_sentence(read, fault, sentence, ours, tm
     with pytest.raises(UserError) as error:
         read(str(path))
     assert sentence in str(error.value) and str(path) in str(error.value) and "\n" not in str(error.value)
-
-
-def test_bfloat16_is_emulated_where_it_cannot_be_run():
-    model = to_half(onnx_graphs.network(), "bf16")
-    set_metadata(model, {})
-    with pytest.raises(UserError, match=r"ONNX Runtime cannot compute on this CPU .* use it with TensorRT"):
-        OnnxModel(model.SerializeToString())
-    function, words = runnable(model)
-    assert "emulated" in words and "not run" in words
-    inputs = onnx_graphs.pixels()
-    exact = onnx_graphs.run(onnx_graphs.network(), inputs)["logits"]
-    assert 0 < np.abs(function(inputs)["logits"] - exact).max() < 0.1
-    whole = onnx_graphs.network()
-    set_metadata(whole, {})
-    function, words = runnable(whole)
-    assert "emulated" not in words
-    np.testing.assert_allclose(function(inputs)["logits"], exact, atol=1e-5)

@@ -18,7 +18,7 @@ from ccsn_tf.serving.client.exchange import Request, read_answers, write_request
 from ccsn_tf.serving.clips import clips_to_try
 from ccsn_tf.serving.saved_model.verify import LIMITS, compare
 
-SOURCES = pathlib.Path(__file__).parents[3] / "export" / "tf_serving"
+SOURCES = pathlib.Path(__file__).parents[2] / "loader"
 
 
 @pytest.fixture(scope="module")

@@ -152,7 +152,6 @@ def test_what_triton_cannot_serve_is_refused(onnx_export, engine, tmp_path):
         (whole, str(tmp_path / "file"), {}, "cannot be written"),
         (str(foreign), models, {}, "was not written by export/to_onnx.py"),
         (str(tmp_path / "absent.plan"), models, {}, "absent.plan is missing"),
-        (str(onnx_export("bf16").path), models, {"device": "cpu"}, "is in bf16, which ONNX Runtime does not compute"),
         (str(tmp_path / "rtx.plan"), models, {}, "built by tensorrt_rtx, whose engines Triton does not load"),
         (str(engine), models, {"max_batch": 5}, "--max_batch=5, but .* was built for at most 4: lower it"),
         (str(engine), models, {"max_batch": 4, "device": "cpu"}, "is an engine, which needs a GPU: leave out --device"),

@@ -2,36 +2,21 @@
 
 import dataclasses
 
-import onnx
 import onnx_graphs
 import pytest
 import tensorrt_rtx
 import tensorrt_stand_ins
 
 from ccsn_tf.errors import UserError
-from ccsn_tf.serving.onnx.products import product_precisions, unweighted_products
-from ccsn_tf.serving.tensorrt import build as tensorrt_build
 from ccsn_tf.serving.tensorrt.build import DEFAULT_CAPABILITIES, BuildSettings, build, capabilities_for
 from ccsn_tf.serving.tensorrt.cuda import Gpu
-from ccsn_tf.serving.tensorrt.layers import check_precision
 
 RTX = BuildSettings(compute_capabilities=("8.6",))
 
 
-def checked(built, model, precision):
-    return check_precision(built.layers, product_precisions(model), unweighted_products(model), precision)
-
-
-@pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16", "int8"])
-def test_the_engine_computes_in_what_the_file_says(precision, onnx_export):
-    export = onnx_export(precision)
-    model = onnx.load(export.path)
-    built = build(tensorrt_rtx, model.SerializeToString(), RTX)
-    assert checked(built, model, precision) == export.report["products"]
-    assert len(built.plan) > 100_000 and built.described_by == "builder"
-    others = {name: "fp16" if kind != "fp16" else "fp32" for name, kind in product_precisions(model).items()}
-    with pytest.raises(UserError, match="The engine computes"):
-        check_precision(built.layers, others, unweighted_products(model), "fp16")
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
+def test_every_precision_is_built(precision, onnx_export):
+    assert len(build(tensorrt_rtx, onnx_export(precision).path.read_bytes(), RTX).plan) > 100_000
 
 
 def test_profiles_inputs_and_outputs(onnx_export):
@@ -100,7 +85,7 @@ def test_a_build_that_fails_is_an_error_and_the_next_one_is_not(onnx_export):
     with pytest.raises(UserError, match=r"tensorrt_rtx cannot build an engine: .*SM75") as error:
         build(tensorrt_rtx, content, BuildSettings(compute_capabilities=("7.5",)))
     assert "\n" not in str(error.value) and len(str(error.value)) < 700
-    assert build(tensorrt_rtx, content, RTX).layers
+    assert build(tensorrt_rtx, content, RTX).plan
 
 
 @pytest.mark.parametrize(
@@ -151,11 +136,9 @@ def test_the_calls_of_tensorrt_10_and_11(version, precision, onnx_export, tmp_pa
     trt, export = tensorrt_stand_ins.tensorrt(version), onnx_export(precision)
     settings = BuildSettings(workspace_mb=5, timing_cache=str(tmp_path / "below" / "cache"))
     built = build(trt, export.path.read_bytes(), settings)
-    assert built.described_by == "inspector"
-    assert checked(built, onnx.load(export.path), precision) == export.report["products"]
+    assert built.plan == b"PLAN" + export.path.read_bytes()
     config = trt.made[0]
     assert (config.cleared, config.pools) == (["TF32"], {"WORKSPACE": 5 << 20})
-    assert config.profiling_verbosity is trt.ProfilingVerbosity.DETAILED
     assert config.profile.shapes["rgb"] == ((1, 1, 32, 32, 3), (1, 3, 32, 32, 3), (8, 25, 32, 32, 3))
     assert (tmp_path / "below" / "cache").read_bytes() == b"timed;"
     build(trt, export.path.read_bytes(), settings)
@@ -168,11 +151,3 @@ def test_a_timing_cache_of_another_gpu_is_refused(onnx_export, tmp_path):
     with pytest.raises(UserError, match="was written by another TensorRT or for another GPU: delete it"):
         build(tensorrt_stand_ins.tensorrt(takes_cache=False), onnx_export("fp32").path.read_bytes(), settings)
     assert (tmp_path / "cache").read_bytes() == b"other"
-
-
-def test_the_builders_log_serves_where_the_inspector_says_nothing(onnx_export, monkeypatch):
-    trt = tensorrt_stand_ins.tensorrt()
-    logged = [tensorrt_build.layers_of_log]
-    monkeypatch.setattr(tensorrt_build, "layers_of_inspector", lambda text: [])
-    monkeypatch.setattr(tensorrt_build, "layers_of_log", lambda messages: logged)
-    assert build(trt, onnx_export("fp32").path.read_bytes(), BuildSettings()).layers is logged

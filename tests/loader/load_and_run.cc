@@ -4,7 +4,7 @@
 //     load_and_run MODEL_DIR FOLDER
 //
 // The folder is as ccsn_tf/serving/client/exchange.py describes it. Built against the libraries of the pip package
-// (export/tf_serving/build_loader.sh). The exit status is 0 when the model could be loaded, whatever became of the
+// (tests/loader/build_loader.sh). The exit status is 0 when the model could be loaded, whatever became of the
 // requests.
 
 #include <fstream>

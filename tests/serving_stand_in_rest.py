@@ -1,4 +1,4 @@
-"""The REST half of the stand-in (see `stand_in`): status and predict, in columns (`inputs`), over loopback."""
+"""The REST half of the stand-in (see `serving_stand_in`): status and predict, in columns (`inputs`), over loopback."""
 
 from __future__ import annotations
 

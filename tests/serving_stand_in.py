@@ -1,4 +1,4 @@
-"""A stand-in for TensorFlow Serving, for tests and for trying a client: its protocol, not the server.
+"""A stand-in for TensorFlow Serving, for tests: its protocol, not the server.
 
 It answers `PredictionService.Predict`, `ModelService.GetModelStatus` and the REST calls of the same names on the
 loopback interface, with a SavedModel that runs in TensorFlow. No batching, no warm-up, no monitoring, no polling.
@@ -15,6 +15,7 @@ from collections.abc import Callable
 import grpc
 import numpy as np
 import tensorflow as tf
+from serving_stand_in_rest import RestServer, model_status
 from tensorflow_serving.apis import (
     model_service_pb2_grpc,
     predict_pb2,
@@ -23,7 +24,6 @@ from tensorflow_serving.apis import (
 
 from ccsn_tf.errors import UserError
 from ccsn_tf.serving.client.retry import StatusError
-from ccsn_tf.serving.servers.stand_in_rest import RestServer, model_status
 from ccsn_tf.serving.versions import versions
 
 # slow: answers late; over_long: answers when the caller has given up; unavailable, exhausted: turns the request away;
