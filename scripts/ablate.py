@@ -22,7 +22,7 @@ from ccsn_tf.config import flags as command_line
 command_line.load_tensorflow()
 
 from ccsn_tf.errors import UserError
-from ccsn_tf.evaluation.ablate import collect, grid, write_table
+from ccsn_tf.evaluation.ablate import check_asked, collect, grid, write_table
 from ccsn_tf.models.connections import CONNECTIONS
 
 flags.DEFINE_multi_string("grid", [], "ablate: a row of the table, see above; repeat for each row.")
@@ -44,11 +44,13 @@ def main(arguments):
     for number, cell in enumerate(table.cells, start=1):
         workdir, name = cell.workdir(root), f"{cell.name}, split {cell.split}, seed {cell.seed}"
         print(f"\nrun {number}/{len(table.cells)}: {name}", flush=True)
-        if (workdir / "evaluation.json").is_file():
-            print("  done before", flush=True)
-            continue
         own = [f"--split={cell.split}", f"--seed={cell.seed}", f"--workdir={workdir}"]
         run = [*given, *cell.flags_below(root), *own]
+        finished = (workdir / "evaluation.json").is_file()
+        check_asked(workdir / "ablate.json", run, finished)
+        if finished:
+            print("  done before", flush=True)
+            continue
         for script in ("train", "evaluate"):
             if subprocess.run([sys.executable, str(_HERE / f"{script}.py"), *run], check=False).returncode:
                 raise UserError(f"{script} of {name} did not end well; run the same command again.")

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from ccsn_tf.config.run import RUN_INDEPENDENT
 from ccsn_tf.errors import UserError
 from ccsn_tf.evaluation.metrics import softmax, top_k_accuracy
 from ccsn_tf.files import write_text
@@ -19,6 +20,10 @@ STREAMS = ("spatial", "temporal", "fused")
 _ROW = re.compile(r"\s*([^\[\]:=/]+?)\s*(?:\[([^\]]*)\])?\s*:(.*)", re.DOTALL)
 _DERIVED = re.compile(r"\s*([^\[\]:=/]+?)\s*=(.*)", re.DOTALL)
 _PART = re.compile(r"\s*(.+?)\.(spatial|temporal|fused)\s*")
+
+
+# Flags that change neither a run nor its figures.
+_OF_NO_MATTER = RUN_INDEPENDENT - {"test_on", "test_segments", "test_crops", "average"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,12 +134,42 @@ def _row(parts, done):
     for place in sorted({(cell.split, cell.seed) for cell in done}):
         runs = {cell.name: run for cell, run in done.items() if (cell.split, cell.seed) == place}
         if all(name in runs for name, _ in parts):
-            chances = sum(softmax(runs[name]["scores"][stream]) for name, stream in parts)
-            labels = runs[parts[0][0]]["scores"]["labels"]
+            first = runs[parts[0][0]]["scores"]
+            chances = sum(softmax(_as_in(first, runs[name]["scores"], stream, parts)) for name, stream in parts)
+            labels = first["labels"]
             found.setdefault(place[0], []).append(top_k_accuracy(chances, labels, 1))
     splits = {split: _spread(values) for split, values in found.items()}
     over = _spread([spread["mean"] for spread in splits.values()])
     return {"splits": splits, "mean": over["mean"], "deviation": over["deviation"]}
+
+
+def _as_in(first, scores, stream, parts):
+    """The stream's logits, clip by clip in the order of the first run's names."""
+    order = {name: number for number, name in enumerate(scores["names"].tolist())}
+    names, rows = first["names"].tolist(), "+".join(dict.fromkeys(name for name, _ in parts))
+    if set(order) != set(names) or not np.array_equal(scores["classes"], first["classes"]):
+        raise UserError(f"The runs of {rows} have different clips or classes: fuse runs of the same records and split.")
+    return scores[stream][[order[name] for name in names]]
+
+
+def check_asked(path: pathlib.Path, asked: list[str], finished: bool) -> None:
+    """Notes what flags a run is made with; a finished one must have been made with these.
+
+    Args:
+        path: the note, a JSON list, in the run's folder.
+        asked: flags as --name=value.
+        finished: the run has been evaluated.
+
+    Raises:
+        UserError: it was made with others; the sentence names the first.
+    """
+    ours = sorted(flag for flag in asked if flag.lstrip("-").partition("=")[0] not in _OF_NO_MATTER)
+    made = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else ours
+    if finished and made != ours:
+        (flag, *_) = sorted(set(ours) ^ set(made))
+        state = "without it" if flag in ours else "with it, and it is not given now"
+        raise UserError(f"{flag}: {path.parent} was finished {state}; pass the same flags, or another --workdir.")
+    write_text(path, json.dumps(ours) + "\n")
 
 
 def _of_runs(runs):
@@ -190,7 +225,7 @@ def _read(workdir):
     with np.load(workdir / "scores.npz") as scores:
         return {
             "report": json.loads((workdir / "evaluation.json").read_text(encoding="utf-8")),
-            "scores": {name: scores[name] for name in (*STREAMS, "labels")},
+            "scores": {name: scores[name] for name in (*STREAMS, "labels", "names", "classes")},
             "seconds": sum(float(row.split(",")[column]) for row in rows),
         }
 

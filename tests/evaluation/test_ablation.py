@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from ccsn_tf.errors import UserError
-from ccsn_tf.evaluation.ablate import Cell, collect, grid, write_table
+from ccsn_tf.evaluation.ablate import Cell, check_asked, collect, grid, write_table
 
 LABELS = np.array([0, 1, 0, 1])
 
@@ -20,7 +20,8 @@ def finish(cell, root, right, spatial=(), temporal=(), certain=2.0, **changes):
     workdir = cell.workdir(root)
     workdir.mkdir()
     logits = {"spatial": scores(spatial), "temporal": scores(temporal, certain), "fused": scores(right)}
-    np.savez(workdir / "scores.npz", labels=LABELS, **logits)
+    ids = {"labels": LABELS, "names": np.array(["p", "q", "r", "s"]), "classes": np.array(["x", "y"])}
+    np.savez(workdir / "scores.npz", **{**ids, **logits})
     report = {"dataset": "demo", "protocol": "3 segments", "num_clips": 4}
     report |= {"spatial": {"top1": len(spatial) / 4}, "temporal": {"top1": len(temporal) / 4}}
     ways = {way: {"recall_at_1": recall} for way, recall in (("flow_to_rgb", 0.5), ("rgb_to_flow", 1.0))}
@@ -117,3 +118,29 @@ def test_runs_of_another_protocol_make_no_table(tmp_path):
     finish(table.cells[1], tmp_path, [0, 1], protocol="25 segments")
     with pytest.raises(UserError, match="differ in protocol"):
         collect(table, tmp_path)
+
+
+def test_fusion_joins_clips_by_name(tmp_path):
+    table = grid(["a: --x=1", "b: --x=2", "c = a.spatial + b.temporal"], [1], [0])
+    for cell in table.cells:
+        finish(cell, tmp_path, [0, 1], spatial=[0, 1, 2], temporal=[0, 1, 2])
+    path = table.cells[1].workdir(tmp_path) / "scores.npz"
+    with np.load(path) as file:
+        turned = {name: file[name] if name == "classes" else file[name][::-1] for name in file.files}
+    np.savez(path, **turned)
+    assert collect(table, tmp_path)["rows"]["c"]["mean"] == 0.75
+    for name, other in (("names", ["p", "q", "r", "t"]), ("classes", ["y", "x"])):
+        np.savez(path, **{**turned, name: np.array(other)})
+        with pytest.raises(UserError, match="clips or classes"):
+            collect(table, tmp_path)
+
+
+def test_a_finished_run_of_other_flags_is_not_taken_for_what_is_asked(tmp_path):
+    note = tmp_path / "ablate.json"
+    check_asked(note, ["--epochs=2", "--record_dir=a"], finished=False)
+    check_asked(note, ["--epochs=2", "--record_dir=b"], finished=True)
+    for asked in (["--epochs=3"], [], ["--epochs=2", "--test_segments=5"]):
+        with pytest.raises(UserError, match=r"--(epochs|test_segments)="):
+            check_asked(note, asked, finished=True)
+    check_asked(note, ["--epochs=3"], finished=False)
+    check_asked(note, ["--epochs=3"], finished=True)
