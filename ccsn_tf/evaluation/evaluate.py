@@ -59,7 +59,7 @@ def evaluate(
     segments, crops, average = config.eval.test_segments, config.eval.test_crops, config.eval.average
     side = config.eval.side
     forward, views = _views(model, config, clips, classes, segments, crops)
-    scores = score_clips(forward, views, len(clips), config.model, segments, crops, progress, average)
+    scores = score_clips(forward, views, len(clips), segments, crops, progress, average)
     confusion = confusion_matrix(scores.logits["fused"], scores.labels)
     report = {
         "dataset": config.data.dataset,
@@ -69,8 +69,7 @@ def evaluate(
         "num_skipped": manifest.count_skipped(config.data.split, side, classes),
         "num_repeating": sum(clip.fields - config.model.flow_length + 1 < segments for clip in clips),
         "connection": config.model.connection,
-        "protocol": protocol_in_words(segments, crops, average)
-        + ("" if side == "test" else ", held-out training groups"),
+        "protocol": protocol_in_words(segments, crops, average, config.eval.test_on),
         **{stream: summarise(logits, scores.labels) for stream, logits in scores.logits.items()},
         "classes": class_table(scores, classes),
         "most_confused": [

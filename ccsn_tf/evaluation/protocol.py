@@ -9,10 +9,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ccsn_tf.config import ModelConfig
 from ccsn_tf.evaluation.metrics import softmax
+from ccsn_tf.models.train_step import LOGITS
 
-LOGITS = {"spatial": "spatial_logits", "temporal": "temporal_logits", "fused": "logits"}
 EMBEDDINGS = ("spatial_embedding", "temporal_embedding")
 
 # Images of each stream in one forward pass: bounds memory whatever the number of views.
@@ -35,9 +34,8 @@ def make_forward(model: keras.Model) -> Callable:
 
 def score_views(forward: Callable, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Outputs of the network for inputs (V, K, ...), in passes of bounded size."""
-    first = next(iter(inputs.values()))
-    frames = max(1, first.shape[-1] // 3) if "rgb" in inputs else 1  # a segment may have several
-    views, count = len(first), max(1, _IMAGES_A_PASS // (first.shape[1] * frames))
+    views, segments = next(iter(inputs.values())).shape[:2]
+    count = max(1, _IMAGES_A_PASS // segments)
     passes = [
         forward({name: values[start : start + count] for name, values in inputs.items()})
         for start in range(0, views, count)
@@ -67,7 +65,6 @@ def score_clips(
     forward: Callable,
     views: tf.data.Dataset,
     num_clips: int,
-    model: ModelConfig,
     num_segments: int,
     num_crops: int,
     progress: Callable[[int, int], None] = lambda done, total: None,
@@ -81,7 +78,6 @@ def score_clips(
         forward: from `make_forward`, or another function of such a batch with such outputs.
         views: of each clip, from `pipeline.evaluation_views`; results keep their order.
         num_clips: number of them.
-        model: input sizes.
         num_segments, num_crops: of the views.
         progress: called with (clips done, clips in all).
         average: see `average_views`.
@@ -101,7 +97,8 @@ def score_clips(
     )
 
 
-def protocol_in_words(segments: int, crops: int, average: str = "logits") -> str:
+def protocol_in_words(segments: int, crops: int, average: str = "logits", test_on: str = "test") -> str:
     """The protocol as it is printed beside every figure."""
+    held_out = "" if test_on == "test" else ", held-out training groups"
     views = {1: "centre crop", 3: "3 crops", 5: "5 crops", 10: "10 crops"}[crops]
-    return f"{segments} segments x {views} a clip, {average} averaged, fused by the model"
+    return f"{segments} segments x {views} a clip, {average} averaged, fused by the model{held_out}"

@@ -13,8 +13,8 @@ from ccsn_tf.losses import JointLoss, positive_share
 if keras.backend.backend() == "tensorflow":  # the network alone runs on every Keras backend
     import tensorflow as tf
 
-TERMS = ("ce_spatial", "ce_temporal", "ce_fused", "intra", "inter", "spatial", "temporal", "fused", "positives")
-_LOGITS = {"spatial": "spatial_logits", "temporal": "temporal_logits", "fused": "logits"}
+LOGITS = {"spatial": "spatial_logits", "temporal": "temporal_logits", "fused": "logits"}
+_TERMS = ("loss", "ce_spatial", "ce_temporal", "ce_fused", "intra", "inter", *LOGITS, "positives")
 _BAD_LABELS = "labels outside the classes"
 
 
@@ -55,7 +55,7 @@ class TwoStreamModel(keras.Model):
         self.loss, self.clip_norm = loss, clip_norm
         *streams, features = (*self.get_layer("fused_logits").weights_of_inputs, None)[:3]
         loss.fusion_weights = None if features is None else tuple(streams)
-        self._terms = [keras.metrics.Mean(name=name) for name in ("loss", *TERMS)]
+        self._terms = [keras.metrics.Mean(name=name) for name in _TERMS]
         self._compiled_with = {"metrics": metrics, "clip_norm": clip_norm, **kwargs}
         # All variables are made here. Keras would make them inside the first step, where the functions that read
         # records may then wait for a thread that waits for them.
@@ -113,7 +113,7 @@ class TwoStreamModel(keras.Model):
 
     def _report(self, labels, outputs, loss, terms):
         """Adds a batch to the epoch's means, weighted by its clips, and returns all means."""
-        hits = {name: _accuracy(labels, outputs[output]) for name, output in _LOGITS.items()}
+        hits = {name: _accuracy(labels, outputs[output]) for name, output in LOGITS.items()}
         values = {"loss": loss, **terms, **hits}
         count = ops.shape(labels)[0]
         for tracker in self._terms:

@@ -38,7 +38,7 @@ class EvaluationClips:
         classes, clips = self._select()
         model, segments = self.config.model, self.num_segments
         views = evaluation_views(clips, classes, self.config.data.record_dir, model, segments, 1)
-        return score_clips(forward, views, len(clips), model, segments, 1, progress)
+        return score_clips(forward, views, len(clips), segments, 1, progress)
 
     def reference(self, model: keras.Model, cache: pathlib.Path, progress: Callable[[int, int], None]) -> Scores:
         """The scores of the trained model, which are read from `cache` if they are there, and written there if not.
