@@ -22,7 +22,7 @@ from ccsn_tf.config import flags as command_line
 command_line.load_tensorflow()
 
 from ccsn_tf.errors import UserError
-from ccsn_tf.evaluation.ablate import check_asked, collect, grid, write_table
+from ccsn_tf.evaluation.ablate import check_finished, collect, grid, write_table
 from ccsn_tf.models.connections import CONNECTIONS
 
 flags.DEFINE_multi_string("grid", [], "ablate: a row of the table, see above; repeat for each row.")
@@ -46,9 +46,8 @@ def main(arguments):
         print(f"\nrun {number}/{len(table.cells)}: {name}", flush=True)
         own = [f"--split={cell.split}", f"--seed={cell.seed}", f"--workdir={workdir}"]
         run = [*given, *cell.flags_below(root), *own]
-        finished = (workdir / "evaluation.json").is_file()
-        check_asked(workdir / "ablate.json", run, finished)
-        if finished:
+        if (workdir / "evaluation.json").is_file():
+            check_finished(command_line.config_with(*run))
             print("  done before", flush=True)
             continue
         for script in ("train", "evaluate"):

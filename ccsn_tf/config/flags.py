@@ -17,6 +17,7 @@ import re
 import sys
 
 from absl import app, flags, logging
+from absl.testing import flagsaver
 
 from ccsn_tf.config.run import RUN_INDEPENDENT, Config, flag_text, settings
 from ccsn_tf.errors import UserError
@@ -54,6 +55,13 @@ def define_flags() -> None:
 def config_from_flags() -> Config:
     """The config that the flags spell, defaults included."""
     return Config.from_flat({field.name: _value(field) for _, field in settings()})
+
+
+def config_with(*arguments: str) -> Config:
+    """The config that the flags would spell if these, --name=value, had been given last."""
+    with flagsaver.flagsaver():
+        _parse([sys.argv[0], *arguments])
+        return config_from_flags()
 
 
 def config_of_run() -> Config:

@@ -11,19 +11,17 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from ccsn_tf.config.run import RUN_INDEPENDENT
+from ccsn_tf.config import Config
 from ccsn_tf.errors import UserError
 from ccsn_tf.evaluation.metrics import softmax, top_k_accuracy
+from ccsn_tf.evaluation.protocol import protocol_in_words
 from ccsn_tf.files import write_text
+from ccsn_tf.training.workdir import check_workdir
 
 STREAMS = ("spatial", "temporal", "fused")
 _ROW = re.compile(r"\s*([^\[\]:=/]+?)\s*(?:\[([^\]]*)\])?\s*:(.*)", re.DOTALL)
 _DERIVED = re.compile(r"\s*([^\[\]:=/]+?)\s*=(.*)", re.DOTALL)
 _PART = re.compile(r"\s*(.+?)\.(spatial|temporal|fused)\s*")
-
-
-# Flags that change neither a run nor its figures.
-_OF_NO_MATTER = RUN_INDEPENDENT - {"test_on", "test_segments", "test_crops", "average"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,24 +150,16 @@ def _as_in(first, scores, stream, parts):
     return scores[stream][[order[name] for name in names]]
 
 
-def check_asked(path: pathlib.Path, asked: list[str], finished: bool) -> None:
-    """Notes what flags a run is made with; a finished one must have been made with these.
-
-    Args:
-        path: the note, a JSON list, in the run's folder.
-        asked: flags as --name=value.
-        finished: the run has been evaluated.
-
-    Raises:
-        UserError: it was made with others; the sentence names the first.
-    """
-    ours = sorted(flag for flag in asked if flag.lstrip("-").partition("=")[0] not in _OF_NO_MATTER)
-    made = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else ours
-    if finished and made != ours:
-        (flag, *_) = sorted(set(ours) ^ set(made))
-        state = "without it" if flag in ours else "with it, and it is not given now"
-        raise UserError(f"{flag}: {path.parent} was finished {state}; pass the same flags, or another --workdir.")
-    write_text(path, json.dumps(ours) + "\n")
+def check_finished(asked: Config) -> None:
+    """Raises UserError where the run in `asked.train.workdir` was trained, or evaluated, by other settings."""
+    workdir, protocol = check_workdir(asked), asked.eval
+    wanted = protocol_in_words(protocol.test_segments, protocol.test_crops, protocol.average, protocol.test_on)
+    found = json.loads((workdir / "evaluation.json").read_text(encoding="utf-8"))["protocol"]
+    if found != wanted:
+        raise UserError(
+            f"--test_segments, --test_crops, --average or --test_on: {workdir} was evaluated by {found}, not {wanted}: "
+            "pass the same flags, or another --workdir."
+        )
 
 
 def _of_runs(runs):

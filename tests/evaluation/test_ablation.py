@@ -4,8 +4,11 @@ import pathlib
 import numpy as np
 import pytest
 
+from ccsn_tf.config import Config
 from ccsn_tf.errors import UserError
-from ccsn_tf.evaluation.ablate import Cell, check_asked, collect, grid, write_table
+from ccsn_tf.evaluation.ablate import Cell, check_finished, collect, grid, write_table
+from ccsn_tf.evaluation.protocol import protocol_in_words
+from ccsn_tf.training.workdir import lock_workdir
 
 LABELS = np.array([0, 1, 0, 1])
 
@@ -135,12 +138,17 @@ def test_fusion_joins_clips_by_name(tmp_path):
             collect(table, tmp_path)
 
 
-def test_a_finished_run_of_other_flags_is_not_taken_for_what_is_asked(tmp_path):
-    note = tmp_path / "ablate.json"
-    check_asked(note, ["--epochs=2", "--record_dir=a"], finished=False)
-    check_asked(note, ["--epochs=2", "--record_dir=b"], finished=True)
-    for asked in (["--epochs=3"], [], ["--epochs=2", "--test_segments=5"]):
-        with pytest.raises(UserError, match=r"--(epochs|test_segments)="):
-            check_asked(note, asked, finished=True)
-    check_asked(note, ["--epochs=3"], finished=False)
-    check_asked(note, ["--epochs=3"], finished=True)
+def test_a_finished_run_of_other_settings_is_not_taken_for_what_is_asked(tmp_path):
+    made = Config().replace(epochs=2, record_dir="a", test_segments=3, workdir=str(tmp_path))
+    lock_workdir(tmp_path, made, ["x", "y"])
+    protocol = protocol_in_words(3, 1)
+    (tmp_path / "evaluation.json").write_text(json.dumps({"protocol": protocol}))
+    check_finished(made.replace(record_dir="b"))
+    for changes in (
+        {"epochs": 3},
+        {"epochs": Config().train.epochs},
+        {"test_segments": 5},
+        {"average": "probabilities"},
+    ):
+        with pytest.raises(UserError, match=f"--{next(iter(changes))}"):
+            check_finished(made.replace(**changes))

@@ -114,3 +114,4 @@ def test_ablate_makes_a_table_and_does_nothing_twice(finished, tmp_path):
     assert table["rows"]["late"]["splits"]["1"]["count"] == 1
     assert "| late |" in (tmp_path / "ablation.md").read_text()
     assert run("ablate", *arguments).stdout.count("done before") == 2
+    assert "--epochs=2" in run("ablate", *arguments, "--epochs=2", code=1).stderr
