@@ -12,9 +12,8 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from ccsn_tf.files import write_text
+from ccsn_tf.files import whole_file, write_text
 from ccsn_tf.training.checkpoints import load_state, save_state
-from ccsn_tf.training.strategy import is_chief
 
 
 class ResumableState(keras.callbacks.Callback):
@@ -31,6 +30,7 @@ class ResumableState(keras.callbacks.Callback):
         steps: steps per epoch.
         minutes: between two checkpoints inside an epoch. Several workers write at the end of an epoch only: they would
             have to agree on the moment.
+        statistics: the run's callback, before this one.
         say: receives a line when a run goes on.
 
     Attributes:
@@ -39,9 +39,12 @@ class ResumableState(keras.callbacks.Callback):
         rows: figures of the epochs that are done: `epoch`, from 1, `seconds`, `learning_rate` and what `fit` logs.
     """
 
-    def __init__(self, path: pathlib.Path, steps: int, minutes: float, say: Callable[[str], None]):
+    def __init__(
+        self, path: pathlib.Path, steps: int, minutes: float, statistics: SynchroniseStatistics, say: Callable
+    ):
         super().__init__()
         self._path, self._steps, self._minutes, self._say = path, steps, minutes, say
+        self._statistics = statistics
         self.epoch, self.step, self.rows, self._seconds, self._restored = 0, 0, [], 0.0, {}
 
     def restore(self, model: keras.Model) -> None:
@@ -84,8 +87,8 @@ class ResumableState(keras.callbacks.Callback):
         self.step = batch + 1
         alone = self.model.distribute_strategy.cluster_resolver is None
         if alone and self.step < self._steps and time.monotonic() - self._saved >= 60 * self._minutes:
-            synchronise_statistics(self.model)
-            self._write()
+            self._statistics.synchronise()
+            self.write()
             self._saved = time.monotonic()
 
     def on_epoch_end(self, epoch, logs=None):
@@ -96,31 +99,15 @@ class ResumableState(keras.callbacks.Callback):
         self.epoch, self.step, self._seconds = epoch + 1, 0, 0.0
         self._begun = time.monotonic()
 
-    def write_epoch(self) -> None:
-        """Writes the state after an epoch, when all other callbacks have done their part."""
-        if is_chief(self.model.distribute_strategy):
-            self._write()
-
     def _means(self):
         return [metric for metric in self.model.metrics if isinstance(metric, keras.metrics.Mean)]
 
-    def _write(self):
+    def write(self) -> None:
+        """Writes the file; after an epoch, when all other callbacks have done their part."""
         inside = time.monotonic() - self._begun if self.step else 0.0
         means = {metric.name: (_read(metric.total), _read(metric.count)) for metric in self._means() if self.step}
         meta = {"epoch": self.epoch, "step": self.step, "seconds": self._seconds + inside}
         save_state(self._path, _variables(self.model), {**meta, "rows": self.rows, "means": means})
-
-
-class LastOfEpoch(keras.callbacks.Callback):
-    """Calls functions at the end of each epoch; to be the last of the callbacks."""
-
-    def __init__(self, *functions: Callable[[], None]):
-        super().__init__()
-        self._functions = functions
-
-    def on_epoch_end(self, epoch, logs=None):
-        for function in self._functions:
-            function()
 
 
 class SynchroniseStatistics(keras.callbacks.Callback):
@@ -130,26 +117,50 @@ class SynchroniseStatistics(keras.callbacks.Callback):
     is the same as averaging them in every step.
     """
 
+    def set_model(self, model):
+        super().set_model(model)
+        self._average = tf.function(lambda: model.distribute_strategy.run(_average_statistics, args=(model,)))
+
     def on_test_begin(self, logs=None):
-        synchronise_statistics(self.model)
+        self.synchronise()
 
     def on_epoch_end(self, epoch, logs=None):
-        synchronise_statistics(self.model)
+        self.synchronise()
+
+    def synchronise(self) -> None:
+        """Does it now."""
+        if self.model.distribute_strategy.num_replicas_in_sync > 1:
+            self._average()
 
 
-def synchronise_statistics(model: keras.Model) -> None:
-    """See `SynchroniseStatistics`."""
-    strategy = model.distribute_strategy
-    if strategy.num_replicas_in_sync == 1:
-        return
+def _average_statistics(model):
+    replica = tf.distribute.get_replica_context()
+    for variable in model.non_trainable_variables:
+        if variable.dtype == "float32":  # not the random states of dropout
+            variable.assign(replica.all_reduce(tf.distribute.ReduceOp.MEAN, tf.identity(variable.value)))
 
-    def average():
-        replica = tf.distribute.get_replica_context()
-        for variable in model.non_trainable_variables:
-            if variable.dtype == "float32":  # not the random states of dropout
-                variable.assign(replica.all_reduce(tf.distribute.ReduceOp.MEAN, tf.identity(variable.value)))
 
-    tf.function(lambda: strategy.run(average))()
+class BestWeights(keras.callbacks.Callback):
+    """Writes the weights that have the highest fused validation top-1, whole or not at all.
+
+    `keras.callbacks.ModelCheckpoint` writes when the epoch ends: with `SwapEMAWeights` the weights are then no longer
+    the averaged ones that were validated. This one is to stand before that callback.
+
+    Args:
+        path: of the .weights.h5 file.
+        whole: the model to write, of which `fit` may train the top alone.
+        best: the highest so far, of an earlier part of the run.
+    """
+
+    def __init__(self, path: pathlib.Path, whole: keras.Model, best: float):
+        super().__init__()
+        self._path, self._whole, self._best = path, whole, best
+
+    def on_test_end(self, logs=None):
+        if logs["fused"] > self._best:
+            self._best = logs["fused"]
+            with whole_file(self._path) as beside:
+                self._whole.save_weights(beside)
 
 
 def write_rows(path: pathlib.Path, rows: Sequence[dict]) -> None:

@@ -46,8 +46,9 @@ def freeze(model: CCSN, factors: Mapping[int, float]) -> None:
 
     They are not trained, and their BatchNormalizations use the statistics that they start with and keep them.
     """
-    layers = [layer for network in _networks(model) for layer in network.layers if layer.trainable_variables]
-    for layer in [*layers, *(layer for layer in model.layers if not isinstance(layer, keras.Model))]:
+    stages = [stage for stream in STREAMS for stage in model.stages(stream).values()]
+    rest = [layer for layer in model.layers if not isinstance(layer, keras.Model)]
+    for layer in [*(layer for stage in stages for layer in stage.layers), *rest]:
         if layer.trainable_variables and _all_zero(layer, factors):
             layer.trainable = False
 
@@ -60,10 +61,6 @@ def frozen_stage(model: CCSN, factors: Mapping[int, float]) -> str:
             break
         frozen = stage
     return frozen
-
-
-def _networks(model):
-    return [stage for stream in STREAMS for stage in model.stages(stream).values()]
 
 
 def _all_zero(layer, factors):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import pathlib
-import sys
 from collections.abc import Callable, Iterator, Sequence
 
 import keras
@@ -22,7 +22,7 @@ from ccsn_tf.losses import JointLoss
 from ccsn_tf.models.build import build_model
 from ccsn_tf.models.ccsn import CCSN
 from ccsn_tf.progress import Progress
-from ccsn_tf.training.callbacks import LastOfEpoch, ResumableState, SynchroniseStatistics, write_rows
+from ccsn_tf.training.callbacks import BestWeights, ResumableState, SynchroniseStatistics, write_rows
 from ccsn_tf.training.feature_cache import FeatureCache
 from ccsn_tf.training.optimizer import freeze, lr_factors, make_optimizer
 from ccsn_tf.training.start import start_from_runs
@@ -74,6 +74,7 @@ def train(
         tf.config.experimental.enable_op_determinism()
     keras.mixed_precision.set_global_policy(config.train.precision)
 
+    @functools.lru_cache(maxsize=1)  # the first is asked for three times: its steps, its shapes, its batches
     def plan(epoch: int) -> Plan:
         return training_plan(training, classes, config.data, config.model, config.train.seed, epoch)
 
@@ -91,7 +92,8 @@ def train(
         optimizer = make_optimizer(config.train, steps, factors)
         trained.compile(optimizer, JointLoss(**vars(config.loss)), clip_norm=config.train.clip_norm, jit_compile=False)
     lock_workdir(workdir, config, classes)
-    state = ResumableState(state_path, steps, config.train.checkpoint_minutes, say)
+    statistics = SynchroniseStatistics()
+    state = ResumableState(state_path, steps, config.train.checkpoint_minutes, statistics, say)
     state.restore(trained)
     if cache:
         cache.add_training(training, Progress("features", "clips"))
@@ -113,9 +115,7 @@ def train(
         data = strategy.distribute_datasets_from_function(batches)
     else:
         data = batches(tf.distribute.InputContext())
-    views = None
-    if validation:
-        views = _validation(config, classes, validation, cache)
+    views = _validation(config, classes, validation, cache) if validation else None
     say(
         f"{len(training)} training and {len(validation)} validation clips of {len(classes)} classes, "
         f"{model.count_params():,} parameters, {replicas} replica(s), {config.train.epochs} epochs of {steps} steps, "
@@ -129,7 +129,7 @@ def train(
         shuffle=False,  # the plan has done it
         validation_data=views,
         validation_freq=_validation_epochs(config.train),
-        callbacks=[*_callbacks(config, workdir, strategy, state, draw), *callbacks],
+        callbacks=[*_callbacks(config, workdir, model, strategy, statistics, state, draw, say), *callbacks],
         verbose=verbose,
     )
     if is_chief(strategy):
@@ -151,41 +151,30 @@ def _validation(config, classes, clips, cache):
         views = cache.evaluation_views(clips, classes, segments, 1, Progress("features, validation", "clips"))
     else:
         views = evaluation_views(clips, classes, config.data.record_dir, config.model, segments, 1)
-
     return centre_batches(views, _VALIDATION_BATCH)
 
 
-def _callbacks(config, workdir, strategy, state, draw):
+def _callbacks(config, workdir, model, strategy, statistics, state, draw, say):
     """Keras's callbacks and ours, in the order in which they have to see the end of an epoch."""
-    found = [SynchroniseStatistics()]
-    if config.train.ema:
-        found.append(keras.callbacks.SwapEMAWeights())
-    found.append(state)
+    averaged = [keras.callbacks.SwapEMAWeights()] if config.train.ema else []
     if not is_chief(strategy):
-        return found
+        return [statistics, *averaged, state]
+    highest = max((row.get("val_fused", -1.0) for row in state.rows), default=-1.0)
+    best = BestWeights(workdir / "checkpoints" / "best.weights.h5", model, highest)
     if importlib.util.find_spec("tensorboard"):
-        found.append(keras.callbacks.TensorBoard(workdir / "tensorboard", write_graph=False))
-    best = max((row.get("val_fused", -1.0) for row in state.rows), default=-1.0)
-    (workdir / "checkpoints").mkdir(exist_ok=True)
-    found.append(
-        keras.callbacks.ModelCheckpoint(
-            workdir / "checkpoints" / "best.weights.h5",
-            monitor="val_fused",
-            mode="max",
-            save_best_only=True,
-            save_weights_only=True,
-            initial_value_threshold=best,
-        )
-    )
+        boards = [keras.callbacks.TensorBoard(workdir / "tensorboard", write_graph=False)]
+    else:
+        boards = []
+        say("no tensorboard/: pip install 'ccsn_tf[tensorboard]'")
 
-    def write():
-        state.write_epoch()
+    def write(epoch, logs):
+        state.write()
         write_rows(workdir / "history.csv", state.rows)
         if draw:
             try:
                 draw(state.rows, workdir / "history.png")
             except UserError as error:  # matplotlib is optional
-                print(f"no history.png: {error}", file=sys.stderr)
+                if epoch == 0:
+                    say(f"no history.png: {error}")
 
-    found.append(LastOfEpoch(write))
-    return found
+    return [statistics, best, *averaged, state, *boards, keras.callbacks.LambdaCallback(on_epoch_end=write)]

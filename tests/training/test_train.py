@@ -9,6 +9,7 @@ import sys
 import time
 
 import cv2
+import keras
 import numpy as np
 import pytest
 
@@ -128,6 +129,17 @@ def test_averaged_weights_are_what_is_validated_and_kept(config):
         np.testing.assert_array_equal(mine.numpy(), theirs.numpy())
     report = evaluate(config.replace(test_segments=config.model.num_segments))
     assert float(history(workdir)[-1]["val_fused"]) == pytest.approx(report["fused"]["top1"])
+
+
+def test_best_weights_are_the_averaged_ones_that_were_validated(config):
+    workdir = pathlib.Path(config.train.workdir)
+    kept = train(config.replace(ema=0.9, epochs=1, deterministic=False))
+    best = load_model(str(workdir / "model.keras"))
+    for variable in best.trainable_variables:
+        variable.assign(keras.ops.zeros_like(variable))
+    best.load_weights(workdir / "checkpoints" / "best.weights.h5")
+    for mine, theirs in zip(best.trainable_variables, kept.trainable_variables, strict=True):
+        np.testing.assert_array_equal(mine.numpy(), theirs.numpy())
 
 
 def test_two_workers_on_loopback_end_with_the_same_weights(config, tmp_path):
