@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 
 import tensorflow as tf
@@ -18,7 +19,8 @@ def class_names(record_dir: str, split: int = 1) -> tuple[str, ...]:
     Raises:
         UserError (a ValueError): no records there.
     """
-    return Manifest.read(record_dir).select(_config(record_dir, split).data, "train")[0]
+    manifest, config = _read(record_dir, split)
+    return manifest.select(config.data, "train")[0]
 
 
 def training_dataset(
@@ -51,11 +53,11 @@ def training_dataset(
     Raises:
         UserError (a ValueError): no records there, more classes per batch than there are, or an unknown setting.
     """
-    model = {"image_size": image_size, "num_segments": num_segments, "flow_length": flow_length}
-    config = _config(record_dir, split, flow_source=flow_source, **model, **settings)
-    classes, clips = Manifest.read(record_dir).select(config.data, "train")
-    epochs = itertools.chain([0], itertools.count())  # the first is drawn twice, once for its shapes
+    manifest, config = _read(record_dir, split, image_size, num_segments, flow_length, flow_source, **settings)
+    classes, clips = manifest.select(config.data, "train")
+    epochs = itertools.chain([0], itertools.count())  # the first is asked for twice, once for its shapes
 
+    @functools.lru_cache(maxsize=1)
     def plan(epoch):
         return training_plan(clips, classes, config.data, config.model, seed, epoch)
 
@@ -88,9 +90,7 @@ def validation_dataset(
     Raises:
         UserError (a ValueError): as `training_dataset`.
     """
-    model = {"image_size": image_size, "num_segments": num_segments, "flow_length": flow_length}
-    config = _config(record_dir, split, flow_source=flow_source, **model, **settings)
-    manifest = Manifest.read(record_dir)
+    manifest, config = _read(record_dir, split, image_size, num_segments, flow_length, flow_source, **settings)
     classes = manifest.select(config.data, "train")[0]
     clips = manifest.select(config.data, side)[1]
     return centre_batches(evaluation_views(clips, classes, record_dir, config.model, num_segments, 1), batch_size)
@@ -105,12 +105,12 @@ def centre_batches(views: tf.data.Dataset, batch_size: int) -> tf.data.Dataset:
     return views.map(first_crop).batch(batch_size)
 
 
-def _config(record_dir, split, **settings):
-    """What the records were made with, no more classes per batch than there are, and the given settings."""
+def _read(record_dir, split, image_size=112, num_segments=3, flow_length=5, flow_source="stored", **settings):
+    """The manifest, and a config of what the records were made with and of the settings, for as many classes."""
     manifest = Manifest.read(record_dir)
-    stored = dict(manifest.settings)
     own = {"record_dir": record_dir, "split": split, "classes_per_batch": min(8, len(manifest.classes))}
-    own |= {"lambda_intra": 0.0, "lambda_inter": 0.0}  # the loss is not the data's matter
-    if stored.get("dataset") == "demo":
+    own |= {"image_size": image_size, "num_segments": num_segments, "flow_length": flow_length}
+    own |= {"flow_source": flow_source, "lambda_intra": 0.0, "lambda_inter": 0.0}  # the loss is not the data's matter
+    if manifest.settings["dataset"] == "demo":
         own["flip"] = False  # a mirror turns left into right, which are classes of the demo set
-    return Config.from_flat({**stored, **own, **settings})
+    return manifest, Config.from_flat({**manifest.settings, **own, **settings})

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import keras
 
-from ccsn_tf.config.settings import STREAMS
+from ccsn_tf.config.settings import STREAMS, DataConfig
 from ccsn_tf.errors import UserError
 from ccsn_tf.models.backbones import Backbone, build_backbone, for_flow, split_into_stages
 from ccsn_tf.models.connections import connection_config, connection_maker
@@ -18,8 +18,6 @@ from ccsn_tf.models.inputs import check_inputs, frame_inputs, normalized, stored
 from ccsn_tf.models.layers import BlankImages, FoldSegments, UnfoldSegments
 from ccsn_tf.models.train_step import TwoStreamModel
 from ccsn_tf.models.weights import initialise_temporal_from_spatial, load_imagenet
-
-_STORED_SIDE = 256  # pixels of the short side of a stored frame, the default of --short_side
 
 
 @keras.saving.register_keras_serializable("ccsn_tf")
@@ -45,7 +43,7 @@ class CCSN(TwoStreamModel):
         flow_source: "stored" (flow is an input) or "graph" (frames are, and flow is computed from them).
         flow: the `TVL1Flow` that computes it; None: with its defaults.
         flow_bound: b of `QuantizedFlow`, in pixels of the stored size: "graph" only.
-        flow_scale: s of `QuantizedFlow`; None: that of frames stored with a short side of 256 pixels.
+        flow_scale: s of `QuantizedFlow`; None: that of frames stored with the default `short_side`, 256 pixels.
         image_size: S, side of the input in pixels; None: a `Backbone`'s own, else 112.
         embedding_dim: E, width of the shared embedding space.
         dropout: rate before the classifiers.
@@ -117,7 +115,7 @@ class CCSN(TwoStreamModel):
         make_block = connection_maker(connection, dropout=connection_dropout, heads=attention_heads, position=position)
 
         segments = num_segments if consensus == "trn" else None
-        flow_scale = flow_scale or _STORED_SIDE / image_size
+        flow_scale = flow_scale or DataConfig.short_side / image_size
         if flow_source == "graph":
             flow = TVL1Flow.from_config({**(flow or TVL1Flow()).get_config(), "name": "temporal_flow"})
             inputs, seen = frame_inputs(segments, image_size, flow_length, flow, flow_bound, flow_scale)

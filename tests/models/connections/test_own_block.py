@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from layers import randomise
 
-from ccsn_tf.config.settings import CONNECTIONS
+from ccsn_tf.config.settings import BACKBONES, CONNECTIONS
 from ccsn_tf.errors import UserError
+from ccsn_tf.models import backbones, connections
 from ccsn_tf.models.ccsn import CCSN
 from ccsn_tf.models.connections import ConnectionBlock, register_connection
 from ccsn_tf.models.connections.pointwise import SumConnection
@@ -50,6 +51,11 @@ class Narrow(Exchange):
 
     def messages(self, spatial, temporal):
         return spatial[..., :1], temporal[..., :1]
+
+
+def test_the_names_are_the_flags_choices():
+    """The settings list what the registries hold, without loading them."""
+    assert ["none", *connections._MAKERS] == CONNECTIONS and list(backbones._BUILDERS) == BACKBONES
 
 
 def ccsn(connection, **arguments):
