@@ -8,7 +8,7 @@ import itertools
 import tensorflow as tf
 
 from ccsn_tf.config import Config
-from ccsn_tf.data.pipeline import evaluation_views, training_batches
+from ccsn_tf.data.pipeline import Steps, evaluation_views, training_batches
 from ccsn_tf.data.plan import training_plan
 from ccsn_tf.data.records.manifest import Manifest
 
@@ -61,8 +61,14 @@ def training_dataset(
     def plan(epoch):
         return training_plan(clips, classes, config.data, config.model, seed, epoch)
 
-    steps = len(plan(0)["label"])
-    batches = training_batches(lambda: iter([plan(next(epochs))]), config.model)
+    def batch(step):
+        nonlocal epoch
+        if step == 0:
+            epoch = next(epochs)
+        return {name: values[step] for name, values in plan(epoch).items()}
+
+    epoch, steps = 0, len(plan(0)["label"])
+    batches = training_batches(Steps(batch, 0, steps), config.model)
     return batches.apply(tf.data.experimental.assert_cardinality(steps))
 
 

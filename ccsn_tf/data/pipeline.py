@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import concurrent.futures
+import dataclasses
 import functools
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -20,14 +21,28 @@ from ccsn_tf.data.sampling import centre_starts
 _PLACE = ("file", "offset", "length", "fields")
 
 
+@dataclasses.dataclass(frozen=True)
+class Steps:
+    """Steps of a training whose plans are drawn when their turn comes.
+
+    Args:
+        batch: from a step's number to its columns, {name: (batch, ...)}; asked for the first one once more than needed.
+        first: number of the first step.
+        last: number after the last step.
+    """
+
+    batch: Callable[[int], Plan]
+    first: int
+    last: int
+
+
 def training_batches(
-    plan: Plan | Callable[[], Iterator[Plan]], model: ModelConfig, replicas: int = 1, share: slice | None = None
+    plan: Plan | Steps, model: ModelConfig, replicas: int = 1, share: slice | None = None
 ) -> tf.data.Dataset:
     """The batches of a training plan, or of several.
 
     Args:
-        plan: from `training_plan`, leading axes (steps, batch); or a function that returns an iterator of such plans,
-            one per epoch, each drawn when its turn comes.
+        plan: from `training_plan`, leading axes (steps, batch); or `Steps` of several such plans.
         model: sizes of the input.
         replicas: replicas that share a global batch; each gets an equal run of it.
         share: the replicas whose part this dataset yields (a worker's own); default all.
@@ -67,27 +82,26 @@ def training_batches(
     return untuned(dataset.prefetch(max(2, replicas)))
 
 
-def plan_rows(
-    plan: Plan | Callable[[], Iterator[Plan]], replicas: int = 1, share: slice | None = None
-) -> tf.data.Dataset:
+def plan_rows(plan: Plan | Steps, replicas: int = 1, share: slice | None = None) -> tf.data.Dataset:
     """The rows of `training_batches`: what each batch is made of, {name: (b, ...)}."""
-    if not callable(plan):
+    if isinstance(plan, dict):
         return tf.data.Dataset.from_tensor_slices(share_of_plan(plan, replicas, share))
 
-    def rows():
-        for each in plan():
-            columns = share_of_plan(each, replicas, share)
-            for number in range(len(columns["label"])):
-                yield {name: values[number] for name, values in columns.items()}
+    def columns(step):
+        own = share_of_plan({name: values[None] for name, values in plan.batch(int(step)).items()}, replicas, share)
+        return {name: np.char.encode(v, "utf-8") if v.dtype.kind == "U" else v for name, v in own.items()}
 
-    first = next(rows(), None)
-    if first is None:  # a run that is done: `fit` asks for no batch
-        return tf.data.Dataset.from_tensor_slices({"label": np.zeros((1, 1), np.int32)})
-    spec = {
-        name: tf.TensorSpec(value.shape, tf.string if value.dtype.kind == "U" else value.dtype)
-        for name, value in first.items()
-    }
-    return tf.data.Dataset.from_generator(rows, output_signature=spec)
+    first = columns(plan.first)
+    dtypes = [tf.string if values.dtype.kind == "S" else values.dtype for values in first.values()]
+
+    def row(step):
+        drawn = tf.numpy_function(lambda step: tuple(columns(step).values()), [step], dtypes)
+        return {name: tf.ensure_shape(d, known.shape) for (name, known), d in zip(first.items(), drawn, strict=True)}
+
+    # Not `from_generator`: once it has run, every training step of the process takes twice as long (TensorFlow 2.21).
+    steps = tf.data.Dataset.range(plan.first, plan.last).map(row).unbatch()
+    # The filter hides the length, by which Keras would end an epoch that is gone on with before its last steps.
+    return steps.filter(lambda row: True)
 
 
 def share_of_plan(plan: Plan, replicas: int, share: slice | None) -> Plan:

@@ -151,12 +151,10 @@ class TwoStreamModel(keras.Model):
         with _sentences(self):
             return super().evaluate(*args, **kwargs)
 
-    # Keras 3.15 fails with several workers, in building from a batch (the model is built already) and in reducing the
-    # results of a step: these overrides leave both out.
-
     def _maybe_symbolic_build(self, *args, **kwargs):
-        if not _several_workers(self):
-            super()._maybe_symbolic_build(*args, **kwargs)
+        """`compile` has built everything. Keras would read a batch for it, and fails with several workers."""
+
+    # Keras 3.15 fails in reducing the results of several workers' steps: every replica returns the same ones.
 
     def make_train_function(self, force=False):
         if not _several_workers(self):

@@ -27,6 +27,7 @@ class ResumableState(keras.callbacks.Callback):
 
     Args:
         path: checkpoints/last.npz of the work directory.
+        whole: the model, of which `fit` may train the top alone: its frozen stages belong to the state.
         steps: steps per epoch.
         minutes: between two checkpoints inside an epoch. Several workers write at the end of an epoch only: they would
             have to agree on the moment.
@@ -40,18 +41,24 @@ class ResumableState(keras.callbacks.Callback):
     """
 
     def __init__(
-        self, path: pathlib.Path, steps: int, minutes: float, statistics: SynchroniseStatistics, say: Callable
+        self,
+        path: pathlib.Path,
+        whole: keras.Model,
+        steps: int,
+        minutes: float,
+        statistics: SynchroniseStatistics,
+        say: Callable,
     ):
         super().__init__()
-        self._path, self._steps, self._minutes, self._say = path, steps, minutes, say
+        self._path, self._whole, self._steps, self._minutes, self._say = path, whole, steps, minutes, say
         self._statistics = statistics
         self.epoch, self.step, self.rows, self._seconds, self._restored = 0, 0, [], 0.0, {}
 
-    def restore(self, model: keras.Model) -> None:
-        """Reads the file, if there is one, into the compiled model."""
+    def restore(self, trained: keras.Model) -> None:
+        """Reads the file, if there is one, into the model and the optimizer of the part of it that is compiled."""
         if not self._path.is_file():
             return
-        meta = load_state(self._path, _variables(model))
+        meta = load_state(self._path, self._variables(trained))
         self.epoch, self.step, self.rows, self._seconds = meta["epoch"], meta["step"], meta["rows"], meta["seconds"]
         self._restored = {name: (total, count) for name, (total, count) in meta["means"].items()}
         self._say(f"going on after epoch {self.epoch}, step {self.step}")
@@ -99,6 +106,9 @@ class ResumableState(keras.callbacks.Callback):
         self.epoch, self.step, self._seconds = epoch + 1, 0, 0.0
         self._begun = time.monotonic()
 
+    def _variables(self, trained):
+        return [*self._whole.variables, *trained.optimizer.variables]
+
     def _means(self):
         return [metric for metric in self.model.metrics if isinstance(metric, keras.metrics.Mean)]
 
@@ -107,7 +117,7 @@ class ResumableState(keras.callbacks.Callback):
         inside = time.monotonic() - self._begun if self.step else 0.0
         means = {metric.name: (_read(metric.total), _read(metric.count)) for metric in self._means() if self.step}
         meta = {"epoch": self.epoch, "step": self.step, "seconds": self._seconds + inside}
-        save_state(self._path, _variables(self.model), {**meta, "rows": self.rows, "means": means})
+        save_state(self._path, self._variables(self.model), {**meta, "rows": self.rows, "means": means})
 
 
 class SynchroniseStatistics(keras.callbacks.Callback):
@@ -175,7 +185,3 @@ def write_rows(path: pathlib.Path, rows: Sequence[dict]) -> None:
 
 def _read(variable):
     return float(tf.convert_to_tensor(variable.value))  # over all replicas
-
-
-def _variables(model: keras.Model) -> Sequence[keras.Variable]:
-    return [*model.variables, *model.optimizer.variables]

@@ -9,14 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 import pathlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
 
 from ccsn_tf.config import Config
 from ccsn_tf.config.settings import STREAMS
-from ccsn_tf.data.pipeline import evaluation_views, plan_rows, training_batches, untuned
+from ccsn_tf.data.pipeline import Steps, evaluation_views, plan_rows, training_batches, untuned
 from ccsn_tf.data.plan import Plan, fixed_views, labels_of
 from ccsn_tf.data.records.manifest import StoredClip, stored_settings
 from ccsn_tf.errors import UserError
@@ -59,8 +59,7 @@ class FeatureCache:
         self._config, self._stage = config, stage
         bottom, self.top = model.split_at(stage)
         self._bottom = {stream: tf.function(bottom[stream], reduce_retracing=True) for stream in STREAMS}
-        self._weights = {stream: _hash_of_weights(model, stream, stage) for stream in STREAMS}
-        self._flow = model.get_config()["flow"]
+        self._model, self._flow = model, model.get_config()["flow"]
 
     def choose(self, plan: Plan, epoch: int) -> Plan:
         """`clip`, `view` and `label` of a plan of `training_plan`; the views are drawn by seed and epoch."""
@@ -70,13 +69,13 @@ class FeatureCache:
         return {"clip": plan["clip"], "view": views, "label": plan["label"]}
 
     def training_batches(
-        self, clips: Sequence[StoredClip], plans: Callable[[], Iterator[Plan]], replicas: int, share: slice
+        self, clips: Sequence[StoredClip], plan: Plan | Steps, replicas: int, share: slice
     ) -> tf.data.Dataset:
         """As `pipeline.training_batches`, with {"spatial", "temporal"}: float16 (b, K, h, w, C) for inputs.
 
         Args:
             clips: those of `add_training`, in the plan's order.
-            plans: plans of `choose`.
+            plan: of `choose`, or steps of such plans.
             replicas, share: see there.
         """
         paths = self._paths(clips, self._training())
@@ -88,7 +87,7 @@ class FeatureCache:
 
             return self._named(tf.numpy_function(read, [row["clip"], row["view"]], [tf.float16] * 2)), row["label"]
 
-        return untuned(plan_rows(plans, replicas, share).map(load, num_parallel_calls=2).prefetch(2))
+        return untuned(plan_rows(plan, replicas, share).map(load, num_parallel_calls=2).prefetch(2))
 
     def add_training(self, clips: Sequence[StoredClip], report: Report) -> None:
         """Computes what is missing of the training views of `clips`."""
@@ -166,7 +165,8 @@ class FeatureCache:
         ]
         paths = {}
         for stream in STREAMS:
-            content = [self._weights[stream], self._stage, model, stored_settings(self._config.data), views]
+            weights = _hash_of_weights(self._model, stream, self._stage)  # now: a run that goes on has read them since
+            content = [weights, self._stage, model, stored_settings(self._config.data), views]
             key = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
             folder = pathlib.Path(self._config.train.feature_cache, f"{stream}-{key}")
             paths[stream] = [folder / record for record in records]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 import pathlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from ccsn_tf.config import Config
 from ccsn_tf.data.fit_datasets import centre_batches
-from ccsn_tf.data.pipeline import evaluation_views, training_batches
+from ccsn_tf.data.pipeline import Steps, evaluation_views, training_batches
 from ccsn_tf.data.plan import Plan, training_plan
 from ccsn_tf.data.records.selection import select_clips
 from ccsn_tf.errors import UserError
@@ -74,11 +74,10 @@ def train(
         tf.config.experimental.enable_op_determinism()
     keras.mixed_precision.set_global_policy(config.train.precision)
 
-    @functools.lru_cache(maxsize=1)  # the first is asked for three times: its steps, its shapes, its batches
     def plan(epoch: int) -> Plan:
         return training_plan(training, classes, config.data, config.model, config.train.seed, epoch)
 
-    steps = plan(0)["label"].shape[0]
+    steps = len(plan(0)["label"])
     state_path = workdir / "checkpoints" / "last.npz"
     with strategy.scope():
         short_side = int(np.median([min(clip.height, clip.width) for clip in training]))
@@ -93,23 +92,26 @@ def train(
         trained.compile(optimizer, JointLoss(**vars(config.loss)), clip_norm=config.train.clip_norm, jit_compile=False)
     lock_workdir(workdir, config, classes)
     statistics = SynchroniseStatistics()
-    state = ResumableState(state_path, steps, config.train.checkpoint_minutes, statistics, say)
+    state = ResumableState(state_path, model, steps, config.train.checkpoint_minutes, statistics, say)
     state.restore(trained)
     if cache:
         cache.add_training(training, Progress("features", "clips"))
 
-    def plans() -> Iterator[Plan]:
-        for epoch in range(state.epoch, config.train.epochs):
-            first = state.step if epoch == state.epoch else 0
-            rows = cache.choose(plan(epoch), epoch) if cache else plan(epoch)
-            yield {name: values[first:] for name, values in rows.items()}
+    @functools.lru_cache(maxsize=1)
+    def rows(epoch: int) -> Plan:
+        return cache.choose(plan(epoch), epoch) if cache else plan(epoch)
+
+    def batch_of(step: int) -> Plan:
+        return {name: values[step % steps] for name, values in rows(step // steps).items()}
+
+    ahead = Steps(batch_of, state.epoch * steps + state.step, config.train.epochs * steps)
 
     def batches(context: tf.distribute.InputContext) -> tf.data.Dataset:
         local = replicas // context.num_input_pipelines
         share = slice(context.input_pipeline_id * local, (context.input_pipeline_id + 1) * local)
         if cache:
-            return cache.training_batches(training, plans, replicas, share)
-        return training_batches(plans, config.model, replicas, share)
+            return cache.training_batches(training, ahead, replicas, share)
+        return training_batches(ahead, config.model, replicas, share)
 
     if replicas > 1:
         data = strategy.distribute_datasets_from_function(batches)

@@ -62,7 +62,7 @@ def test_training_batches_are_the_fixed_views(frozen):
     config, model, maps, classes, training, _ = frozen
     maps.add_training(training, lambda done, total: None)
     plan = training_plan(training, classes, config.data, config.model, 0, 0)
-    (batch, labels), *rest = maps.training_batches(training, lambda: iter([maps.choose(plan, 5)]), 1, slice(0, 1))
+    (batch, labels), *rest = maps.training_batches(training, maps.choose(plan, 5), 1, slice(0, 1))
     assert not rest and np.array_equal(labels, plan["label"][0])
     views = np.random.default_rng([0, 5]).integers(3, size=plan["label"].shape)[0] * 2 + plan["mirrored"][0]
     images = [
