@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import pathlib
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from ccsn_tf.errors import UserError
 
@@ -25,8 +26,7 @@ class Clip:
     group: str
 
 
-@dataclasses.dataclass(frozen=True)
-class Split:
+class Split(NamedTuple):
     """Names of the clips on each side, as listed: some may be absent."""
 
     train: tuple[str, ...]
