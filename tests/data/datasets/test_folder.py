@@ -146,22 +146,8 @@ def test_one_side_alone(tmp_path, side, other):
         read_folder(str(tmp_path))
 
 
-def test_missing_and_empty_folder(tmp_path):
-    with pytest.raises(UserError, match="--video_dir is not given"):
-        read_folder("")
-    with pytest.raises(UserError, match=r"--video_dir=.*absent is not a folder"):
-        read_folder(str(tmp_path / "absent"))
-    with pytest.raises(UserError, match=r"--video_dir=.* is empty"):
-        read_folder(str(tmp_path))
-
-
 @pytest.mark.parametrize("names", [["a.mp4"], ["run/notes.txt"], ["train/a.mp4", "test/b.mp4"], ["run/deeper/a.mp4"]])
 def test_folder_without_a_video_in_the_right_place(tmp_path, names):
     put(tmp_path, *names)
     with pytest.raises(UserError, match=r"--video_dir=.* has no video in folders named by class: .*\.mp4"):
         read_folder(str(tmp_path))
-
-
-def test_unknown_class(drawn):
-    with pytest.raises(UserError, match=r"--classes names walk, which .* does not have"):
-        read_folder(str(drawn), ("run", "walk"))
