@@ -176,7 +176,8 @@ def find_listed(
             if place:
                 clips[entry.name] = Clip(entry.name, str(place), entry.label, entry.group)
             else:
-                reason = f"{folder / entry.relative} is named in {entry.source} but does not exist."
+                source = pathlib.PurePath(entry.source).name
+                reason = f"{folder / entry.relative} is named in {source}, but does not exist."
                 absent[entry.name] = reason, entry.label
         splits[number] = Split(tuple(sides["train"]), tuple(sides["test"]))
     return Listing(
