@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import pathlib
 from collections.abc import Callable
 
@@ -60,15 +59,7 @@ def check(
             findings.append(Finding("records", "", str(error), True))
         else:
             findings += check_records(config, manifest, thorough, progress("records"))
-            findings += _other_classes(listing.classes, data.classes or manifest.classes) if listing else []
+            if listing and listing.classes != (data.classes or manifest.classes):
+                message = "The records' classes are not those of the lists in their order: run prepare.py again."
+                findings.append(Finding("classes differ", "", message, True))
     return list(dict.fromkeys(findings))  # videos and records may show the same
-
-
-def _other_classes(listed, recorded):
-    pairs = enumerate(itertools.zip_longest(listed, recorded, fillvalue="no class"))
-    different = [(label, *names) for label, names in pairs if names[0] != names[1]]
-    if not different:
-        return []
-    label, here, there = different[0]
-    message = f"Label {label} is {here} in the lists, but {there} in the records: run prepare.py again."
-    return [Finding("classes differ", "", message, True)]

@@ -124,8 +124,7 @@ def read_text(path: pathlib.Path, what: str) -> str:
         raise UserError(f"{path} is not a text file in UTF-8: {what}.") from None
 
 
-@dataclasses.dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """A clip as a list names it: its video is to be at `relative` below the data set's folder.
 
     `side` is "train", "test" or, where a split leaves the clip out, empty; `source` list and line, for errors.

@@ -16,9 +16,9 @@ def test_what_blocks_comes_first_and_of_a_kind_the_first_few():
         "    a/1 has 3 frames.",
         "    a/1 has 3 frames.",
         "    ... and 1 more",
-        "Training may not start: 1 problem; 3 warnings.",
+        "Training may not start; problems: 1, warnings: 3.",
     ]
-    assert as_text([]) == "Training may start; 0 warnings.\n"
+    assert as_text([]) == "Training may start; problems: 0, warnings: 0.\n"
 
 
 def test_json_has_everything():

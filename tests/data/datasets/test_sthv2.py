@@ -6,20 +6,13 @@ from videos import moving, write_video
 from ccsn_tf.config import DataConfig
 from ccsn_tf.data.datasets import read_sthv2
 from ccsn_tf.data.prepare.prepare import prepare
-from ccsn_tf.data.records.manifest import Manifest
 from ccsn_tf.errors import UserError
 
 # The published numbers of the six classes that a mirror exchanges; the others' names do not matter here.
-PAIRED = {
-    86: "Pulling something from left to right",
-    87: "Pulling something from right to left",
-    93: "Pushing something from left to right",
-    94: "Pushing something from right to left",
-    166: "Turning the camera left while filming something",
-    167: "Turning the camera right while filming something",
-}
+PAIRED = {86: "Pulling something from left to right", 87: "Pulling something from right to left"}
+PAIRED |= {number + 7: name.replace("Pull", "Push") for number, name in PAIRED.items()}
+PAIRED |= {166 + n: f"Turning the camera {side} while filming something" for n, side in enumerate(("left", "right"))}
 NAMES = [PAIRED.get(number, f"Doing {number} to something, then not") for number in range(174)]
-OLD, NEW = "something-something-v2-{}.json", "{}.json"
 FEW = (NAMES[0], NAMES[87], NAMES[86])
 
 
@@ -32,9 +25,9 @@ def entry(name, label):
     }
 
 
-def write_lists(folder, train, validation, names=NAMES, pattern=NEW):
+def write_lists(folder, train, validation, names=NAMES):
     """The publisher's lists; `train` and `validation` are {id: label number}."""
-    folder.mkdir(exist_ok=True)
+    folder.mkdir()
     contents = {
         "labels": {name: str(number) for number, name in sorted(enumerate(names), key=lambda pair: pair[1])},
         "train": [entry(name, names[label]) for name, label in train.items()],
@@ -42,8 +35,7 @@ def write_lists(folder, train, validation, names=NAMES, pattern=NEW):
         "test": [{"id": "990"}],
     }
     for name, content in contents.items():
-        (folder / pattern.format(name)).write_text(json.dumps(content))
-    return folder
+        (folder / f"{name}.json").write_text(json.dumps(content))
 
 
 @pytest.fixture
@@ -79,8 +71,8 @@ def test_labels_and_mirrored_pairs_are_those_of_the_published_numbers(root):
 def test_both_names_of_the_lists_and_numbers_in_place_of_texts(root):
     plain = read(root)
     rewrite(root, "labels.json", lambda labels: {name: int(number) for name, number in labels.items()})
-    for name in ("labels", "train", "validation", "test"):
-        (root / "lists" / NEW.format(name)).rename(root / "lists" / OLD.format(name))
+    for path in list((root / "lists").iterdir()):
+        path.rename(path.with_name(f"something-something-v2-{path.name}"))
     assert read(root) == plain
 
 
@@ -145,10 +137,9 @@ def test_real_videos_to_records_and_back(tmp_path):
         classes=FEW[:2],
         workers=1,
     )
-    prepare(config, 5)
-    manifest = Manifest.read(config.record_dir)
+    manifest = prepare(config, 5)
     assert [(clip.name, clip.label) for clip in manifest.clips] == [("11", FEW[0]), ("12", FEW[1]), ("13", FEW[0])]
-    assert manifest.skipped.keys() == {"14", "15"}
+    assert manifest.skipped.keys() == manifest.skipped_labels.keys()
     assert manifest.skipped_labels == {"14": FEW[1], "15": FEW[0]}
     assert manifest.count_skipped(1, "train", FEW[:2]) == 2
     assert manifest.count_skipped(1, "train", FEW[:1]) == manifest.count_skipped(1, "train", FEW[1:2]) == 1
