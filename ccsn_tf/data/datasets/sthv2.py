@@ -18,11 +18,10 @@ from ccsn_tf.data.datasets.listing import (
 )
 from ccsn_tf.errors import UserError
 
-# Each list has been published under two names.
-LABELS = ("labels.json", "something-something-v2-labels.json")
-TRAIN = ("train.json", "something-something-v2-train.json")
-VALIDATION = ("validation.json", "something-something-v2-validation.json")
-_LISTS = "--split_dir must hold Something-Something V2's lists (labels.json, train.json, validation.json)"
+_LISTS = (
+    "--split_dir must hold Something-Something V2's lists as they were published: labels.json, train.json and "
+    "validation.json, or something-something-v2-labels.json and so on"
+)
 
 MIRRORED = (
     ("Pulling something from left to right", "Pulling something from right to left"),
@@ -43,9 +42,8 @@ def read_sthv2(video_dir: str, split_dir: str, classes: tuple[str, ...] = ()) ->
         UserError: a folder or list is missing or malformed, or as `find_listed`.
     """
     root, lists = require_folder(video_dir, "video_dir"), require_folder(split_dir, "split_dir")
-    official = _read_classes(_find(lists, LABELS))
-    train = _read_list(_find(lists, TRAIN), official, "train")
-    test = _read_list(_find(lists, VALIDATION), official, "test")
+    official = _read_classes(lists)
+    train, test = _read_list(lists, "train", official, "train"), _read_list(lists, "validation", official, "test")
     pairs = [pair for pair in MIRRORED if set(pair) <= set(official)]
     mirrored = {name: other for pair in pairs for name, other in (pair, pair[::-1])}
     kept = select_classes(official, classes, "labels.json")
@@ -53,25 +51,21 @@ def read_sthv2(video_dir: str, split_dir: str, classes: tuple[str, ...] = ()) ->
     return find_listed(kept, {1: [*train, *test]}, root, lambda _, path: videos.get(path.stem), mirrored=mirrored)
 
 
-def _find(folder: pathlib.Path, names: tuple[str, str]) -> pathlib.Path:
-    found = [folder / name for name in names if (folder / name).is_file()]
-    if not found:
-        raise UserError(f"{folder / names[0]} does not exist, nor does {names[1]}: {_LISTS}.")
-    return found[0]
-
-
-def _read_json(path: pathlib.Path, kind: type):
+def _load(folder: pathlib.Path, name: str, kind: type) -> tuple[pathlib.Path, dict | list]:
+    """A list's path and content; it has been published under two names."""
+    path, other = folder / f"{name}.json", folder / f"something-something-v2-{name}.json"
+    path = other if other.is_file() and not path.is_file() else path
     try:
         content = json.loads(read_text(path, _LISTS))
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path} is no JSON ({error}): {_LISTS}, as they were published.") from None
+    except json.JSONDecodeError:
+        content = None
     if not isinstance(content, kind) or not content:
-        raise UserError(f"{path} is not such a list: {_LISTS}, as they were published.")
-    return content
+        raise UserError(f"{path} is no such list: {_LISTS}.")
+    return path, content
 
 
-def _read_classes(path: pathlib.Path) -> tuple[str, ...]:
-    index = _read_json(path, dict)
+def _read_classes(folder: pathlib.Path) -> tuple[str, ...]:
+    path, index = _load(folder, "labels", dict)
     by_number = {str(number): name for name, number in index.items()}
     numbers = list(map(str, range(len(index))))
     if by_number.keys() != set(numbers):
@@ -79,9 +73,10 @@ def _read_classes(path: pathlib.Path) -> tuple[str, ...]:
     return tuple(by_number[number] for number in numbers)
 
 
-def _read_list(path: pathlib.Path, official: tuple[str, ...], side: str) -> Iterator[Entry]:
+def _read_list(folder: pathlib.Path, which: str, official: tuple[str, ...], side: str) -> Iterator[Entry]:
+    path, content = _load(folder, which, list)
     known = frozenset(official)
-    for number, listed in enumerate(_read_json(path, list), start=1):
+    for number, listed in enumerate(content, start=1):
         source = f"{path}, entry {number}"
         try:
             name, label = str(listed["id"]), listed["template"].replace("[", "").replace("]", "")

@@ -2,15 +2,13 @@ import dataclasses
 import pathlib
 import shutil
 
-import cv2
-import numpy as np
 import pytest
 
 from ccsn_tf.config import Config
 from ccsn_tf.data.checks.records import check_records
 from ccsn_tf.data.prepare.prepare import prepare
 from ccsn_tf.data.records.manifest import Manifest
-from ccsn_tf.data.records.tfrecord import FOOTER_BYTES, HEADER_BYTES, example, framed, read_example
+from ccsn_tf.data.records.tfrecord import FOOTER_BYTES, HEADER_BYTES, framed, read_example
 
 
 @pytest.fixture
@@ -25,13 +23,6 @@ def found(config, manifest=None, thorough=False):
     findings = list(check_records(config, manifest, thorough, lambda *count: counts.append(count)))
     assert counts == [(done, len(manifest.clips)) for done in range(len(manifest.clips) + 1)]
     return findings
-
-
-def faults(config, thorough=False):
-    """{clip: what is wrong with its record}."""
-    findings = found(config, thorough=thorough)
-    assert all(finding.kind == "damaged record" and finding.blocks for finding in findings)
-    return {finding.clip: finding.message.removeprefix(f"{finding.clip}: ").split(";")[0] for finding in findings}
 
 
 def shard_of(config, clip):
@@ -52,35 +43,19 @@ def flip(place):
     return lambda content: content[:place] + bytes([content[place] ^ 4]) + content[place + 1 :]
 
 
-def other(**features):
-    """A function that gives another record as long, checksums included."""
+def forged(function):
+    """A function that puts another record, with its checksums, in the place of a framed one."""
+    return lambda content: framed(function(content[HEADER_BYTES:-FOOTER_BYTES]))
 
-    def function(content):
-        record = content[HEADER_BYTES:-FOOTER_BYTES]
-        changed = {**read_example(record), **features}
-        left = len(record) - len(example({**changed, "a": [b""]}))
-        for filling in range(max(0, left - 20), left + 1):  # a feature that nobody reads makes up for the length
-            longer = example({**changed, "a": [bytes(filling)]})
-            if len(longer) == len(record):
-                return framed(with_table(longer, changed))
-        raise AssertionError("the other record is longer")
+
+def without(feature, number):
+    """A function that zeroes a JPEG of a record."""
+
+    def function(record):
+        jpeg = read_example(record)[feature][number]
+        return record.replace(jpeg, bytes(len(jpeg)))
 
     return function
-
-
-def with_table(record, features):
-    """The record with the table of where its JPEGs are, which is its end."""
-    places, end = [], 0
-    for jpeg in [*features["flow"], *features["rgb"]]:
-        start = record.index(jpeg, end)
-        end = start + len(jpeg)
-        places.append((start, len(jpeg)))
-    size = len(features["table"][0])
-    return record[: len(record) - size] + np.array(places, "<i4").tobytes()[:size].ljust(size, b"\0")
-
-
-def jpeg_of(height, width, channels):
-    return cv2.imencode(".jpg", np.zeros((height, width, channels), np.uint8))[1].tobytes()
 
 
 def test_a_bit_that_flipped_anywhere_and_a_file_that_is_gone(copy):
@@ -105,28 +80,35 @@ def test_a_bit_that_flipped_anywhere_and_a_file_that_is_gone(copy):
 
 
 def test_records_that_are_not_what_the_manifest_says(copy):
-    good = jpeg_of(36, 48, 3)
-    table = {
-        "holds MoveDown/other": other(name=[b"MoveDown/other"]),
-        "a frame is no JPEG": other(rgb=[b"no JPEG"] * 14),
-        "a flow field is no JPEG": other(flow=[b""] * 13),
-        "shape (36, 48, 3)": other(rgb=[jpeg_of(36, 50, 3)] * 14),
-        "shape (72, 48)": other(flow=[jpeg_of(36, 48, 1)] * 13),
-        "14 frames and 12 fields, not": other(flow=[jpeg_of(72, 48, 1)] * 12),
-        "14 frames and 0 fields, not": other(flow=[]),
-        "table": lambda content: framed(flip(-8)(content[HEADER_BYTES:-FOOTER_BYTES])),
-        "not a record": lambda content: framed(bytes(len(content) - HEADER_BYTES - FOOTER_BYTES)),
+    """Each in a record of its own; what lies between a clip's first and last JPEGs shows in a thorough look only."""
+    records = {
+        "its table": forged(flip(-8)),
+        "not a record": forged(lambda record: bytes(len(record))),
+        "a frame is no JPEG": forged(without("rgb", 13)),
+        "a flow field is no JPEG": forged(without("flow", 0)),
     }
-    clips = Manifest.read(copy.data.record_dir).clips
-    expected = {}
-    for clip, (fault, function) in zip(clips, table.items(), strict=False):
+    entries = {
+        "it holds Move": {"name": "MoveDown/other"},
+        "14 frames and 13 fields, not": {"fields": 12},
+        "shape (36, 50, 3)": {"width": 50},
+    }
+    manifest = Manifest.read(copy.data.record_dir)
+    clips, expected = list(manifest.clips), {}
+    for clip, (fault, function) in zip(clips, records.items(), strict=False):
         change(copy, clip, function)
         expected[clip.name] = fault
-    seen = faults(copy)
-    assert seen.keys() == expected.keys()
-    assert all(expected[name] in fault for name, fault in seen.items())
-    change(copy, clips[-1], other(rgb=[good] * 7 + [b"bad"] + [good] * 6))
-    assert clips[-1].name not in faults(copy) and "a frame is no JPEG" in faults(copy, thorough=True)[clips[-1].name]
+    for number, (fault, values) in enumerate(entries.items(), start=len(records)):
+        clips[number] = dataclasses.replace(clips[number], **values)
+        expected[clips[number].name] = fault
+    change(copy, clips[-1], forged(without("rgb", 7)))
+    changed = dataclasses.replace(manifest, clips=tuple(clips))
+    for thorough in (False, True):
+        if thorough:
+            expected[clips[-1].name] = "a frame is no JPEG"
+        findings = found(copy, changed, thorough)
+        assert {finding.clip for finding in findings} == expected.keys()
+        for finding in findings:
+            assert finding.kind == "damaged record" and finding.blocks and expected[finding.clip] in finding.message
 
 
 @pytest.mark.parametrize(
@@ -146,11 +128,14 @@ def test_what_training_refuses(copy, changes, text):
 def test_same_frames_groups_and_skipped(copy):
     manifest = Manifest.read(copy.data.record_dir)
     train, test = (set(manifest.splits[1][side]) for side in ("train", "test"))
-    one, another = (next(clip for clip in manifest.clips if clip.name in side) for side in (train, test))
-    content = shard_of(copy, one).read_bytes()[one.offset :][HEADER_BYTES : HEADER_BYTES + one.length]
-    change(copy, another, other(**{**read_example(content), "name": [another.name.encode()]}))
-    clips = tuple(dataclasses.replace(clip, group="01") for clip in manifest.clips)
-    changed = dataclasses.replace(manifest, clips=clips, skipped={"A/1": "A/1.avi is damaged."})
+    one = next(clip for clip in manifest.clips if clip.name in train)
+    another = next(clip for clip in manifest.clips if clip.name in test and len(clip.name) == len(one.name))
+    record = shard_of(copy, one).read_bytes()[one.offset :][HEADER_BYTES : HEADER_BYTES + one.length]
+    twin = record.replace(one.name.encode(), another.name.encode())
+    pathlib.Path(copy.data.record_dir, "twin.tfrecord").write_bytes(framed(twin))
+    place = {"shard": "twin.tfrecord", "offset": 0, "length": one.length}
+    clips = [dataclasses.replace(clip, group="01", **(place if clip == another else {})) for clip in manifest.clips]
+    changed = dataclasses.replace(manifest, clips=tuple(clips), skipped={"A/1": "A/1.avi is damaged."})
     same, *in_groups, skipped = found(copy, changed)
     assert same.kind == "same video on both sides" and one.name in same.message and another.name in same.message
     assert len(in_groups) == 6 and {finding.kind for finding in in_groups} == {"group on both sides"}
