@@ -15,7 +15,7 @@ from ccsn_tf.data.records.manifest import StoredClip
 
 _MOST = 0.9  # of the labels that must be shifted by the same number
 _PUBLISHED = ("ucf101", "hmdb51", "sthv2")  # whose splits are to be used as they are
-_WITH_UNLISTED = ("hmdb51", "sthv2")  # whose lists leave videos out
+_INCOMPLETE = ("hmdb51", "sthv2")  # whose lists leave videos out
 
 
 def check_lists(config: DataConfig, listing: Listing) -> Iterator[Finding]:
@@ -23,7 +23,7 @@ def check_lists(config: DataConfig, listing: Listing) -> Iterator[Finding]:
     yield from (Finding("lists taken so", "", note) for note in listing.notes)
     yield from (Finding("listed but absent", name, reason) for name, reason in listing.absent)
     yield from _labels_against_folders(listing)
-    if config.video_dir and config.dataset not in _WITH_UNLISTED:
+    if config.video_dir and config.dataset not in _INCOMPLETE:
         yield from _unlisted(config, listing)
     yield from groups(listing.clips, listing.splits)
 

@@ -31,7 +31,6 @@ _SIZE = 32
 _FLAT = 4.0  # grey levels of standard deviation: a frame with less, as a black one, shows nothing
 _MOST_BITS = 7  # of 64 that may differ, on average over the frames
 _FEWEST_FRAMES = 3  # of a pair of videos that must be comparable
-_ROWS = 256  # compared at a time
 
 
 @dataclasses.dataclass(frozen=True)
@@ -180,26 +179,15 @@ def near_duplicates(
     """
     reported = set()
     for number, split in sorted(splits.items()):
-        training, testing = ({name: hashes_of[name] for name in side if hashes_of.get(name)} for side in split)
-        for pair in _alike(training, testing):
-            if pair in reported or (digests[pair[0]] and digests[pair[0]] == digests[pair[1]]):
-                continue
-            reported.add(pair)
-            message = f"{pair[0]} trains and {pair[1]} tests in split {number}, and they look the same."
-            yield Finding("look the same on both sides", pair[0], message)
-
-
-def _alike(one, other):
-    """Yields pairs of names, of `one` and of `other`, whose hashes are nearly the same."""
-    if not one or not other:
-        return
-    names = list(one), list(other)
-    rows, columns = (np.array(list(side.values()), np.uint64) for side in (one, other))
-    for start in range(0, len(rows), _ROWS):
-        some = rows[start : start + _ROWS, None]
-        comparable = (some != 0) & (columns != 0)
-        differing = np.where(comparable, np.bitwise_count(some ^ columns), 0).sum(axis=2, dtype=np.int64)
-        number = comparable.sum(axis=2)
-        same = (number >= _FEWEST_FRAMES) & (differing <= _MOST_BITS * number)
-        for row, column in zip(*np.nonzero(same), strict=True):
-            yield names[0][start + row], names[1][column]
+        sides = [[name for name in side if hashes_of.get(name)] for side in split]
+        ours, theirs = (np.array([hashes_of[name] for name in side], np.uint64) for side in sides)
+        for train, row in zip(sides[0], ours if sides[1] else (), strict=False):
+            comparable = (row != 0) & (theirs != 0)
+            bits = np.where(comparable, np.bitwise_count(row ^ theirs), 0).sum(axis=1, dtype=np.int64)
+            frames = comparable.sum(axis=1)
+            for column in np.flatnonzero((frames >= _FEWEST_FRAMES) & (bits <= _MOST_BITS * frames)):
+                test = sides[1][column]
+                if (train, test) not in reported and not (digests[train] and digests[train] == digests[test]):
+                    reported.add((train, test))
+                    message = f"{train} trains and {test} tests in split {number}, and they look the same."
+                    yield Finding("look the same on both sides", train, message)

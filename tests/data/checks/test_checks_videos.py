@@ -141,9 +141,9 @@ def test_near_duplicates(tmp_path):
     assert found["black.avi"] == (0,) * 5
 
 
-def test_many_videos_are_compared_in_parts():
+def test_near_duplicates_are_told_once():
     rng = np.random.default_rng(0)
-    some = {str(n): tuple(rng.integers(1, 2**63, 5).tolist()) for n in range(600)}
+    some = {str(n): tuple(rng.integers(1, 2**63, 5).tolist()) for n in range(60)}
     both = some | {f"again {name}": value for name, value in some.items()}
     splits = {n: Split(tuple(some), tuple(f"again {name}" for name in some)) for n in (1, 2)}
     found = near_duplicates(both, dict.fromkeys(both, ""), splits)

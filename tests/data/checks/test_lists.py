@@ -1,3 +1,5 @@
+import dataclasses
+
 import pytest
 
 from ccsn_tf.config import DataConfig
@@ -42,10 +44,13 @@ def test_what_is_not_listed_and_what_is_not_there(tmp_path, classes, unlisted):
     lists = {"train_list": str(tmp_path / "list.txt"), "test_list": str(tmp_path / "test.txt"), "classes": classes}
     (tmp_path / "test.txt").write_text("sit/lost.mp4 sit\n")
     config = DataConfig(dataset="list", video_dir=str(tmp_path), **lists)
-    found = facts(check_lists(config, read_listing(config)))
+    listing = read_listing(config)
+    found = facts(check_lists(config, listing))
     lost = ["run/lost"] if classes else ["run/lost", "sit/lost"]
     expected = [("listed but absent", name, False) for name in lost] + [("in no list", u, False) for u in unlisted]
     assert sorted(found) == sorted(expected)
+    published = dataclasses.replace(config, dataset="hmdb51", split_dir=str(tmp_path))  # whose lists leave videos out
+    assert len(facts(check_lists(published, listing))) == len(lost)
 
 
 def test_groups_of_a_class_are_on_one_side():

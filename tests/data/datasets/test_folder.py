@@ -3,7 +3,8 @@ import os
 import pytest
 
 from ccsn_tf.config import DataConfig
-from ccsn_tf.data.datasets import read_folder, read_listing
+from ccsn_tf.data.datasets import read_listing
+from ccsn_tf.data.datasets.folder import read_folder
 from ccsn_tf.errors import UserError
 
 

@@ -4,7 +4,7 @@ import pytest
 from videos import moving, write_video
 
 from ccsn_tf.config import DataConfig
-from ccsn_tf.data.datasets import read_sthv2
+from ccsn_tf.data.datasets.sthv2 import read_sthv2
 from ccsn_tf.data.prepare.prepare import prepare
 from ccsn_tf.errors import UserError
 

@@ -5,7 +5,7 @@ from image_folders import write_clip
 from videos import moving, write_video
 
 from ccsn_tf.config import DataConfig
-from ccsn_tf.data.datasets import read_text_list
+from ccsn_tf.data.datasets.text_list import read_text_list
 from ccsn_tf.data.prepare.prepare import prepare
 from ccsn_tf.errors import UserError
 

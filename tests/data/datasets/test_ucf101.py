@@ -1,7 +1,8 @@
 import pytest
 
 from ccsn_tf.config import DataConfig
-from ccsn_tf.data.datasets import read_listing, read_ucf101
+from ccsn_tf.data.datasets import read_listing
+from ccsn_tf.data.datasets.ucf101 import read_ucf101
 from ccsn_tf.errors import UserError
 
 CLASSES = ("Archery", "Bowling", "Diving")
