@@ -13,11 +13,11 @@ import cv2
 import numpy as np
 
 from ccsn_tf.config import Config, DataConfig
-from ccsn_tf.data import frame_folders
 from ccsn_tf.data.checks.findings import Finding
 from ccsn_tf.data.checks.lists import same_videos
 from ccsn_tf.data.datasets import Clip, Listing, Split
-from ccsn_tf.data.frames import iter_frames
+from ccsn_tf.data.frame_folders import iter_flow
+from ccsn_tf.data.frames import count_frames, iter_frames
 from ccsn_tf.data.prepare.encode import refuse_few_frames
 from ccsn_tf.data.prepare.worker_pool import WorkerPool
 from ccsn_tf.data.video import VideoError, decode_ends, decode_whole
@@ -79,11 +79,11 @@ def _look(path: str, is_shared: bool, beat: Callable[[], None], quick: bool, ali
 
 def _decode_folder(folder, beat, quick, with_flow):
     """Decodes the images of a folder and returns the number of frames."""
-    number = frame_folders.count_frames(folder)
-    for _ in frame_folders.iter_frames(folder, _ANY_SIDE, [0, number - 1] if quick else None):
+    number = count_frames(folder)
+    for _ in iter_frames(folder, _ANY_SIDE, [0, number - 1] if quick else None):
         beat()
     if with_flow and number > 1:
-        for _ in frame_folders.iter_flow(folder, _ANY_SIDE, [0, number - 2] if quick else None):
+        for _ in iter_flow(folder, _ANY_SIDE, [0, number - 2] if quick else None):
             beat()
     return number
 
