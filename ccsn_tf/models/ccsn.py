@@ -8,14 +8,22 @@ import keras
 
 from ccsn_tf.config.settings import STREAMS, DataConfig
 from ccsn_tf.errors import UserError
-from ccsn_tf.models.backbones import Backbone, build_backbone, for_flow, split_into_stages
+from ccsn_tf.models.backbones import build_backbone
+from ccsn_tf.models.backbones.backbone import Backbone, for_flow, split_into_stages
 from ccsn_tf.models.connections import connection_config, connection_maker
+from ccsn_tf.models.connections.attention import POSITION_BIASES
 from ccsn_tf.models.connections.block import ConnectionBlock
-from ccsn_tf.models.connections.position import POSITION_BIASES
 from ccsn_tf.models.flow import TVL1Flow
 from ccsn_tf.models.heads import consensus_of, heads
-from ccsn_tf.models.inputs import check_inputs, frame_inputs, normalized, stored_inputs
-from ccsn_tf.models.layers import BlankImages, FoldSegments, UnfoldSegments
+from ccsn_tf.models.inputs import (
+    BlankImages,
+    FoldSegments,
+    UnfoldSegments,
+    check_inputs,
+    frame_inputs,
+    normalized,
+    stored_inputs,
+)
 from ccsn_tf.models.train_step import TwoStreamModel
 from ccsn_tf.models.weights import initialise_temporal_from_spatial, load_imagenet
 

@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 from reference import distance_between, unit_rows
 
-from ccsn_tf.losses import pairwise_distance
+from ccsn_tf.losses.mining import pairwise_distance
 
 
 @pytest.mark.parametrize("squared", [False, True])

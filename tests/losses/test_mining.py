@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from reference import CASES, distance_between, mine, unit_rows
 
-from ccsn_tf.losses import MINING, pair_masks
+from ccsn_tf.losses.mining import MINING, pair_masks
 
 
 def found(triplets):

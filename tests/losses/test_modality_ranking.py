@@ -9,7 +9,8 @@ import reference
 import tensorflow as tf
 from reference import CASES, unit_rows
 
-from ccsn_tf.losses import MINING, ModalityRankingLoss, centre_loss, positive_share, ranking_loss
+from ccsn_tf.losses import ModalityRankingLoss, centre_loss, positive_share, ranking_loss
+from ccsn_tf.losses.mining import MINING
 
 MARGINS = [{"margin": 0.0}, {"margin": 0.3}, {"margin": 1.0}, {"soft_margin": True}]
 LABELS = [

@@ -6,9 +6,8 @@ import pytest
 from layers import dtype_policy
 from small_models import CLASSES, SIZE, assert_same, clips, kept, model, predict
 
-from ccsn_tf.config.settings import STREAMS
+from ccsn_tf.config.settings import CONNECTIONS, STREAMS
 from ccsn_tf.models.ccsn import CCSN
-from ccsn_tf.models.connections import CONNECTIONS
 
 OUTPUTS = {
     "logits": len(CLASSES),

@@ -12,8 +12,8 @@ import pytest
 from layers import dtype_policy
 from small_models import CLASSES, SIZE, assert_same, clips, kept, model, predict
 
+from ccsn_tf.config.settings import CONNECTIONS
 from ccsn_tf.models.ccsn import CCSN
-from ccsn_tf.models.connections import CONNECTIONS
 
 ROOT = pathlib.Path(__file__).parents[2]
 

@@ -8,9 +8,9 @@ import pytest
 from layers import num_parameters
 from small_models import CLASSES, clips, kept, model
 
+from ccsn_tf.config.settings import CONNECTIONS
 from ccsn_tf.losses import JointLoss
 from ccsn_tf.models.ccsn import STREAMS
-from ccsn_tf.models.connections import CONNECTIONS
 
 
 def stream_parameters(in_channels):

@@ -7,7 +7,7 @@ from small_models import CLASSES, SIZE, kept
 
 from ccsn_tf.errors import UserError
 from ccsn_tf.models import backbones as streams
-from ccsn_tf.models.backbones import Backbone, Normalization
+from ccsn_tf.models.backbones.backbone import Backbone, Normalization
 from ccsn_tf.models.ccsn import CCSN
 
 

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from layers import POLICIES, arrays, dtype_policy, features, run_layer_test
 
-from ccsn_tf.models.layers import FoldSegments, InputNormalization, UnfoldSegments, WeightedSum
+from ccsn_tf.models.heads import WeightedSum
+from ccsn_tf.models.inputs import FoldSegments, InputNormalization, UnfoldSegments
 
 
 def pixels(*shape, seed=0):

@@ -13,7 +13,7 @@ from ccsn_tf.config.settings import STREAMS
 from ccsn_tf.errors import UserError
 from ccsn_tf.models.build import build_model
 from ccsn_tf.models.ccsn import CCSN
-from ccsn_tf.models.temporal_relation import MOST_SUBSETS, TemporalRelation, ordered_subsets
+from ccsn_tf.models.heads import MOST_SUBSETS, TemporalRelation, ordered_subsets
 
 
 @pytest.mark.parametrize("segments", [2, 5])

@@ -69,12 +69,13 @@ def test_load_imagenet_fills_lite0_and_only_rgb(published):
 
 
 def test_load_imagenet_of_applications_and_of_backbones_without(monkeypatch):
-    calls = []
-    monkeypatch.setattr(weights, "load_applications_imagenet", lambda *arguments: calls.append(arguments))
-    load_imagenet("applications:ResNet50", "network")
-    assert calls == [("network", "ResNet50")]
+    network, donor = (build_backbone("applications:MobileNetV3Small", 32, 3).network for _ in range(2))
+    monkeypatch.setattr(weights, "imagenet_network", {"MobileNetV3Small": donor}.get)
+    load_imagenet("applications:MobileNetV3Small", network)
+    for ours, theirs in zip(network.get_weights(), donor.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
     with pytest.raises(UserError, match=r"`weights` imagenet.*`backbone` tiny"):
-        load_imagenet("tiny", "network")
+        load_imagenet("tiny", network)
 
 
 def test_inflate_stem_is_the_mean_in_every_channel():

@@ -6,8 +6,9 @@ import pytest
 from keras import layers
 
 from ccsn_tf.errors import UserError
-from ccsn_tf.models.backbones import Backbone, applications, backbone_names, build_backbone, split_into_stages
-from ccsn_tf.models.backbones.applications import find_stages, imagenet_network, load_applications_imagenet
+from ccsn_tf.models.backbones import applications, backbone_names, build_backbone
+from ccsn_tf.models.backbones.applications import find_stages, imagenet_network
+from ccsn_tf.models.backbones.backbone import Backbone, split_into_stages
 
 
 def shapes_of(class_name, size, channels):
@@ -78,7 +79,7 @@ def test_default_connection_is_the_last_map_where_the_one_before_is_far_larger()
     far = keras.Model(image, layers.AveragePooling2D(16, name="out")(x), name="far")
     near = keras.Model(image, layers.AveragePooling2D(2, name="out")(x), name="near")
     for network, stage in ((far, "stage2"), (near, "stage1")):
-        assert applications._default_connection(network, find_stages(network)) == stage
+        assert applications.default_connection(network, find_stages(network)) == stage
 
 
 def test_preprocessing_inside_the_network_is_left_out():
@@ -105,7 +106,7 @@ MODULES = {
 def test_scaling_is_that_of_keras(class_name):
     pixels = np.random.default_rng(0).integers(0, 256, (2, 4, 4, 3)).astype("float32")
     expected = getattr(keras.applications, MODULES[class_name]).preprocess_input(pixels.copy())
-    np.testing.assert_allclose(np.asarray(applications._normalization(class_name).apply(pixels)), expected, atol=1e-4)
+    np.testing.assert_allclose(np.asarray(applications.scaling_of(class_name).apply(pixels)), expected, atol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -126,7 +127,7 @@ def test_scaling_is_that_of_the_layers_keras_puts_inside(class_name):
             inside = layer(inside)
     assert inside is not pixels
     np.testing.assert_allclose(
-        np.asarray(applications._normalization(class_name).apply(pixels)), np.asarray(inside), atol=1e-4
+        np.asarray(applications.scaling_of(class_name).apply(pixels)), np.asarray(inside), atol=1e-4
     )
 
 
@@ -141,22 +142,6 @@ def test_scaling_is_that_of_the_layers_keras_puts_inside(class_name):
 def test_what_cannot_be_built_is_said(class_name, size, message):
     with pytest.raises(UserError, match=message):
         build_backbone(f"applications:{class_name}", size, 3)
-
-
-def test_imagenet_weights_are_copied(monkeypatch):
-    donor = build_backbone("applications:MobileNetV3Small", 64, 3).network
-    monkeypatch.setattr(applications, "imagenet_network", lambda class_name: donor)
-    network = build_backbone("applications:MobileNetV3Small", 32, 3).network
-    assert np.abs(network.get_weights()[0] - donor.get_weights()[0]).max() > 0
-    load_applications_imagenet(network, "MobileNetV3Small")
-    for ours, theirs in zip(network.get_weights(), donor.get_weights(), strict=True):
-        np.testing.assert_array_equal(ours, theirs)
-
-
-def test_imagenet_weights_are_for_rgb():
-    network = build_backbone("applications:MobileNetV3Small", 32, 10).network
-    with pytest.raises(ValueError, match="initialise_temporal_from_spatial"):
-        load_applications_imagenet(network, "MobileNetV3Small")
 
 
 def test_a_failed_download_is_one_sentence(monkeypatch):

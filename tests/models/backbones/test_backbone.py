@@ -10,7 +10,8 @@ from keras import layers
 
 from ccsn_tf.errors import UserError
 from ccsn_tf.models import backbones as streams
-from ccsn_tf.models.backbones import Backbone, Normalization, build_backbone, cut_layers, split_into_stages
+from ccsn_tf.models.backbones import build_backbone
+from ccsn_tf.models.backbones.backbone import Backbone, Normalization, cut_layers, split_into_stages
 from ccsn_tf.models.ccsn import CCSN
 
 PLAIN = Normalization(0.0, 1.0)

@@ -9,7 +9,8 @@ import pytest
 from layers import dtype_policy
 
 from ccsn_tf.errors import UserError
-from ccsn_tf.models.backbones import build_backbone, split_into_stages
+from ccsn_tf.models.backbones import build_backbone
+from ccsn_tf.models.backbones.backbone import split_into_stages
 
 KINDS = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}
 

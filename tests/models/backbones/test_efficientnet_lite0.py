@@ -6,7 +6,8 @@ import keras
 import numpy as np
 import pytest
 
-from ccsn_tf.models.backbones import build_backbone, split_into_stages
+from ccsn_tf.models.backbones import build_backbone
+from ccsn_tf.models.backbones.backbone import split_into_stages
 from ccsn_tf.models.checkpoints import LAYOUTS, load_published
 
 # One row a unit: kernel, stride, expansion, channels in, channels out. Written out on purpose, not derived.

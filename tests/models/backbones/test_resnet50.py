@@ -7,7 +7,8 @@ import published_resnet50
 import pytest
 from layers import dtype_policy
 
-from ccsn_tf.models.backbones import build_backbone, split_into_stages
+from ccsn_tf.models.backbones import build_backbone
+from ccsn_tf.models.backbones.backbone import split_into_stages
 from ccsn_tf.models.checkpoints import LAYOUTS, load_published
 
 

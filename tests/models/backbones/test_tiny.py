@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from ccsn_tf.models.backbones import build_backbone, split_into_stages
+from ccsn_tf.models.backbones import build_backbone
+from ccsn_tf.models.backbones.backbone import split_into_stages
 
 
 @pytest.mark.parametrize(("channels", "parameters"), [(3, 118_712), (10, 120_224)])

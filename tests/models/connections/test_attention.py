@@ -8,8 +8,7 @@ import pytest
 from block_reference import dense, joined
 from layers import arrays, dtype_policy, features, randomise, weights_by_name
 
-from ccsn_tf.models.connections.attention import CrossAttention, SharedAffinityConnection
-from ccsn_tf.models.connections.position import POSITION_BIASES
+from ccsn_tf.models.connections.attention import POSITION_BIASES, CrossAttention, SharedAffinityConnection
 
 MAPS = [(2, 3, 4, 8), (1, 2, 3, 2, 8)]  # (N, H, W, C) of a segment, (N, K, H, W, C) of a clip
 

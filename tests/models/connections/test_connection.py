@@ -8,7 +8,7 @@ from layers import arrays, features, randomise, run_layer_test
 from ccsn_tf.config.settings import CONNECTIONS
 from ccsn_tf.models.connections import ConnectionBlock, connection_maker
 from ccsn_tf.models.connections.attention import CrossAttention, SharedAffinityConnection
-from ccsn_tf.models.connections.pointwise import ConcatConnection, ProductConnection, SumConnection
+from ccsn_tf.models.connections.block import ConcatConnection, ProductConnection, SumConnection
 
 KINDS = [kind for kind in CONNECTIONS if kind != "none"]
 SHAPES = {"segment": (2, 3, 4, 8), "clip": (2, 3, 2, 4, 8)}

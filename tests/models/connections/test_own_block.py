@@ -10,7 +10,7 @@ from ccsn_tf.errors import UserError
 from ccsn_tf.models import backbones, connections
 from ccsn_tf.models.ccsn import CCSN
 from ccsn_tf.models.connections import ConnectionBlock, register_connection
-from ccsn_tf.models.connections.pointwise import SumConnection
+from ccsn_tf.models.connections.block import SumConnection
 
 
 class Exchange(ConnectionBlock):

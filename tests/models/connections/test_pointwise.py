@@ -5,7 +5,7 @@ import pytest
 from block_reference import dense, joined
 from layers import arrays, features, randomise, weights_by_name
 
-from ccsn_tf.models.connections.pointwise import ConcatConnection, ProductConnection, SumConnection
+from ccsn_tf.models.connections.block import ConcatConnection, ProductConnection, SumConnection
 
 KINDS = [SumConnection, ProductConnection, ConcatConnection]
 SHAPES = [(2, 3, 4, 8), (2, 3, 2, 4, 8)]

@@ -9,7 +9,7 @@ from keras import ops
 from layers import POLICIES, dtype_policy, randomise
 
 from ccsn_tf.config import ModelConfig, settings
-from ccsn_tf.models.connections.position import POSITION_BIASES, DistanceBias, MLPBias, offsets
+from ccsn_tf.models.connections.attention import POSITION_BIASES, DistanceBias, MLPBias, offsets
 
 BIASES = [DistanceBias, MLPBias]
 

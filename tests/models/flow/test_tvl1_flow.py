@@ -9,7 +9,7 @@ from moving_frames import moving, texture
 from ccsn_tf.errors import UserError
 from ccsn_tf.models.flow import TVL1Flow
 from ccsn_tf.models.flow.image_ops import CENTRAL, derivatives, enlarge, halve, smooth
-from ccsn_tf.models.flow.pyramidal_flow import Level
+from ccsn_tf.models.flow.tvl1_flow import Level
 
 NO_FILTERS = {"median": 0, "smooth": False}
 SMALL = {"levels": 2, "warps": 1, "iterations": 3}
