@@ -29,8 +29,8 @@ def pixels(*shape, seed=0):
         (WeightedSum, {"weights": (1.0, 1.5, 0.0)}, [features(2, 5, seed=i) for i in range(3)], None),
     ],
 )
-def test_layer(layer, arguments, inputs, output_dtype, tmp_path):
-    run_layer_test(layer, arguments, inputs, tmp_path, output_dtype=output_dtype)
+def test_layer(layer, arguments, inputs, output_dtype):
+    run_layer_test(layer, arguments, inputs, output_dtype=output_dtype)
 
 
 def test_normalization_clip_by_clip():

@@ -17,8 +17,8 @@ from ccsn_tf.models.heads import MOST_SUBSETS, TemporalRelation, ordered_subsets
 
 
 @pytest.mark.parametrize("segments", [2, 5])
-def test_layer(segments, tmp_path):
-    run_layer_test(TemporalRelation, {"units": 6}, features(3, segments, 4), tmp_path)
+def test_layer(segments):
+    run_layer_test(TemporalRelation, {"units": 6}, features(3, segments, 4))
 
 
 @pytest.mark.parametrize("segments", [2, 4, 11])

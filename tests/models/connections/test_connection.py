@@ -44,8 +44,8 @@ def joining(kind, shape, position="distance"):
 
 @pytest.mark.parametrize("span", SHAPES)
 @pytest.mark.parametrize(("layer", "arguments", "still"), LAYERS)
-def test_layer(layer, arguments, still, span, tmp_path):
-    run_layer_test(layer, arguments, pair(SHAPES[span]), tmp_path, still)
+def test_layer(layer, arguments, still, span):
+    run_layer_test(layer, arguments, pair(SHAPES[span]), still)
 
 
 @pytest.mark.parametrize("kind", KINDS)
