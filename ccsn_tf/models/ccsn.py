@@ -172,9 +172,9 @@ class CCSN(TwoStreamModel):
         if weights == "imagenet" or (isinstance(backbone, Backbone) and not weights):
             initialise_temporal_from_spatial(self.network("spatial"), self.network("temporal"))
 
-    def call(self, inputs, training=None, mask=None):
+    def __call__(self, inputs, *args, **kwargs):
         check_inputs(inputs, self._graph()[0])
-        return super().call(inputs, training=training, mask=mask)
+        return super().__call__(inputs, *args, **kwargs)
 
     def network(self, stream: str) -> keras.Model:
         """The backbone network of "spatial" or "temporal", which shares its layers with this model."""
