@@ -121,6 +121,9 @@ def test_a_pixel_counts_as_in_the_stored_frame():
     config = Config().replace(flow_source="graph", image_size=64, flow_bound=10.0, short_side=256)
     arguments = build_model(config.model, ["a", "b"], data=config.data).get_config()
     assert (arguments["flow_scale"], arguments["flow_bound"]) == (4.0, 10.0)
+    for contradicting in ({"flow": "none"}, {"flow_source": "graph", "flow_stride": 2}):
+        with pytest.raises(UserError, match="--flow_source=graph"):
+            Config().replace(**contradicting)
 
 
 @pytest.mark.parametrize(
