@@ -149,11 +149,9 @@ class CCSN(TwoStreamModel):
         # Nothing else is passed on: Keras would take a misspelt argument without a word.
         super().__init__(inputs=inputs, outputs=outputs, name=name, trainable=trainable)
         # Closures, because Keras would track the networks a second time as attributes.
-        self._network_of = lambda stream: backbones[stream].network
-        self._stages_of = lambda stream: parts[stream]
+        self._streams = lambda: (backbones, parts)
         self._graph = lambda: (inputs, maps, clips, outputs)
         self._blocks = lambda: blocks
-        self._backbone = lambda: backbones["spatial"]
         self._arguments = lambda: {
             **arguments,
             "classes": list(classes),
@@ -178,11 +176,11 @@ class CCSN(TwoStreamModel):
 
     def network(self, stream: str) -> keras.Model:
         """The backbone network of "spatial" or "temporal", which shares its layers with this model."""
-        return self._network_of(stream)
+        return self._streams()[0][stream].network
 
     def stages(self, stream: str) -> dict[str, keras.Model]:
         """The stages of that network by name, in order; they share its layers, too."""
-        return self._stages_of(stream)
+        return self._streams()[1][stream]
 
     @property
     def connection_blocks(self) -> list[ConnectionBlock]:
@@ -209,12 +207,12 @@ class CCSN(TwoStreamModel):
                 f"{stage} or a later stage."
             )
         images, maps, clips, outputs = self._graph()
-        bottom = {stream: keras.Function(images, end) for stream, end in zip(STREAMS, maps[stage], strict=True)}
-        inputs, folded, blank = {}, [], []
-        for stream, end in zip(STREAMS, maps[stage], strict=True):
-            inputs[stream] = keras.Input((clips[0].shape[1], *end.shape[1:]), name=stream, dtype=end.dtype)
+        bottom, inputs, folded, blank = {}, {}, [], []
+        for stream, end, clip in zip(STREAMS, maps[stage], clips, strict=True):
+            bottom[stream] = keras.Function(images, end)
+            inputs[stream] = keras.Input((clip.shape[1], *end.shape[1:]), name=stream, dtype=end.dtype)
             folded.append(FoldSegments(name=f"fold_{stream}_maps", dtype=self.dtype_policy)(inputs[stream]))
-        for stream, clip in zip(STREAMS, clips, strict=True):  # of which only the number of segments is used
+            # Of the clips, only the number of segments is used.
             blank.append(BlankImages(clip.shape[2:], name=f"{stream}_blank")(inputs[stream]))
         outputs = keras.Function([*maps[stage], *clips], outputs).call([*folded, *blank])
         return bottom, TwoStreamModel(inputs, outputs, name=f"{self.name}_from_{stage}")
@@ -223,7 +221,7 @@ class CCSN(TwoStreamModel):
         config = {**self._arguments(), "name": self.name, "trainable": self.trainable}
         config["connection"] = connection_config(config["connection"], self.connection_blocks)
         if not isinstance(config["backbone"], str):
-            config["backbone"] = self._backbone().get_config()
+            config["backbone"] = self._streams()[0]["spatial"].get_config()
         config["flow"] = keras.saving.serialize_keras_object(config["flow"])
         return config
 

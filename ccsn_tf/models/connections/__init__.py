@@ -102,17 +102,15 @@ def connection_config(connection, blocks: list[ConnectionBlock]):
 
 def _copies(block):
     """Makes a block for each stage from one instance; one that cannot be copied serves one stage itself."""
-    used = block.built
+    unused = [] if block.built else [block]
 
     def make(name):
-        nonlocal used
         try:
             _check_config(block)
         except UserError:
-            if used:
+            if not unused:
                 raise
-            used = True
-            return block
+            return unused.pop()
         return type(block).from_config({**block.get_config(), "name": name})
 
     return make

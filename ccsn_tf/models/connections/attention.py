@@ -105,24 +105,21 @@ class AttentionBlock(ConnectionBlock):
     def build_messages(self, shape):
         self.width = max(self.heads, shape[-1] // 2 // self.heads * self.heads)
 
-    def projection(self, shape, name):
+    def inward(self, shape, name):
         return self.pointwise(shape, self.width, name)
+
+    def outward(self, shape, name):
+        return self.pointwise((*shape[:-1], self.width), shape[-1], name)
 
     def split(self, projected):
         """(N, ..., D) -> (N, heads, positions, D / heads)."""
-        batch = ops.shape(projected)[0]
-        flat = ops.reshape(projected, (batch, -1, self.heads, self.width // self.heads))
+        flat = ops.reshape(projected, (ops.shape(projected)[0], -1, self.heads, self.width // self.heads))
         return ops.transpose(flat, (0, 2, 1, 3))
 
-    def merge(self, attended, like):
-        """(N, heads, positions, D / heads) -> (N, ..., D), with the position axes of `like`."""
-        flat = ops.transpose(attended, (0, 2, 1, 3))
-        return ops.reshape(flat, (*ops.shape(like)[:-1], self.width))
-
     def logits(self, queries, keys):
-        """Scaled dot products, float32 (N, heads, positions, positions)."""
-        scaled = queries / math.sqrt(self.width // self.heads)  # first: float16 could not hold the products
-        return ops.cast(ops.matmul(scaled, ops.transpose(keys, (0, 1, 3, 2))), "float32")
+        """Scaled dot products of projections (N, ..., D), float32 (N, heads, positions, positions)."""
+        scaled = self.split(queries) / math.sqrt(self.width // self.heads)  # first: float16 could not hold the products
+        return ops.cast(ops.matmul(scaled, ops.transpose(self.split(keys), (0, 1, 3, 2))), "float32")
 
     def affinities(self, spatial, temporal):
         """The logits (of the spatial stream's positions to the temporal's, the reverse)."""
@@ -138,8 +135,10 @@ class AttentionBlock(ConnectionBlock):
         return tuple(ops.softmax(logits, axis=-1) for logits in self.affinities(*inputs))
 
     def gather(self, logits, values):
-        """The values weighted by the softmax over the other stream's positions (float32 softmax)."""
-        return ops.matmul(ops.cast(ops.softmax(logits, axis=-1), values.dtype), values)
+        """Values (N, ..., D), weighted by the softmax (float32) over their positions: likewise (N, ..., D)."""
+        weights = ops.cast(ops.softmax(logits, axis=-1), values.dtype)
+        gathered = ops.transpose(ops.matmul(weights, self.split(values)), (0, 2, 1, 3))
+        return ops.reshape(gathered, ops.shape(values))
 
     def get_config(self):
         return {**super().get_config(), "heads": self.heads}
@@ -169,11 +168,11 @@ class CrossAttention(AttentionBlock):
 
     def build_messages(self, shape):
         super().build_messages(shape)
-        self.to_spatial, self.to_temporal = self._side(shape, "spatial"), self._side(shape, "temporal")
+        self.to_spatial, self.to_temporal = (self._side(shape, side) for side in STREAMS)
 
     def _side(self, shape, side):
-        layers = {name: self.projection(shape, f"{side}_{name}") for name in ("query", "key", "value")}
-        layers["output"] = self.pointwise((*shape[:-1], self.width), shape[-1], f"{side}_output")
+        layers = {name: self.inward(shape, f"{side}_{name}") for name in ("query", "key", "value")}
+        layers["output"] = self.outward(shape, f"{side}_output")
         bias = POSITION_BIASES[self.position]
         if bias:
             layers["bias"] = bias(self.heads, name=f"{side}_bias")
@@ -184,14 +183,14 @@ class CrossAttention(AttentionBlock):
         return self._affinity(self.to_spatial, spatial, temporal), self._affinity(self.to_temporal, temporal, spatial)
 
     def messages(self, spatial, temporal):
-        to_spatial, to_temporal = self.affinities(spatial, temporal)
-        return (
-            self._message(self.to_spatial, to_spatial, spatial, temporal),
-            self._message(self.to_temporal, to_temporal, temporal, spatial),
+        sides = zip((self.to_spatial, self.to_temporal), self.affinities(spatial, temporal), strict=True)
+        return tuple(
+            layers["output"](self.gather(logits, layers["value"](other)))
+            for (layers, logits), other in zip(sides, (temporal, spatial), strict=True)
         )
 
     def _affinity(self, layers, own, other):
-        logits = self.logits(self.split(layers["query"](own)), self.split(layers["key"](other)))
+        logits = self.logits(layers["query"](own), layers["key"](other))
         if "bias" not in layers:
             return logits
         height, width = own.shape[-3:-1]
@@ -200,10 +199,6 @@ class CrossAttention(AttentionBlock):
             segments = ops.shape(own)[1]
             bias = ops.tile(bias, (1, segments, segments))
         return logits + bias
-
-    def _message(self, layers, logits, own, other):
-        gathered = self.gather(logits, self.split(layers["value"](other)))
-        return layers["output"](self.merge(gathered, own))
 
     def get_config(self):
         return {**super().get_config(), "position": self.position}
@@ -217,17 +212,15 @@ class SharedAffinityConnection(AttentionBlock):
 
     def build_messages(self, shape):
         super().build_messages(shape)
-        self.theta, self.phi = self.projection(shape, "theta"), self.projection(shape, "phi")
-        self.values = [self.projection(shape, f"{side}_value") for side in STREAMS]
-        inner = (*shape[:-1], self.width)
-        self.outputs = [self.pointwise(inner, shape[-1], f"{side}_output") for side in STREAMS]
+        self.theta, self.phi = self.inward(shape, "theta"), self.inward(shape, "phi")
+        self.values = [self.inward(shape, f"{side}_value") for side in STREAMS]
+        self.outputs = [self.outward(shape, f"{side}_output") for side in STREAMS]
 
     def affinities(self, spatial, temporal):
-        logits = self.logits(self.split(self.theta(spatial)), self.split(self.phi(temporal)))
+        logits = self.logits(self.theta(spatial), self.phi(temporal))
         return logits, ops.transpose(logits, (0, 1, 3, 2))
 
     def messages(self, spatial, temporal):
-        to_spatial, to_temporal = self.affinities(spatial, temporal)
-        from_temporal = self.gather(to_spatial, self.split(self.values[0](temporal)))
-        from_spatial = self.gather(to_temporal, self.split(self.values[1](spatial)))
-        return self.outputs[0](self.merge(from_temporal, spatial)), self.outputs[1](self.merge(from_spatial, temporal))
+        affinities = self.affinities(spatial, temporal)
+        sides = zip(self.values, self.outputs, affinities, (temporal, spatial), strict=True)
+        return tuple(output(self.gather(logits, value(other))) for value, output, logits, other in sides)

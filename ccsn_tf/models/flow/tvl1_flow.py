@@ -9,7 +9,6 @@ from keras import ops
 
 from ccsn_tf.errors import UserError
 from ccsn_tf.models.flow.image_ops import (
-    Warper,
     derivatives,
     divergence,
     enlarge,
@@ -18,6 +17,7 @@ from ccsn_tf.models.flow.image_ops import (
     halve,
     median,
     smooth,
+    warp,
     without_last,
 )
 from ccsn_tf.models.flow.iterating import compiled, repeat
@@ -66,7 +66,7 @@ def iterate(images, x, y, length, first, field, dual_x, dual_y, bound, unit, ste
     Returns:
         `field`, `dual_x`, `dual_y`.
     """
-    warped = Warper([images, x, y], length)(unit * field)
+    warped = warp([images, x, y], length, unit * field)
     slope = warped[1:]
     squared = ops.sum(ops.square(slope), axis=0) + _FLAT
     pull, push = unit * slope / squared, slope / unit
