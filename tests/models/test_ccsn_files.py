@@ -32,7 +32,7 @@ def test_a_file_holds_the_whole_model(connection, span, tmp_path):
 
 def test_a_file_of_other_arguments(tmp_path):
     arguments = {
-        "connect_at": ("stage1", "stage3"),
+        "connect_at": ("stage3",),
         "position": "mlp",
         "consensus": "trn",
         "num_segments": 2,

@@ -45,35 +45,44 @@ def test_a_graph_is_made_in_the_way_that_is_asked_for_until_its_block_ends():
     assert by_xla[0] and not by_xla[1] and not by_xla[2]
 
 
-def flow_and_gradients(layer, frames):
-    with tf.GradientTape() as tape:
-        tape.watch(frames)
-        flow = layer(frames)
-        loss = tf.reduce_mean(tf.square(flow - 1.0))
-    return flow, tape.gradient(loss, frames)
+def test_gradients_of_the_flow_are_the_same():
+    frames = tf.constant(FRAMES[:1, :2].astype("float32"))
+
+    def gradient():
+        with tf.GradientTape() as tape:
+            tape.watch(frames)
+            loss = tf.reduce_mean(tf.square(small(median=0, smooth=False)(frames) - 1.0))
+        return np.asarray(tape.gradient(loss, frames))
+
+    with iterations(LOOPED):
+        wanted = gradient()
+    np.testing.assert_allclose(gradient(), wanted, rtol=1e-2, atol=1e-3 * np.abs(wanted).max())
+    assert np.abs(wanted).max() > 0
 
 
-def test_gradients_are_the_same_eagerly_and_in_a_graph_of_replicas(two_replicas):
-    frames = tf.constant(FRAMES[:, :2].astype("float32"))
-    with two_replicas.scope():
-        layer = small(median=0, smooth=False)
-        layer(frames[:1])
+def test_replicas_share_what_is_compiled_and_its_gradients(two_replicas):
+    @compiled
+    def spiral(x, times):
+        return repeat(lambda a, b: (tf.sin(b) - a, a * b), times, (x, 1.0 - x))[0]
+
+    def value_and_gradient(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            value = spiral(x, 3)
+        return value, tape.gradient(value, x)
+
+    x = tf.constant([[0.2, 0.5], [0.7, -0.4]])
 
     def step():
-        number = tf.distribute.get_replica_context().replica_id_in_sync_group
-        return flow_and_gradients(layer, frames[number][None])
+        return value_and_gradient(x[tf.distribute.get_replica_context().replica_id_in_sync_group])
 
-    of_replicas = tf.function(lambda: two_replicas.run(step))()
-    together = [np.concatenate([np.asarray(part) for part in each.values]) for each in of_replicas]
-    with iterations(LOOPED):
-        flow, _ = flow_and_gradients(layer, frames)
-        wanted = [flow_and_gradients(layer, frames[i : i + 1])[1] for i in range(2)]
-    wanted = np.concatenate([np.asarray(gradient) for gradient in wanted])
-    eager = np.concatenate([np.asarray(flow_and_gradients(layer, frames[i : i + 1])[1]) for i in range(2)])
-    np.testing.assert_allclose(together[0], flow, atol=1e-4)
-    for found in (eager, together[1]):
-        np.testing.assert_allclose(found, wanted, rtol=1e-2, atol=1e-3 * np.abs(wanted).max())
-    assert np.abs(wanted).max() > 0
+    found = tf.function(lambda: two_replicas.run(step))()
+    with iterations(WRITTEN_OUT):
+        wanted = [value_and_gradient(part) for part in x]
+    for number, expected in enumerate(wanted):
+        for ours, eager, theirs in zip(found, value_and_gradient(x[number]), expected, strict=True):
+            np.testing.assert_allclose(ours.values[number], theirs, rtol=1e-5)
+            np.testing.assert_allclose(eager, theirs, rtol=1e-5)
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -123,7 +123,7 @@ def test_equal_frames_give_exactly_zero_and_others_finite_fields_at_any_size(siz
 def test_a_flat_region_takes_the_flow_of_its_surroundings():
     frames = moving((1.0, 0.5), 32, 32)
     frames[:, 12:20, 12:20] = 100.0
-    fields = flow_of(frames, warps=3, iterations=40)
+    fields = flow_of(frames, warps=3, iterations=25)
     assert np.abs(fields[13:19, 13:19] - [1.0, 0.5]).mean() < 0.4
     np.testing.assert_array_equal(flow_of(np.full((2, 20, 20), 7.0), **SMALL), 0.0)
 
@@ -175,7 +175,7 @@ def test_dual_fields_that_are_carried_save_iterations():
     frames = np.stack([before, before])
     frames[0, 24:44, 20:40], frames[1, 23:43, 22:42] = thing[0, 24:44, 20:40], thing[1, 23:43, 22:42]
     settings = {"levels": 3, "warps": 1}
-    exact = flow_of(frames, iterations=120, **settings)
+    exact = flow_of(frames, iterations=80, **settings)
     far = [np.abs(flow_of(frames, iterations=8, carry=carry, **settings) - exact).mean() for carry in (True, False)]
     assert far[0] < 0.85 * far[1]
 
@@ -197,8 +197,8 @@ def test_dual_fields_are_carried_as_the_coarser_level_has_them():
 
 
 def test_as_a_layer():
-    arguments = {**SMALL, "warps": (1, 2), "median": 1, "smooth": False}
-    run_layer_test(TVL1Flow, arguments, moving((1.0, 0.5), 16, 20, count=3)[None], output_dtype="float32")
+    arguments = {"levels": 1, "warps": 1, "iterations": (2, 3), "median": 0, "smooth": False}
+    run_layer_test(TVL1Flow, arguments, moving((1.0, 0.5), 8, 9)[None], output_dtype="float32")
 
 
 @pytest.mark.parametrize("shape", [(2, 20, 20), (1, 2, 20, 20, 4), (1, 1, 20, 20)])
