@@ -1,6 +1,21 @@
-"""Plain NumPy counterparts of the parts that connection blocks are made of."""
+"""Connection blocks with random weights, and plain NumPy counterparts of the parts that they are made of."""
 
 import numpy as np
+from layers import features, randomise, weights_by_name
+
+SEGMENT, CLIP = (2, 3, 4, 8), (1, 2, 3, 2, 8)  # (N, H, W, C) of a segment, (N, K, H, W, C) of a clip
+
+
+def pair(shape):
+    """Maps of both streams."""
+    return [features(*shape), features(*shape, seed=1)]
+
+
+def made(block, maps):
+    """The weights of `block` by name, random, once it is built for these maps."""
+    block(maps)
+    randomise(block)
+    return weights_by_name(block)
 
 
 def dense(weights, name, x):
