@@ -15,8 +15,7 @@ from av.sidedata.sidedata import Type
 from av.stream import Disposition
 from av.video.reformatter import Interpolation, VideoReformatter
 
-from ccsn_tf.data.display import Orientation, scaled_size, stretched_width
-from ccsn_tf.data.matroska import announced_bytes
+from ccsn_tf.data.container import Orientation, announced_bytes, stretched_width
 from ccsn_tf.errors import UserError
 
 # A container may declare a frame or two more than it holds (an encoder's delayed last frame); more is a truncated file.
@@ -47,6 +46,12 @@ class Decoded:
     concealed: int
 
 
+def scaled_size(width: int, height: int, short_side: int) -> tuple[int, int]:
+    """(width, height) with the short side brought down to `short_side`; smaller frames keep their size."""
+    scale = min(1.0, short_side / min(width, height))
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
 def iter_frames(path: str, short_side: int, wanted: Sequence[int] | None = None) -> Iterator[np.ndarray]:
     """Yields frames in order, upright and in square pixels, as uint8 RGB arrays (H, W, 3).
 
@@ -64,17 +69,16 @@ def iter_frames(path: str, short_side: int, wanted: Sequence[int] | None = None)
         VideoError: the file is missing, unreadable, without a video stream, damaged, shorter than it declares, too
             large to be decoded, or changes its frame size.
     """
-    last = None if wanted is None else wanted[-1]
-    chosen = None if wanted is None else frozenset(wanted)
-    index = -1
+    chosen, count = None if wanted is None else frozenset(wanted), 0
     with _open(path) as video:
         for index, frame in enumerate(video.frames()):
             if chosen is None or index in chosen:
                 yield video.convert(frame, short_side)
-            if index == last:
+            if chosen is not None and index == wanted[-1]:
                 return
-    if last is not None:
-        raise VideoError(f"{path} ends after {index + 1} frames, before frame {last + 1}.")
+            count = index + 1
+    if chosen is not None:
+        raise VideoError(f"{path} ends after {count} frames, before frame {wanted[-1] + 1}.")
 
 
 def count_frames(path: str, beat: Callable[[], None] = lambda: None) -> int:

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Sequence
 
 from ccsn_tf.config import DataConfig
-from ccsn_tf.data import frame_folders
+from ccsn_tf.data import frames
 from ccsn_tf.data.checks.near_duplicates import likeness
 from ccsn_tf.data.datasets import Clip
 from ccsn_tf.data.prepare.worker_pool import WorkerPool
@@ -80,12 +80,12 @@ def _look(path: str, is_shared: bool, beat: Callable[[], None], quick: bool, ali
 
 
 def _decode_folder(folder, beat, quick, with_flow):
-    number = frame_folders.count_frames(folder)
-    for frame in frame_folders.iter_frames(folder, _ANY_SIDE, [0, number - 1] if quick else None):
+    number = frames.count_frames(folder)
+    for frame in frames.iter_frames(folder, _ANY_SIDE, [0, number - 1] if quick else None):
         height, width = frame.shape[:2]
         beat()
     if with_flow and number > 1:
-        for _ in frame_folders.iter_flow(folder, _ANY_SIDE, [0, number - 2] if quick else None):
+        for _ in frames.iter_flow(folder, _ANY_SIDE, [0, number - 2] if quick else None):
             beat()
     return Decoded(number, width, height, 0)
 

@@ -13,10 +13,9 @@ from ccsn_tf.data.checks import sides
 from ccsn_tf.data.checks.findings import Finding
 from ccsn_tf.data.checks.scan import Scanned
 from ccsn_tf.data.datasets import Listing
-from ccsn_tf.data.display import scaled_size
 from ccsn_tf.data.flow import make_estimator
 from ccsn_tf.data.prepare.encode import refuse_few_frames
-from ccsn_tf.data.video import VideoError
+from ccsn_tf.data.video import VideoError, scaled_size
 
 _MOST_UNUSABLE = 0.05  # share of the clips that may be missing without the set being another one
 _USUAL = 0.9  # share of the videos whose size makes the others odd ones
