@@ -91,14 +91,18 @@ def write_video(
 def write_audio(path):
     """Half a second of silence, and no picture."""
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("aac" if path.suffix == ".mp4" else "mp2", rate=16000)
-        stream.layout = "mono"
-        for start in range(0, 8000, 1000):
-            frame = av.AudioFrame.from_ndarray(np.zeros((1, 1000), np.int16), format="s16", layout="mono")
-            frame.rate, frame.pts = 16000, start
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
+        stream = container.add_stream("aac" if path.suffix == ".mp4" else "mp2", rate=16000, layout="mono")
+        add_silence(container, stream)
     return path
+
+
+def add_silence(container, stream):
+    """Writes half a second of silence to a mono stream of an open container."""
+    for start in range(0, 8000, 1000):
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1000), np.int16), format="s16", layout="mono")
+        frame.rate, frame.pts = 16000, start
+        container.mux(stream.encode(frame))
+    container.mux(stream.encode(None))
 
 
 def truncate(path, share):
