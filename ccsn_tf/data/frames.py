@@ -39,12 +39,14 @@ def is_frame_folder(folder: str | os.PathLike) -> bool:
 
 
 def count_frames(path: str, beat: Callable[[], None] = lambda: None) -> int:
-    """The number of frames of a clip, which is what `iter_frames` yields; see `video.count_frames`.
+    """The number of frames of a clip, which is what `iter_frames` yields; `beat` is called for each that is decoded.
 
     Raises:
-        VideoError: there is none, their numbers have a gap, or as `video.count_frames`.
+        VideoError: there is none, their numbers have a gap, or as `video.iter_frames`.
     """
-    return len(_numbered(path, _FRAME, _FRAME_EXAMPLE)) if os.path.isdir(path) else video.count_frames(path, beat)
+    if os.path.isdir(path):
+        return len(_numbered(path, _FRAME, _FRAME_EXAMPLE))
+    return video.decode_whole(path, beat).frames
 
 
 def iter_frames(path: str, short_side: int, wanted: Sequence[int] | None = None) -> Iterator[np.ndarray]:

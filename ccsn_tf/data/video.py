@@ -7,7 +7,7 @@ import dataclasses
 import errno
 import os
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import av
 import numpy as np
@@ -81,30 +81,16 @@ def iter_frames(path: str, short_side: int, wanted: Sequence[int] | None = None)
         raise VideoError(f"{path} ends after {count} frames, before frame {wanted[-1] + 1}.")
 
 
-def count_frames(path: str, beat: Callable[[], None] = lambda: None) -> int:
-    """The number of frames that `iter_frames` yields; decodes them all, since no container is to be believed in this.
+def decode_whole(path: str, beat: Callable[[], None] = lambda: None) -> Decoded:
+    """Decodes every frame of a video and keeps none, since no container is to be believed in how many it holds.
 
     `beat` is called for each.
 
     Raises:
         VideoError: as `iter_frames`.
     """
-    return decode_whole(path, beat).frames
-
-
-def decode_whole(path: str, beat: Callable[[], None] = lambda: None) -> Decoded:
-    """Decodes every frame of a video and keeps none; `beat` is called for each.
-
-    Raises:
-        VideoError: as `iter_frames`.
-    """
-    count, concealed = 0, 0
     with _open(path) as video:
-        for frame in video.frames():
-            count += 1
-            concealed += frame.is_corrupt
-            beat()
-        return Decoded(count, *video.shown_size, concealed)
+        return video.judged(video.frames(), beat)
 
 
 def decode_ends(path: str, beat: Callable[[], None] = lambda: None) -> Decoded:
@@ -117,11 +103,7 @@ def decode_ends(path: str, beat: Callable[[], None] = lambda: None) -> Decoded:
         VideoError: as `iter_frames`, where that shows at the ends.
     """
     with _open(path) as video:
-        concealed = 0
-        for frame in video.ends():
-            concealed += frame.is_corrupt
-            beat()
-        return Decoded(video.declared, *video.shown_size, concealed)
+        return dataclasses.replace(video.judged(video.ends(), beat), frames=video.declared)
 
 
 class _Video:
@@ -134,10 +116,15 @@ class _Video:
         # One for all frames: each new one would start threads. Processes, not threads, fill the cores.
         self._reformatter = VideoReformatter()
 
-    @property
-    def shown_size(self) -> tuple[int, int]:
-        """(width, height) of the upright frames in square pixels, before scaling down."""
-        return self._stretched[:: -1 if self._orientation.transpose else 1]
+    def judged(self, frames: Iterable[av.VideoFrame], beat: Callable[[], None]) -> Decoded:
+        """What these frames are like; they are not kept."""
+        count = concealed = 0
+        for frame in frames:
+            count += 1
+            concealed += frame.is_corrupt
+            beat()
+        width, height = self._stretched[:: -1 if self._orientation.transpose else 1]
+        return Decoded(count, width, height, concealed)
 
     @property
     def declared(self) -> int:

@@ -1,4 +1,3 @@
-import dataclasses
 import itertools
 
 import cv2
@@ -24,17 +23,11 @@ def fields_of(frames, **settings):
 
 
 def test_quantise_is_the_formula_of_the_method():
-    values = np.linspace(-25, 25, 20001, dtype=np.float32)
-    expected = [round(255 * (min(max(float(v), -20.0), 20.0) + 20) / 40) for v in values]
+    values = np.linspace(-25, 25, 2001, dtype=np.float32)
+    exact = [255 * (min(max(float(v), -20.0), 20.0) + 20) / 40 for v in values]
     stored = quantise(values, BOUND)
-    assert stored.dtype == np.uint8
-    away_from_ties = np.abs((255 * (values.astype(float) + 20) / 40) % 1 - 0.5) > 1e-4
-    np.testing.assert_array_equal(stored[away_from_ties], np.array(expected)[away_from_ties])
-
-
-@pytest.mark.parametrize("value, stored", [(-20, 0), (-1e9, 0), (20, 255), (1e9, 255), (0, 128), (-0.0784, 127)])
-def test_quantise_marks(value, stored):
-    assert quantise(np.float32(value), BOUND) == stored
+    assert stored.dtype == np.uint8 and np.abs(stored - exact).max() <= 0.5 + 1e-4
+    assert quantise(np.float32([-1e9, -20, -0.0784, 0, 20, 1e9]), BOUND).tolist() == [0, 0, 127, 128, 255, 255]
 
 
 @pytest.mark.parametrize("bound", [1.0, 20.0])
@@ -110,12 +103,6 @@ def test_estimator_has_no_memory(flow, scale):
         np.testing.assert_array_equal(field, again)
 
 
-def test_field_i_goes_from_frame_i_to_the_next():
-    fields = fields_of(moving(8, (2, 0), still=4))
-    moved = [float(inner(field)[..., 0].mean()) for field in fields]
-    np.testing.assert_allclose(moved, [0, 0, 0, 0, 2, 2, 2], atol=0.2)
-
-
 @pytest.mark.parametrize("num_frames, stride", [*itertools.product((0, 1, 2, 3, 6, 7, 12), (1, 2, 3, 5))])
 def test_stride_by_a_plain_loop(num_frames, stride):
     frames = [np.full((4, 4, 3), index, np.uint8) for index in range(num_frames)]
@@ -145,28 +132,7 @@ def test_only_larger_frames_are_scaled(side, scaled):
     assert np.array_equal(field, as_stored) != scaled
 
 
-def test_frames_are_taken_one_by_one():
-    taken = []
-
-    def frames():
-        for frame in moving(5):
-            taken.append(frame)
-            yield frame
-
-    fields = flow_fields(frames(), make_estimator(DataConfig(flow="farneback")))
-    next(fields)
-    assert len(taken) == 2
-
-
-def test_grey_is_made_of_red_green_blue():
-    frame = np.zeros((16, 16, 3), np.uint8)
-    frame[..., 0] = 200
-    assert set(np.unique(grey_of(frame))) == {60}  # 0.299 * 200
-
-
-def test_unknown_algorithms_and_none_are_refused():
-    with pytest.raises(ValueError, match="--flow "):
-        dataclasses.replace(DataConfig(), flow="lucas_kanade")
+def test_no_flow_is_computed_of_none():
     with pytest.raises(UserError, match="--flow=stored"):
         fields_of(moving(2), flow="none")
 

@@ -5,13 +5,12 @@ import itertools
 import numpy as np
 import pytest
 
-from ccsn_tf.config import DataConfig, ModelConfig
+from ccsn_tf.config import ModelConfig
 from ccsn_tf.data.plan import (
     PLACES,
     balanced_order,
     centre_starts,
     corner_box,
-    labels_of,
     middle_frame,
     places,
     random_box,
@@ -20,7 +19,6 @@ from ccsn_tf.data.plan import (
     training_plan,
     view_boxes,
 )
-from ccsn_tf.data.records.manifest import StoredClip
 from ccsn_tf.errors import UserError
 
 MODEL = ModelConfig(num_segments=3, flow_length=5)
@@ -229,11 +227,6 @@ def test_flips_and_crops_leave_the_rest_alone(training, tiny_data):
     assert set(boxes[:, 2:].ravel()) == {36, 18} and (boxes[:, 2] != boxes[:, 3]).any()
 
 
-def test_half_of_the_clips_are_mirrored(training, tiny_data):
-    shares = [plan_of(training, tiny_data, seed=seed)["mirrored"].mean() for seed in range(200)]
-    assert abs(np.mean(shares) - 0.5) < 0.05
-
-
 def test_more_classes_asked_for_than_there_are(training, tiny_data):
     data = dataclasses.replace(tiny_data, classes_per_batch=4)
     with pytest.raises(UserError, match=r"--classes_per_batch=4 .*3 classes"):
@@ -247,18 +240,3 @@ def test_clip_shorter_than_a_snippet(training, tiny_data, flow_source):
     plan_of(training, tiny_data, model=model)
     with pytest.raises(UserError, match=r"^Clip MoveDown/.* 13 flow fields.*--flow_length=14.* prepare"):
         plan_of(training, tiny_data, model=dataclasses.replace(model, flow_length=14))
-
-
-def test_labels_count_in_the_order_of_the_classes(training):
-    classes, clips = training
-    turned = classes[::-1]
-    assert [turned[label] for label in labels_of(clips, turned)] == [clip.label for clip in clips]
-
-
-def test_classes_are_balanced_over_an_epoch(tmp_path):
-    labels = [i % 50 for i in range(2000)] + [0] * 1000
-    clips = [StoredClip(f"{i}", f"{k}", "1", "a.tfrecord", i, 1, 40, 100, 120) for i, k in enumerate(labels)]
-    data = DataConfig(record_dir=str(tmp_path), classes_per_batch=10, clips_per_class=2)
-    plan = training_plan(clips, tuple(str(k) for k in range(50)), data, MODEL, 0, 0)
-    assert plan["label"].shape == (150, 20)
-    assert np.bincount(plan["label"].ravel()).tolist() == [60] * 50

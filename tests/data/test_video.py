@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from videos import moving, turn, write_video
 
-from ccsn_tf.data.video import Decoded, VideoError, count_frames, decode_ends, decode_whole, iter_frames, scaled_size
+from ccsn_tf.data.frames import count_frames
+from ccsn_tf.data.video import Decoded, VideoError, decode_ends, decode_whole, iter_frames, scaled_size
 
 
 def frames_of(path, short_side=256, wanted=None):

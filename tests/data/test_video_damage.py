@@ -9,7 +9,7 @@ import pytest
 from odd_videos import HOPELESS
 from videos import moving, truncate, write_video
 
-from ccsn_tf.data.video import Decoded, VideoError, count_frames, decode_ends, decode_whole, iter_frames
+from ccsn_tf.data.video import Decoded, VideoError, decode_ends, decode_whole, iter_frames
 
 
 def frames_of(path):
@@ -91,7 +91,7 @@ AT_ITS_END = {  # of those that are damaged elsewhere than at their ends, or not
 def test_bad_video_is_named_with_the_reason(tmp_path, name):
     make, reason = BAD[name]
     path = make(tmp_path / name)
-    looks = [(frames_of, reason), (count_frames, reason), (decode_ends, AT_ITS_END.get(name, reason))]
+    looks = [(frames_of, reason), (decode_whole, reason), (decode_ends, AT_ITS_END.get(name, reason))]
     for look, said in looks if name != "changing.avi" else looks[:2]:  # that one changes in between
         with pytest.raises(VideoError, match=f"^{path} ({said})"):
             look(str(path))
@@ -113,9 +113,9 @@ def test_cut_anywhere_ends_in_frames_or_a_video_error(tmp_path, name, options):
 def test_announced_size_costs_no_memory(tmp_path):
     path = HOPELESS["picture-announced.avi"](tmp_path / "huge.avi")
     program = (
-        "import resource, sys; from ccsn_tf.data.video import VideoError, count_frames\n"
+        "import resource, sys; from ccsn_tf.data.video import VideoError, decode_whole\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
-        "try: count_frames(sys.argv[1])\n"
+        "try: decode_whole(sys.argv[1])\n"
         "except VideoError: print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
     )
     grown = subprocess.run([sys.executable, "-c", program, path], capture_output=True, text=True, check=True).stdout
