@@ -8,7 +8,7 @@ from fractions import Fraction
 
 import av
 import numpy as np
-from videos import FPS, add_silence, moving, truncate, turn, write_audio, write_video
+from videos import FPS, add_silence, moving, truncate, write_audio, write_video
 
 
 @dataclasses.dataclass(frozen=True)
@@ -234,7 +234,7 @@ HOPELESS = {
 SPECIAL = {
     "two-streams.mp4": (two_streams, 8),
     "two-streams.mkv": (two_streams, 8),
-    "turned.mp4": (lambda path: turn(write_video(path, moving(10)), 90), 10),
+    "turned.mp4": (lambda path: write_video(path, moving(10), display=(270, False, False)), 10),
     "edited.mp4": (lambda path: write_video(path, moving(20), options={"bf": "0"}, advance=7), 13),
     "wide-announced.mp4": (announced_size, 10),
 }

@@ -1,7 +1,6 @@
 """Small real video files for tests, good and bad."""
 
 import pathlib
-import struct
 from fractions import Fraction
 
 import av
@@ -109,17 +108,6 @@ def truncate(path, share):
     """Cuts a file, keeping its first `share`."""
     content = path.read_bytes()
     path.write_bytes(content[: int(share * len(content))])
-    return path
-
-
-def turn(path, degrees):
-    """Notes in an MP4 file that its picture is to be shown turned clockwise, as telephones do."""
-    matrix = {90: (0, 1, -1, 0), 180: (-1, 0, 0, -1), 270: (0, -1, 1, 0)}[degrees]
-    a, b, c, d = (entry << 16 for entry in matrix)
-    content = bytearray(path.read_bytes())
-    start = content.index(b"tkhd") + 44
-    content[start : start + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
-    path.write_bytes(content)
     return path
 
 
