@@ -5,7 +5,6 @@ from __future__ import annotations
 import concurrent.futures
 import dataclasses
 import functools
-import os
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -13,6 +12,7 @@ import tensorflow as tf
 
 from ccsn_tf.config import ModelConfig
 from ccsn_tf.data.plan import Plan, centre_starts, labels_of, places, refuse_short, view_boxes
+from ccsn_tf.data.prepare.worker_pool import num_cores
 from ccsn_tf.data.records.manifest import StoredClip
 from ccsn_tf.data.views import InputForm
 
@@ -52,8 +52,7 @@ def training_batches(
         The replicas' elements of a step follow one another.
     """
     rows = plan_rows(plan, replicas, share)
-    per_replica, cores = rows.element_spec["label"].shape[0], _cores()
-
+    per_replica, cores = rows.element_spec["label"].shape[0], num_cores()
     form, leading = InputForm(model), (per_replica, model.num_segments)
 
     def load_batch(*columns):
@@ -74,8 +73,7 @@ def training_batches(
 
     # Enough batches at a time for every core to have a clip, also where one batch ends and the next begins.
     together = 1 + -(-cores // per_replica)
-    dataset = rows.map(load, num_parallel_calls=together)
-    return untuned(dataset.prefetch(max(2, replicas)))
+    return untuned(rows.map(load, num_parallel_calls=together).prefetch(max(2, replicas)))
 
 
 def plan_rows(plan: Plan | Steps, replicas: int = 1, share: slice | None = None) -> tf.data.Dataset:
@@ -138,7 +136,6 @@ def evaluation_views(
         "box": np.array([[box for box, _ in views] for views in boxes]),
         "mirrored": np.array([[mirrored for _, mirrored in views] for views in boxes]),
     }
-
     form, leading = InputForm(model), (num_crops, num_segments)
 
     def load_views(*columns):
@@ -151,7 +148,7 @@ def evaluation_views(
     def load(item):
         return {**_load(load_views, item, form.shapes(leading)), "label": item["label"]}
 
-    together = max(1, min(_cores(), _MOST_CLIPS))
+    together = max(1, min(num_cores(), _MOST_CLIPS))
     return untuned(tf.data.Dataset.from_tensor_slices(plan).map(load, num_parallel_calls=together).prefetch(2))
 
 
@@ -172,10 +169,6 @@ def _load(function, item, shapes):
     return {name: tf.ensure_shape(part, shapes[name]) for name, part in zip(shapes, inputs, strict=True)}
 
 
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-
-
 @functools.cache
 def _threads() -> concurrent.futures.ThreadPoolExecutor:
-    return concurrent.futures.ThreadPoolExecutor(_cores(), "input")
+    return concurrent.futures.ThreadPoolExecutor(num_cores(), "input")
