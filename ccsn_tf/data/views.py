@@ -121,7 +121,8 @@ class InputForm:
             starts: int (K,), ascending: first flow field of each snippet.
         """
         places = self._places(starts)
-        frames, fields = (np.unique(places.get(name, [])).astype(int).tolist() for name in (next(iter(places)), "flow"))
+        parts = places.get("rgb", places.get("frames")), places.get("flow", [])
+        frames, fields = (np.unique(part).astype(int).tolist() for part in parts)
         jpegs = read_jpegs(file, offset, length, num_fields, frames, fields)
         frames = dict(zip(frames, map(decode_frame, jpegs[0]), strict=True))
         return _picked(places, frames, dict(zip(fields, map(decode_field, jpegs[1]), strict=True)))
