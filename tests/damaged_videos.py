@@ -14,11 +14,15 @@ CLASSES = ("first", "second")
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """One file of the fuzz: `kind` says what was done to it, `frames` how many a sound one has (else None)."""
+    """One file of the fuzz.
+
+    `kind` says what was done to it, `frames` how many a sound one has (else None), `for_opencv` that OpenCV shows it.
+    """
 
     path: pathlib.Path
     kind: str
     frames: int | None = None
+    for_opencv: bool = False
 
     @property
     def name(self):
@@ -48,7 +52,7 @@ def write_fuzz(folder: pathlib.Path, count: int, seed: int = 0, originals: Seque
 
     for recipe in chosen:
         path = recipe.write(place(f"{recipe.codec}-{recipe.pix_fmt}{recipe.suffix}"))
-        cases.append(Case(path, "sound", recipe.num_frames))
+        cases.append(Case(path, "sound", recipe.num_frames, recipe.for_opencv))
     for name, (write, frames) in SPECIAL.items():
         cases.append(Case(write(place(name)), "sound", frames))
     sources = [case.path for case in cases] + list(originals)

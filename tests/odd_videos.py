@@ -24,6 +24,11 @@ class Recipe:
     options: tuple = ()
     shape: dict = dataclasses.field(default_factory=dict)
 
+    @property
+    def for_opencv(self):
+        """Whether OpenCV, an independent reader, shows it right: it mirrors nothing, and leaves fields half done."""
+        return not any(self.shape.get("display", ())[1:]) and "interlaced=1" not in dict(self.options).values()
+
     def write(self, path):
         """Writes the video."""
         settings = {"strict": "experimental", **dict(self.options)}
