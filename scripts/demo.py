@@ -50,7 +50,8 @@ def run_step(script, arguments):
     """Runs a script of this folder, or export/..., shows its command, and ends the demo if it fails."""
     name = script if "/" in script else f"scripts/{script}"
     command = [sys.executable, str(_HERE.parent / f"{name}.py"), *arguments]
-    print(f"\n$ python {shlex.join([f'{name}.py', *map(shortened, arguments)])}", flush=True)
+    typed = shlex.join([f"{name}.py", *arguments]).replace(f"{_HERE.parent}/", "")  # as one would in the repository
+    print(f"\n$ python {typed}", flush=True)
     if subprocess.run(command, check=False).returncode:
         raise UserError(f"the step {name} did not end well; run the same command again to go on.")
 
@@ -58,11 +59,6 @@ def run_step(script, arguments):
 def is_exported(model, export_dir):
     """Whether the folder has a version of the model, made after it. A version appears there when it is verified."""
     return any(path.stat().st_mtime >= model.stat().st_mtime for path in export_dir.glob("[0-9]*/saved_model.pb"))
-
-
-def shortened(argument):
-    """An argument as one would type it in the repository."""
-    return argument.replace(f"{_HERE.parent}/", "")
 
 
 def table(reports):

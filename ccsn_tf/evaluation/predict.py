@@ -8,9 +8,8 @@ import keras
 import numpy as np
 
 from ccsn_tf.config import Config
-from ccsn_tf.data.augment import view_boxes
-from ccsn_tf.data.inputs import input_form
-from ccsn_tf.data.snippets import video_snippets
+from ccsn_tf.data.plan import view_boxes
+from ccsn_tf.data.views import InputForm, frame_size
 from ccsn_tf.evaluation.protocol import LOGITS, average_views, score_views
 
 
@@ -40,9 +39,9 @@ def video_views(path: str, config: Config) -> dict[str, np.ndarray]:
     Raises:
         VideoError: see `predict_video`.
     """
-    form = input_form(config.model)
+    form = InputForm(config.model)
     snippets = form.of_video(path, config, config.eval.test_segments)
-    boxes = view_boxes(*form.size(snippets), config.eval.test_crops)
+    boxes = view_boxes(*frame_size(snippets), config.eval.test_crops)
     views = form.empty((len(boxes), config.eval.test_segments))
     for number, (box, mirrored) in enumerate(boxes):
         form.write(snippets, box, mirrored, {name: part[number] for name, part in views.items()})
@@ -57,8 +56,8 @@ def read_snippets(path: str, config: Config, num_segments: int) -> tuple[np.ndar
     Raises:
         VideoError: see `predict_video`.
     """
-    frames, fields = video_snippets(path, config, num_segments)
-    return np.stack(frames), np.array(fields)
+    snippets = InputForm(config.model).of_video(path, config, num_segments)
+    return np.stack(snippets["rgb"]), np.array(snippets["flow"])
 
 
 def _softmax(logits):

@@ -12,7 +12,7 @@ import numpy as np
 
 from ccsn_tf.config import DataConfig
 from ccsn_tf.data.flow import Estimator, flow_fields, quantise
-from ccsn_tf.data.frame_folders import iter_flow, iter_jpegs
+from ccsn_tf.data.frames import iter_flow, iter_jpegs
 from ccsn_tf.data.video import VideoError, iter_frames
 
 MAX_BYTES = 2**31 - 2**24  # a protocol buffer ends at 2 GiB; the rest is for its own bookkeeping

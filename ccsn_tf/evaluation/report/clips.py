@@ -9,13 +9,10 @@ import keras
 import numpy as np
 
 from ccsn_tf.config import Config
-from ccsn_tf.data.augment import view_boxes
 from ccsn_tf.data.flow import dequantise
-from ccsn_tf.data.plan import places
+from ccsn_tf.data.plan import centre_starts, places, view_boxes
 from ccsn_tf.data.records.manifest import StoredClip
-from ccsn_tf.data.sampling import centre_starts
-from ccsn_tf.data.snippets import record_frames, record_snippets
-from ccsn_tf.data.transform import empty_frames, network_frames, network_input
+from ccsn_tf.data.views import InputForm
 from ccsn_tf.models.attention_maps import Attention, clip_attention
 from ccsn_tf.models.ccsn import CCSN
 
@@ -84,32 +81,29 @@ def see_clip(clip: StoredClip, model: CCSN, config: Config) -> SeenClip:
     starts = centre_starts(clip.fields, config.model.num_segments if fixed else SNIPPETS, config.model.flow_length)
     box, _ = view_boxes(clip.height, clip.width, 1)[0]
     see = _with_computed_flow if config.model.flow_source == "graph" else _with_stored_flow
-    frames, flow, inputs = see(record, starts, box, model, config)
+    form = InputForm(config.model)
+    snippets, inputs = form.of_record(*record, starts), form.empty((len(starts),))
+    form.write(snippets, box, False, inputs)
+    frames, flow = see(snippets, inputs, box, model, config)
     top, left, height, width = box
     square = np.s_[top : top + height, left : left + width]
     return SeenClip(np.stack([frame[square] for frame in frames]), flow, clip_attention(model, inputs))
 
 
-def _with_stored_flow(record, starts, box, _, config):
-    """The middle frames, their fields in pixels, and the network's inputs."""
-    length, (top, left, height, width) = config.model.flow_length, box
-    frames, fields = record_snippets(*record, starts, length)
-    inputs = dict(zip(("rgb", "flow"), network_input(frames, fields, box, False, config.model.image_size), strict=True))
-    middles = [
-        snippet[length // 2][:, top : top + height, left : left + width].transpose(1, 2, 0) for snippet in fields
-    ]
-    return frames, dequantise(np.stack(middles), config.data.flow_bound), inputs
+def _with_stored_flow(snippets, inputs, box, model, config):
+    """The middle frames, and their fields in pixels."""
+    middle, (top, left, height, width) = config.model.flow_length // 2, box
+    square = np.s_[:, top : top + height, left : left + width]
+    middles = [snippet[middle][square].transpose(1, 2, 0) for snippet in snippets["flow"]]
+    return snippets["rgb"], dequantise(np.stack(middles), config.data.flow_bound)
 
 
-def _with_computed_flow(record, starts, box, model, config):
-    length, size = config.model.flow_length, config.model.image_size
-    snippets = record_frames(*record, starts, length)
-    frames = network_frames(snippets, box, False, empty_frames((len(snippets),), length, size))
+def _with_computed_flow(snippets, inputs, box, model, config):
+    middle = config.model.flow_length // 2
     estimate = keras.Model(model.input, model.get_layer("temporal_flow").output)
-    fields = keras.ops.convert_to_numpy(estimate({"frames": frames[None]}, training=False))
-    middle = 2 * (length // 2)
-    flow = fields[..., middle : middle + 2] * (box[2] / size)
-    return [snippet[length // 2] for snippet in snippets], flow, {"frames": frames}
+    fields = keras.ops.convert_to_numpy(estimate({"frames": inputs["frames"][None]}, training=False))
+    flow = fields[..., 2 * middle : 2 * middle + 2] * (box[2] / config.model.image_size)
+    return [snippet[middle] for snippet in snippets["frames"]], flow
 
 
 def _log_probability(logits):

@@ -9,7 +9,7 @@ from videos import moving, write_video
 
 from ccsn_tf.config import Config, DataConfig
 from ccsn_tf.data.flow import make_estimator, quantise
-from ccsn_tf.data.frame_folders import iter_frames
+from ccsn_tf.data.frames import iter_frames
 from ccsn_tf.data.prepare.encode import encode_clip
 from ccsn_tf.data.prepare.prepare import prepare
 from ccsn_tf.data.records.manifest import Manifest

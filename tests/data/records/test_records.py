@@ -10,8 +10,8 @@ from ccsn_tf.data.prepare.encode import EncodedClip
 from ccsn_tf.data.records import examples as records
 from ccsn_tf.data.records.examples import read_jpegs, serialise
 from ccsn_tf.data.records.tfrecord import FOOTER_BYTES, HEADER_BYTES, framed
-from ccsn_tf.data.transform import decode_field, decode_frame
 from ccsn_tf.data.video import iter_frames
+from ccsn_tf.data.views import decode_field, decode_frame
 from ccsn_tf.errors import UserError
 
 
