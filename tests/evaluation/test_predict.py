@@ -7,8 +7,9 @@ from ccsn_tf.config import Config
 from ccsn_tf.data.flow import make_estimator
 from ccsn_tf.data.prepare.encode import encode_clip
 from ccsn_tf.data.sampling import centre_starts
+from ccsn_tf.data.snippets import video_snippets
 from ccsn_tf.data.video import VideoError
-from ccsn_tf.evaluation.predict import read_snippets
+from ccsn_tf.evaluation.predict import EMBEDDINGS, LOGITS, average_views
 
 LENGTH = 3
 
@@ -31,7 +32,7 @@ def test_snippets_are_those_of_the_record(tmp_path, num_frames, stride):
     config = config_at(stride)
     record = encode_clip(path, make_estimator(config.data), config.data, LENGTH)
     starts = centre_starts(len(record.flow), 4, LENGTH)
-    frames, fields = read_snippets(path, config, 4)
+    frames, fields = map(np.array, video_snippets(path, config, 4))
     assert frames.dtype == fields.dtype == np.uint8 and fields.shape == (4, LENGTH, 2, 36, 48)
     for start, frame, snippet in zip(starts, frames, fields, strict=True):
         assert jpeg(frame[..., ::-1]) == record.rgb[start + LENGTH // 2]
@@ -44,7 +45,7 @@ def test_flow_is_the_same_on_any_number_of_threads(tmp_path):
     try:
         for number in (1, 2, 30):
             cv2.setNumThreads(number)
-            results.append(read_snippets(path, config_at(1), 5)[1])
+            results.append(np.array(video_snippets(path, config_at(1), 5)[1]))
     finally:
         cv2.setNumThreads(threads)
     np.testing.assert_array_equal(results[0], results[1])
@@ -55,15 +56,47 @@ def test_flow_is_the_same_on_any_number_of_threads(tmp_path):
 def test_shortest_video_of_a_stride(tmp_path, stride, needed):
     enough = videos.write_video(tmp_path / "enough.avi", videos.moving(needed))
     config = config_at(stride)
-    frames, fields = read_snippets(str(enough), config, 2)
+    frames, fields = map(np.array, video_snippets(str(enough), config, 2))
     assert frames.shape == (2, 36, 48, 3) and fields.shape == (2, LENGTH, 2, 36, 48)
     assert len(encode_clip(str(enough), make_estimator(config.data), config.data, LENGTH).flow) == LENGTH
     short = videos.write_video(tmp_path / "short.avi", videos.moving(needed - 1))
     apart = f" at --flow_stride={stride}" if stride > 1 else ""
     message = rf"short\.avi has {needed - 1} frames: a snippet of --flow_length=3 flow fields{apart} needs {needed}\."
     for read in (
-        lambda: read_snippets(str(short), config, 2),
+        lambda: video_snippets(str(short), config, 2),
         lambda: encode_clip(str(short), make_estimator(config.data), config.data, LENGTH),
     ):
         with pytest.raises(VideoError, match=message):
             read()
+
+
+def outputs(logits):
+    """The network's, with these logits (V, C) of each stream and random embeddings."""
+    vectors = np.random.default_rng(1).normal(size=(len(logits), 5))
+    vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype("float32")
+    return dict.fromkeys(LOGITS.values(), np.array(logits, "float32")) | dict.fromkeys(EMBEDDINGS, vectors)
+
+
+def test_views_are_averaged():
+    views = np.random.default_rng(0).normal(0, 3, (6, 4)).astype("float32")
+    logits, probabilities = (average_views(outputs(views), 3, average) for average in ("logits", "probabilities"))
+    for name in LOGITS.values():
+        for clip in range(2):
+            of_clip = views[3 * clip : 3 * clip + 3].astype(float)
+            np.testing.assert_allclose(logits[name][clip], sum(of_clip) / 3, rtol=1e-5)
+            expected = sum(np.exp(view) / np.exp(view).sum() / 3 for view in of_clip)
+            np.testing.assert_allclose(np.exp(probabilities[name][clip]), expected, rtol=1e-4)
+    for name in EMBEDDINGS:
+        for means in (logits, probabilities):
+            np.testing.assert_allclose(np.linalg.norm(means[name], axis=1), 1, rtol=1e-6)
+
+
+def test_the_two_averages_can_disagree():
+    """One crop is very sure of class 0, two are a little surer of class 1; a probability is at most 1."""
+    views = outputs([[30.0, 0], [-1, 1], [-1, 1]])
+    assert average_views(views, 3)["logits"].argmax() == 0
+    assert average_views(views, 3, "probabilities")["logits"].argmax() == 1
+
+
+def test_impossible_classes_stay_finite():
+    assert np.isfinite(average_views(outputs([[0.0, -500.0]]), 1, "probabilities")["logits"]).all()
