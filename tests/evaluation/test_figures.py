@@ -89,19 +89,6 @@ def test_long_names_and_dollars_are_written_as_they_are(tmp_path, drawn):
     assert {"Pretending to put something b…", r"From \$1 to \$2", r"\$x\$"} <= set(texts(drawn[0]))
 
 
-def test_a_picture_is_whole_or_absent(tmp_path, monkeypatch):
-    from matplotlib.figure import Figure
-
-    def stop_halfway(figure, path, **options):
-        path.write_bytes(b"half")
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(Figure, "savefig", stop_halfway)
-    with pytest.raises(KeyboardInterrupt):
-        save_history([history_row(1)], tmp_path / "history.png")
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_pyplot_is_left_alone(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)  # importing it now fails
     save_history([history_row(1)], tmp_path / "history.png")

@@ -3,7 +3,6 @@
 import json
 import shutil
 
-import numpy as np
 import pytest
 import videos
 from commands import run
@@ -78,7 +77,8 @@ def test_ablate_makes_a_table_and_does_nothing_twice(finished, tmp_path):
     shutil.copytree(finished[1], tmp_path / "ccs-split1-seed0")  # a run of the grid that was made before
     grid = tmp_path / "rows.toml"
     grid.write_text(
-        '[rows]\nccs.flags = []\nsum.flags = ["--connection=sum", "--init_spatial={root}/ccs-split{split}-seed{seed}"]\n'
+        "[rows]\nccs.flags = []\n"
+        'sum.flags = ["--connection=sum", "--init_spatial={root}/ccs-split{split}-seed{seed}"]\n'
         'late.mean_of = ["ccs.spatial", "sum.temporal"]\n'
     )
     arguments = ["scripts/ablate.py", f"--flagfile={finished[0]}", f"--workdir={tmp_path}", f"--grid={grid}"]
