@@ -1,7 +1,7 @@
 """Checks videos, records or both, and says whether training may start: exit status 0, or 1 with the reasons first.
 
     python scripts/check_data.py --flagfile=ucf101.flags --video_dir=UCF-101 --split_dir=ucfTrainTestlist
-    python scripts/check_data.py --flagfile=ucf101.flags --record_dir=R [--workdir=W]
+    python scripts/check_data.py --flagfile=ucf101.flags --record_dir=R
 
 Videos are decoded from end to end, on every core; --quick looks at their ends only.
 """
@@ -12,8 +12,7 @@ import sys
 from absl import flags
 
 from ccsn_tf.config import flags as command_line
-from ccsn_tf.data.checks.check import Depth, check
-from ccsn_tf.data.checks.findings import as_json, as_text, may_train
+from ccsn_tf.data.checks import as_json, as_text, check, may_train
 from ccsn_tf.files import write_text
 from ccsn_tf.progress import Progress
 
@@ -29,8 +28,8 @@ flags.DEFINE_string("output", "", "check_data: file for all findings, JSON if it
 def main(arguments):
     command_line.no_arguments(arguments)
     chosen = flags.FLAGS
-    depth = Depth(quick=chosen.quick, alike=chosen.alike, thorough=chosen.thorough)
-    findings = check(command_line.config_from_flags(), depth, lambda what: Progress(f"check {what}", "clips"))
+    depth = {name: chosen[name].value for name in ("quick", "alike", "thorough")}
+    findings = check(command_line.config_from_flags(), lambda what: Progress(f"check {what}", "clips"), **depth)
     if chosen.output:
         is_json = pathlib.Path(chosen.output).suffix == ".json"
         write_text(chosen.output, as_json(findings) if is_json else as_text(findings))

@@ -8,7 +8,7 @@ from moving_frames import moving
 
 from ccsn_tf.config import Config, ModelConfig
 from ccsn_tf.data.augment import view_boxes
-from ccsn_tf.data.checks.records import damaged, read_records
+from ccsn_tf.data.checks.records import check_records
 from ccsn_tf.data.flow import make_estimator
 from ccsn_tf.data.pipeline import evaluation_views, training_batches
 from ccsn_tf.data.plan import training_plan
@@ -88,11 +88,11 @@ def test_views_of_a_video_are_those_of_its_record(config, manifest, tiny_set):
 
 
 def test_check_finds_nothing_wrong(config, manifest, tiny_data, tiny_manifest):
-    seen = read_records(manifest, config.data, True, lambda done, total: None)
-    assert len(seen) == 15 and not list(damaged(config, manifest, seen))
+    assert not list(check_records(config, manifest, True, lambda done, total: None))
     claims_flow = dataclasses.replace(manifest, settings=tiny_manifest.settings)
-    seen = read_records(claims_flow, config.data, False, lambda done, total: None)
-    assert all("14 frames and 0 fields, the manifest says 14 and 13" in read.faults[0] for read in seen.values())
+    refused, *damaged = check_records(config, claims_flow, False, lambda done, total: None)
+    assert refused.kind == "refused by train.py" and len(damaged) == 15
+    assert all("14 frames and 0 fields, not" in finding.message for finding in damaged)
 
 
 def test_other_flow_is_refused(config, manifest):

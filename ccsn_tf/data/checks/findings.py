@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import json
 from collections.abc import Sequence
@@ -27,36 +28,25 @@ def may_train(findings: Sequence[Finding]) -> bool:
 
 
 def as_text(findings: Sequence[Finding], most: int | None = None) -> str:
-    """The findings by kind, those that block first, and the verdict.
-
-    Args:
-        findings: all.
-        most: how many of a kind are written out; default: all.
-    """
+    """The findings by kind, those that block first, and the verdict; of a kind, `most` are written out (all)."""
     lines = []
-    for blocks in (True, False):
-        kinds = list(dict.fromkeys(finding.kind for finding in findings if finding.blocks == blocks))
-        if kinds:
-            lines.append("Training may not start before this is put right:" if blocks else "Warnings:")
-        for kind in kinds:
-            messages = [f.message for f in findings if (f.kind, f.blocks) == (kind, blocks)]
-            lines.append(f"  {kind}: {len(messages)}")
-            lines += [f"    {message}" for message in messages[:most]]
+    for blocks, title in ((True, "Training may not start before this is put right:"), (False, "Warnings:")):
+        by_kind = collections.defaultdict(list)
+        for finding in findings:
+            if finding.blocks == blocks:
+                by_kind[finding.kind].append(f"    {finding.message}")
+        lines += [title] if by_kind else []
+        for kind, messages in by_kind.items():
+            lines += [f"  {kind}: {len(messages)}", *messages[:most]]
             if most is not None and len(messages) > most:
                 lines.append(f"    ... and {len(messages) - most} more")
-    blocking = sum(finding.blocks for finding in findings)
-    verdict = "may start" if not blocking else f"may not start: {_number(blocking, 'problem')}"
-    return "\n".join([*lines, f"Training {verdict}; {_number(len(findings) - blocking, 'warning')}.\n"])
+    problems = sum(finding.blocks for finding in findings)
+    verdict = f"Training {'may not' if problems else 'may'} start; problems: {problems}"
+    return "\n".join([*lines, f"{verdict}, warnings: {len(findings) - problems}.\n"])
 
 
 def as_json(findings: Sequence[Finding]) -> str:
     """{"may_train", "counts" by kind, "findings"}."""
-    counts = {}
-    for finding in findings:
-        counts[finding.kind] = counts.get(finding.kind, 0) + 1
+    counts = collections.Counter(finding.kind for finding in findings)
     report = {"may_train": may_train(findings), "counts": counts, "findings": list(map(dataclasses.asdict, findings))}
     return json.dumps(report, indent=1) + "\n"
-
-
-def _number(count, noun):
-    return f"{count} {noun}{'' if count == 1 else 's'}"

@@ -8,17 +8,7 @@ from ccsn_tf.data.datasets.sthv2 import read_sthv2
 from ccsn_tf.data.datasets.text_list import read_text_list
 from ccsn_tf.data.datasets.ucf101 import read_ucf101
 
-__all__ = [
-    "Clip",
-    "Listing",
-    "Split",
-    "read_folder",
-    "read_hmdb51",
-    "read_listing",
-    "read_sthv2",
-    "read_text_list",
-    "read_ucf101",
-]
+__all__ = ["Clip", "Listing", "Split", "read_listing"]
 
 
 def read_listing(config: DataConfig) -> Listing:

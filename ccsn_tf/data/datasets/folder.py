@@ -9,7 +9,7 @@ from ccsn_tf.data.datasets.listing import (
     Clip,
     Listing,
     Split,
-    draw_test,
+    draw_split,
     require_folder,
     select_classes,
 )
@@ -21,62 +21,52 @@ def read_folder(video_dir: str, classes: tuple[str, ...] = (), test_fraction: fl
     """Reads `train/<class>/<video>` and `test/<class>/<video>`, or `<class>/<video>` split by `test_fraction`.
 
     A video may also be the folder of its frames (see `frame_folders`). In the second form the test clips are drawn by
-    a hash of their names (see `draw_test`). Every video is its own group. The split has the number 1.
+    a hash of their names (see `draw_split`). Every video is its own group. The split has the number 1.
 
     Raises:
         UserError: the folder is missing, empty, or has no videos, or a class is empty.
     """
     root = require_folder(video_dir, "video_dir")
-    sides = [root / "train", root / "test"]
-    if any(side.is_dir() for side in sides):
-        for side in sides:
-            if not side.is_dir():
+    if any((root / side).is_dir() for side in Split._fields):
+        for side in Split._fields:
+            if not (root / side).is_dir():
                 raise UserError(
-                    f"--video_dir={video_dir} has one of train/ and test/ but not {side.name}/: add it, or put the "
-                    "folders of the classes directly into --video_dir."
+                    f"--video_dir={video_dir} has one of train/ and test/ but not {side}/: add it, or put the folders "
+                    "of the classes directly into --video_dir."
                 )
-        found = {side.name: _scan(side, root) for side in sides}
+        found = [_scan(root / side, root) for side in Split._fields]
     else:
-        found = {"all": _scan(root, root)}
-    available = tuple(sorted({clip.label for clips in found.values() for clip in clips}))
+        found = [_scan(root, root)]
+    available = tuple(sorted({clip.label for side in found for clip in side}))
     if not available:
         raise UserError(
             f"--video_dir={video_dir} has no video in folders named by class: expected <class>/<video>, with a suffix "
             f"among {', '.join(sorted(VIDEO_SUFFIXES))}, or folders of frames, <class>/<video>/img_00001.jpg."
         )
     kept = select_classes(available, classes, video_dir)
-    found = {side: [clip for clip in clips if clip.label in kept] for side, clips in found.items()}
-    if "all" in found:
-        test = draw_test(found["all"], test_fraction)
-        train = [clip.name for clip in found["all"] if clip.name not in test]
-        split = Split(tuple(train), tuple(sorted(test)))
-    else:
-        split = Split(*(tuple(clip.name for clip in found[side.name]) for side in sides))
-    return Listing(kept, tuple(clip for clips in found.values() for clip in clips), {1: split})
+    names = [tuple(clip.name for clip in side if clip.label in kept) for side in found]
+    clips = tuple(clip for side in found for clip in side if clip.label in kept)
+    split = Split(*names) if len(names) == 2 else draw_split(*names, clips, test_fraction)
+    return Listing(kept, clips, {1: split})
 
 
 def _scan(side: pathlib.Path, root: pathlib.Path) -> list[Clip]:
-    clips, folders = {}, []
+    clips, folders = {}, {}
     for path in sorted(side.glob("[!.]*/[!.]*")):  # hidden: what systems leave beside one's files
+        of_kind, name = (folders if path.is_dir() else clips), path.relative_to(root)
         if path.is_dir():
-            folders.append(path)
+            if not is_frame_folder(path):
+                continue
         elif path.suffix.lower() in VIDEO_SUFFIXES and path.is_file():
-            name = _name(path, root)
-            if name in clips:
-                raise UserError(f"{path} and {clips[name].path} differ in their suffix only: rename one of them.")
-            clips[name] = Clip(name, str(path), path.parent.name, name)
-    for path in folders:  # in place of a video, not beside it
-        if is_frame_folder(path):
-            name = _name(path, root)
-            clips.setdefault(name, Clip(name, str(path), path.parent.name, name))
-    return [clips[name] for name in sorted(clips)]
-
-
-def _name(path: pathlib.Path, root: pathlib.Path) -> str:
-    relative = path.relative_to(root)
-    name = (relative if path.is_dir() else relative.with_suffix("")).as_posix()
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        raise UserError(f"{str(path)!a} has a name that is not UTF-8: rename it.") from None
-    return name
+            name = name.with_suffix("")
+        else:
+            continue
+        name = name.as_posix()
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            raise UserError(f"{str(path)!a} has a name that is not UTF-8: rename it.") from None
+        if name in of_kind:
+            raise UserError(f"{path} and {clips[name].path} differ in their suffix only: rename one of them.")
+        of_kind[name] = Clip(name, str(path), path.parent.name, name)
+    return [clip for _, clip in sorted({**folders, **clips}.items())]  # a folder in place of a video, not beside it

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import pathlib
 import re
+from collections.abc import Iterator
 
 from ccsn_tf.data.datasets.listing import (
-    Clip,
+    Entry,
     Listing,
-    Split,
-    find_clip,
+    find_listed,
     read_lines,
-    refuse_repeats,
     require_folder,
     select_classes,
     without_suffix,
@@ -20,7 +19,7 @@ from ccsn_tf.errors import UserError
 
 _LIST = re.compile(r"(.+)_test_split(\d+)\.txt")
 _LISTS = "--split_dir must hold HMDB51's lists, <class>_test_split<number>.txt"
-_SIDES = {"1": "train", "2": "test", "0": None}  # 0: used by other splits, or by none
+_SIDES = {"1": "train", "2": "test", "0": ""}  # 0: used by other splits, or by none
 
 # <source>_<class>_<visible body>_<camera motion>_np<people>_<viewpoint>_<quality>_<number>
 _ATTRIBUTES = re.compile(r"_[fuhl]_(?:cm|nm)_np\d+_(?:fr|ba|le|ri)_(?:goo|med|bad)_\d+$")
@@ -29,58 +28,34 @@ _ATTRIBUTES = re.compile(r"_[fuhl]_(?:cm|nm)_np\d+_(?:fr|ba|le|ri)_(?:goo|med|ba
 def read_hmdb51(video_dir: str, split_dir: str, classes: tuple[str, ...] = ()) -> Listing:
     """Reads <class>/<video>.avi, or folders of their frames, by the lists <class>_test_split<number>.txt.
 
-    The classes are those of the lists in alphabetical order. Clips that no split uses are left out. HMDB51 names no
-    groups; here a group is what its names show: the clips that a class has from one source, a film as a rule. None of
-    these 2,291 groups is on both sides of an official split. Sources do recur in other classes, there on other sides.
-
-    Args:
-        video_dir: folder of one folder a class.
-        split_dir: folder of the lists; every split found there is read.
-        classes: keep only these, in this order.
+    The classes are those of the lists in alphabetical order; `classes` keeps some, in its order. Every split found in
+    `split_dir` is read. Clips that no split uses are left out. HMDB51 names no groups; here a group is, by the names,
+    what a class has from one source, a film as a rule. None of these 2,291 groups is on both sides of an official
+    split. Sources do recur in other classes, there on other sides.
 
     Raises:
-        UserError: a folder or list is missing or empty, a line is malformed, a class has no clip, or a clip is listed
-            twice.
+        UserError: a folder or list is missing, a line is malformed, or as `find_listed`.
     """
     videos, lists = require_folder(video_dir, "video_dir"), require_folder(split_dir, "split_dir")
-    found = sorted(matched.groups() for path in lists.iterdir() if (matched := _LIST.fullmatch(path.name)))
+    found = [matched.groups() for path in lists.iterdir() if (matched := _LIST.fullmatch(path.name))]
     if not found:
         raise UserError(f"--split_dir={split_dir} has no such list: {_LISTS}.")
-    available = tuple(sorted({label for label, _ in found}))
-    kept = select_classes(available, classes, split_dir)
-    clips, absent, absent_labels, splits = {}, {}, {}, {}
-    for number in sorted({number for _, number in found}, key=int):
-        sides = {"train": [], "test": []}
-        for label in kept:
-            path = lists / f"{label}_test_split{number}.txt"
-            names = []
-            for video, side in _read_list(path):
-                relative = pathlib.PurePosixPath(label, video)
-                name = without_suffix(relative).as_posix()
-                names.append(name)
-                if side and name not in clips and name not in absent:
-                    place = find_clip(videos, relative)
-                    if place:
-                        clips[name] = Clip(name, str(place), label, _group(name, label))
-                    else:
-                        absent[name] = f"{videos / relative} is named in {path.name} but does not exist."
-                        absent_labels[name] = label
-                if side:
-                    sides[side].append(name)
-            refuse_repeats(names, str(path))
-        splits[int(number)] = Split(tuple(sides["train"]), tuple(sides["test"]))
-    ordered = tuple(clips[name] for name in sorted(clips))
-    return Listing(kept, ordered, splits, tuple(sorted(absent.items())), absent_labels)
+    kept = select_classes(tuple(sorted({label for label, _ in found})), classes, split_dir)
+    entries = {
+        int(number): [e for label in kept for e in _read_list(lists / f"{label}_test_split{number}.txt", label)]
+        for number in sorted({number for _, number in found}, key=int)
+    }
+    return find_listed(kept, entries, videos)
 
 
-def _read_list(path: pathlib.Path) -> list[tuple[str, str | None]]:
-    videos = []
+def _read_list(path: pathlib.Path, label: str) -> Iterator[Entry]:
     for number, line in read_lines(path, _LISTS):
-        fields = line.rsplit(maxsplit=1)
-        if len(fields) != 2 or fields[1] not in _SIDES or "/" in fields[0]:
+        video, side = (line.rsplit(maxsplit=1) + [""])[:2]
+        if side not in _SIDES or "/" in video:
             raise UserError(f"{path}, line {number}: expected '<video> 0', 1 or 2. Received: {line!r}.")
-        videos.append((fields[0], _SIDES[fields[1]]))
-    return videos
+        relative = pathlib.PurePosixPath(label, video)
+        name = without_suffix(relative).as_posix()
+        yield Entry(name, label, _group(name, label), _SIDES[side], relative, f"{path}, line {number}")
 
 
 def _group(name: str, label: str) -> str:

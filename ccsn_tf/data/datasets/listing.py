@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import os
 import pathlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple
 
 from ccsn_tf.errors import UserError
 
@@ -25,8 +27,7 @@ class Clip:
     group: str
 
 
-@dataclasses.dataclass(frozen=True)
-class Split:
+class Split(NamedTuple):
     """Names of the clips on each side, as listed: some may be absent."""
 
     train: tuple[str, ...]
@@ -62,27 +63,17 @@ class Listing:
 
 
 def require_folder(path: str, flag: str) -> pathlib.Path:
-    """The folder as a path.
-
-    Raises:
-        UserError: the flag is not given, or names no folder, or an empty one.
-    """
+    """The folder as a path. UserError: the flag is not given, or names no folder, or an empty one."""
     if not path:
         raise UserError(f"--{flag} is not given: name the folder.")
     folder = pathlib.Path(path)
-    if not folder.is_dir():
-        raise UserError(f"--{flag}={path} is not a folder: check the path.")
-    if not any(folder.iterdir()):
-        raise UserError(f"--{flag}={path} is empty: put the data there, or check the path.")
+    if not folder.is_dir() or not any(folder.iterdir()):
+        raise UserError(f"--{flag}={path} is {'empty' if folder.is_dir() else 'not a folder'}: check the path.")
     return folder
 
 
 def select_classes(available: tuple[str, ...], wanted: tuple[str, ...], source: str) -> tuple[str, ...]:
-    """`wanted` in its own order, or all that are available.
-
-    Raises:
-        UserError: a wanted class does not exist, or is named twice.
-    """
+    """`wanted` in its own order, or all that are available. UserError: one does not exist, or is named twice."""
     unknown = [name for name in wanted if name not in available]
     if unknown:
         raise UserError(f"--classes names {', '.join(unknown)}, which {source} does not have: check the spelling.")
@@ -110,65 +101,113 @@ def without_suffix(path: pathlib.PurePath) -> pathlib.PurePath:
 
 
 def read_lines(path: pathlib.Path, what: str) -> list[tuple[int, str]]:
-    """The lines of a list that are not blank, stripped, with their numbers.
-
-    Args:
-        path: a text file in UTF-8, with or without the mark that editors on Windows put in front.
-        what: for errors, what it should be, as in "--split_dir must hold UCF101's lists".
-
-    Raises:
-        UserError: it is missing, or no such text.
-    """
+    """The lines of a list that are not blank, stripped, with their numbers; see `read_text`."""
     lines = read_text(path, what).split("\n")  # not splitlines: names may hold what it takes for the end of a line
     return [(number, line.strip()) for number, line in enumerate(lines, start=1) if line.strip()]
 
 
 def read_text(path: pathlib.Path, what: str) -> str:
-    """The text of a list; see `read_lines`."""
+    """The text of a list in UTF-8, with or without the mark that editors on Windows put in front.
+
+    Args:
+        path: the file.
+        what: for errors, what it should be, as in "--split_dir must hold UCF101's lists".
+
+    Raises:
+        UserError: it is missing, or no such text.
+    """
     try:
         return path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist: {what}.") from None
-    except UnicodeDecodeError:
-        raise UserError(f"{path} is not a text file in UTF-8: {what}.") from None
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}): {what}.") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path} is not a text file in UTF-8: {what}.") from None
 
 
-def refuse_repeats(names: Iterable[str], source: str) -> None:
-    """Raises UserError where a clip is named twice."""
-    seen = set()
-    for name in names:
-        if name in seen:
-            raise UserError(f"{source} names {name} twice: remove one of the two.")
-        seen.add(name)
+class Entry(NamedTuple):
+    """A clip as a list names it: its video is to be at `relative` below the data set's folder.
+
+    `side` is "train", "test" or, where a split leaves the clip out, empty; `source` list and line, for errors.
+    """
+
+    name: str
+    label: str
+    group: str
+    side: str
+    relative: pathlib.PurePath
+    source: str
 
 
-def refuse_both_sides(train: Iterable[str], test: Iterable[str], train_list: str, test_list: str) -> None:
-    """Raises UserError where a clip is named on both sides of a split."""
-    both = set(train) & set(test)
-    if both:
-        raise UserError(
-            f"{test_list} names {min(both)}, which {train_list} names too ({len(both)} such clips): a clip cannot both "
-            "train and test."
-        )
+def find_listed(
+    classes: tuple[str, ...],
+    entries: Mapping[int, Iterable[Entry]],
+    folder: pathlib.Path,
+    find: Callable[[pathlib.Path, pathlib.PurePath], str | os.PathLike | None] = find_clip,
+    **more,
+) -> Listing:
+    """Finds the videos of listed clips; those that no split uses are left out.
+
+    Args:
+        classes: in label order; clips of others are left out.
+        entries: of each split, by its number.
+        folder: of the data set.
+        find: gives the place of a video, or None, of `folder` and its path below it.
+        more: of the `Listing`.
+
+    Raises:
+        UserError: a split names a clip twice, on one side or on both, or a class has no clip.
+    """
+    clips, absent, splits, kept = {}, {}, {}, frozenset(classes)
+    for number, listed in entries.items():
+        sides, seen = {"train": [], "test": [], "": []}, {}
+        for entry in listed:
+            if entry.label not in kept:
+                continue
+            if entry.name in seen:
+                raise UserError(
+                    f"{entry.source} names {entry.name}, which {seen[entry.name]} names too: remove one of the two."
+                )
+            seen[entry.name] = entry.source
+            sides[entry.side].append(entry.name)
+            if not entry.side or entry.name in clips or entry.name in absent:
+                continue
+            place = find(folder, entry.relative)
+            if place:
+                clips[entry.name] = Clip(entry.name, str(place), entry.label, entry.group)
+            else:
+                source = pathlib.PurePath(entry.source).name
+                reason = f"{folder / entry.relative} is named in {source}, but does not exist."
+                absent[entry.name] = reason, entry.label
+        splits[number] = Split(tuple(sides["train"]), tuple(sides["test"]))
+    return Listing(
+        classes,
+        tuple(clips[name] for name in sorted(clips)),
+        splits,
+        tuple((name, reason) for name, (reason, _) in sorted(absent.items())),
+        {name: label for name, (_, label) in absent.items()},
+        **more,
+    )
 
 
-def draw_test(clips: Iterable[Clip], fraction: float) -> set[str]:
-    """Names of the clips held out for the test: of each class the first `fraction` by a hash of the name.
+def draw_split(names: Iterable[str], clips: Iterable[Clip], fraction: float) -> Split:
+    """Holds out for the test, of each class, the first `fraction` of the clips by a hash of the name.
 
     Adding or removing a video moves few others.
+
+    Args:
+        names: of all clips, as listed; those that are not among `clips` train.
+        clips: those that are there.
+        fraction: of them; at least one clip is on each side.
 
     Raises:
         UserError: a class has a single clip.
     """
-    by_label = {}
+    by_label, drawn = {}, set()
     for clip in clips:
         by_label.setdefault(clip.label, []).append(clip.name)
-    drawn = set()
-    for label, names in by_label.items():
-        if len(names) < 2:
+    for label, of_label in by_label.items():
+        if len(of_label) < 2:
             raise UserError(f"Class {label} has one video, which cannot both train and test: add another.")
-        ranked = sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())
-        drawn.update(ranked[: min(len(names) - 1, max(1, round(fraction * len(names))))])
-    return drawn
+        ranked = sorted(of_label, key=lambda name: hashlib.sha256(name.encode()).digest())
+        drawn.update(ranked[: min(len(of_label) - 1, max(1, round(fraction * len(of_label))))])
+    return Split(tuple(name for name in names if name not in drawn), tuple(sorted(drawn)))

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import pathlib
 
 from ccsn_tf.data.datasets.listing import (
-    Clip,
+    Entry,
     Listing,
-    Split,
-    draw_test,
+    draw_split,
     find_clip,
+    find_listed,
     read_lines,
-    refuse_both_sides,
     require_folder,
     select_classes,
     without_suffix,
@@ -39,76 +39,55 @@ def read_text_list(
     Args:
         video_dir: folder that relative paths begin at; empty: the working folder.
         train_list: the training clips.
-        test_list: the test clips; empty: `test_fraction` of the clips, drawn as `draw_test` says.
+        test_list: the test clips; empty: `test_fraction` of the clips, drawn as `draw_split` says.
         class_file: names of the classes, one a line, from label 0; empty: the labels are the names.
         classes: keep only these, in this order.
         test_fraction: see `test_list`.
 
     Raises:
-        UserError: a list is missing or empty, a line is malformed, a label is not among the classes, a class has no
-            clip, or a clip is listed twice.
+        UserError: a list is missing or empty, a line is malformed, a label is no class, or as `find_listed`.
     """
     if not train_list:
         raise UserError("--train_list is not given: name the list of the training clips.")
     root = require_folder(video_dir, "video_dir") if video_dir else pathlib.Path()
-    lists = [pathlib.Path(name) for name in (train_list, test_list) if name]
-    listed = [(path, _read_list(path, root)) for path in lists]
-    labels = {label for _, entries in listed for _, label, _ in entries}
-    available, class_of, notes = _understand(labels, class_file)
+    lists = {side: path for side, path in (("train", train_list), ("test", test_list)) if path}
+    listed = [(side, *line) for side, path in lists.items() for line in _read_list(pathlib.Path(path), root)]
+    available, class_of, notes = _understand({label for _, _, label, _ in listed}, class_file)
     kept = select_classes(available, classes, class_file or train_list)
-    clips, absent, absent_labels, sides = {}, {}, {}, []
-    for path, entries in listed:
-        names = []
-        for relative, label, line in entries:
-            if label not in class_of:
-                raise UserError(
-                    f"{path}, line {line}: label {label} is not one of {class_file}'s {len(available)} classes (their "
-                    "names, or numbers from 0)."
-                )
-            if class_of[label] not in kept:
-                continue
-            name = without_suffix(relative).as_posix()
-            names.append(name)
-            place = find_clip(root, relative)
-            if place:
-                clips[name] = Clip(name, str(place), class_of[label], name)
-            else:
-                absent[name] = f"{root / relative} is named in {path.name}, line {line}, but does not exist."
-                absent_labels[name] = class_of[label]
-        sides.append(tuple(names))
+    entries = []
+    for side, relative, label, source in listed:
+        if label not in class_of:
+            raise UserError(
+                f"{source}: label {label} is not one of {class_file}'s {len(available)} classes (their names, or "
+                "numbers from 0)."
+            )
+        name = without_suffix(relative).as_posix()
+        entries.append(Entry(name, class_of[label], name, side, relative, source))
+    listing = find_listed(kept, {1: entries}, root, notes=notes)
     if test_list:
-        refuse_both_sides(*sides, train_list, test_list)
-    else:
-        test = draw_test(clips.values(), test_fraction)
-        sides = [tuple(name for name in sides[0] if name not in test), tuple(sorted(test))]
-    ordered = tuple(clips[name] for name in sorted(clips))
-    return Listing(kept, ordered, {1: Split(*sides)}, tuple(sorted(absent.items())), absent_labels, notes=notes)
+        return listing
+    return dataclasses.replace(listing, splits={1: draw_split(listing.splits[1].train, listing.clips, test_fraction)})
 
 
-def _read_list(path: pathlib.Path, root: pathlib.Path) -> list[tuple[pathlib.PurePosixPath, str, int]]:
-    """(path, label, line number) of each clip; paths below `root` are relative to it."""
+def _read_list(path: pathlib.Path, root: pathlib.Path) -> list[tuple[pathlib.PurePosixPath, str, str]]:
+    """(path, label, list and line) of each clip; paths below `root` are relative to it."""
     lines = [
-        (number, line)
+        (f"{path}, line {number}", line, *_halves(line))
         for number, line in read_lines(path, "--train_list and --test_list name text files")
         if line != "#" and not line.startswith("# ")  # a name may begin with a number sign: #1_fan.avi
     ]
-    halves = [_halves(line) for _, line in lines]
+    if not lines:
+        raise UserError(f"{path} is empty: {_LINE} a line.")
     # Where every line has a number before the label, only a file of that name can say that it belongs to the path.
-    counted = all(_without_count(text) for text, _ in halves)
-    clips, seen = [], {}
-    for (number, line), (text, label) in zip(lines, halves, strict=True):
+    counted = all(_without_count(text) for _, _, text, _ in lines)
+    clips = []
+    for source, line, text, label in lines:
         if not text:
-            raise UserError(f"{path}, line {number}: {_LINE}. Received: {line!r}.")
+            raise UserError(f"{source}: {_LINE}. Received: {line!r}.")
         relative, shorter = (_below(name, root) for name in (text, _without_count(text)))
         if shorter and not find_clip(root, relative) and (counted or find_clip(root, shorter)):
             relative = shorter
-        name = without_suffix(relative)
-        if name in seen:
-            raise UserError(f"{path}, line {number}: {name} is in line {seen[name]} already: remove one of the two.")
-        seen[name] = number
-        clips.append((relative, label, number))
-    if not clips:
-        raise UserError(f"{path} is empty: {_LINE} a line.")
+        clips.append((relative, label, source))
     return clips
 
 
@@ -139,7 +118,7 @@ def _understand(labels: set[str], class_file: str) -> tuple[tuple[str, ...], dic
         return names, dict(zip(names, names, strict=True)), ()
     names = read_class_file(pathlib.Path(class_file))
     if not are_numbers or labels <= set(names):
-        return names, dict(zip(names, names, strict=True)), ()
+        return names, {name: name for name in names}, ()
     numbers = {int(label) for label in labels}
     first = int(min(numbers) == 1 and max(numbers) == len(names))
     notes = (f"The labels run from 1 to {len(names)}, so that 1 is {names[0]}, the first class.",) if first else ()

@@ -1,124 +1,150 @@
-import pytest
+import shutil
 
-from ccsn_tf.config import Config
-from ccsn_tf.data.checks import videos
-from ccsn_tf.data.checks.scan import Scanned
+import cv2
+import image_folders
+import numpy as np
+import pytest
+from videos import moving, truncate, write_video
+
+from ccsn_tf.config import Config, DataConfig
+from ccsn_tf.data.checks.videos import Scanned, check_videos, hashes, near_duplicates, scan
 from ccsn_tf.data.datasets import Clip, Listing, Split
-from ccsn_tf.data.video import Decoded
 
 NAMES = tuple(f"{label}/{n}" for label in "AB" for n in range(10))
 TRAIN, TEST = (tuple(name for name in NAMES if (int(name[-1]) < 3) == is_test) for is_test in (False, True))
-LISTING = Listing(
-    ("A", "B"), tuple(Clip(name, f"{name}.avi", name[0], name) for name in NAMES), {1: Split(TRAIN, TEST)}
+CLIPS = tuple(Clip(name, f"{name}.avi", name[0], name) for name in NAMES)
+SOUND, BAD = Scanned(frames=40), Scanned("It is damaged.")
+
+
+@pytest.mark.parametrize(
+    "others, settings, expected",
+    [
+        ({}, {}, []),
+        ({"A/4": BAD}, {}, [("unreadable", "A/4", False)]),
+        ({"A/4": Scanned(frames=40, concealed=3)}, {}, [("damaged in places", "A/4", False)]),
+        ({"B/9": Scanned(frames=5)}, {}, [("short", "B/9", False)]),
+        ({"B/9": Scanned(frames=6)}, {}, []),
+        ({"B/9": Scanned(frames=10)}, {"flow_stride": 2}, [("short", "B/9", False)]),
+        ({"B/9": Scanned(frames=0)}, {}, []),  # a container that does not say
+        (
+            {"A/4": BAD, "B/9": Scanned(frames=5)},
+            {},
+            [("unreadable", "A/4", False), ("short", "B/9", False), ("much is missing", "", True)],
+        ),
+        (
+            {f"B/{n}": BAD for n in range(3)},
+            {},
+            [("unreadable", f"B/{n}", False) for n in range(3)]
+            + [("much is missing", "", True), ("class without clips", "", True)],
+        ),
+        ({}, {"split": 3}, [("no such split", "", True)]),
+        (
+            {"A/5": Scanned(frames=40, digest="x"), "B/0": Scanned(frames=40, digest="x")},
+            {"dataset": "folder"},
+            [("same video on both sides", "A/5", True)],
+        ),
+        (
+            {"A/5": Scanned(frames=40, hashes=(3,) * 5), "B/0": Scanned(frames=40, hashes=(7,) * 5)},
+            {},
+            [("look the same on both sides", "A/5", False)],
+        ),
+    ],
+    ids=str,
 )
-CONFIG = Config().replace(image_size=112, flow_length=5)
+def test_what_a_scan_shows(others, settings, expected):
+    listing = Listing(("A", "B"), CLIPS, {1: Split(TRAIN, TEST)})
+    config = Config().replace(flow_length=5, **settings)
+    found = check_videos(config, listing, {name: others.get(name, SOUND) for name in NAMES})
+    assert [(finding.kind, finding.clip, finding.blocks) for finding in found] == expected
 
 
-def scan_with(**others):
-    """Sound videos of 40 frames of 320x240, but for `others` by name, with _ for the slash."""
-    sound = Scanned("", Decoded(40, 320, 240, 0))
-    return {name: others.get(name.replace("/", "_"), sound) for name in NAMES}
+def test_absent_clips_count_as_missing():
+    listing = Listing(("A", "B"), CLIPS, {1: Split(TRAIN, TEST)}, absent=(("A/77", "gone"), ("A/78", "gone")))
+    (finding,) = check_videos(Config(), listing, dict.fromkeys(NAMES, SOUND))
+    assert finding.message.startswith("2 of 22 clips are absent or cannot be used")
 
 
-def found(check, scan, config=CONFIG, listing=LISTING):
-    return [(finding.kind, finding.clip, finding.blocks) for finding in check(config, listing, scan)]
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("scan")
+    write_video(folder / "plain.avi", moving(14))
+    shutil.copy(folder / "plain.avi", folder / "copy.avi")
+    write_video(folder / "large.mp4", moving(30, height=72, width=96), options={"bf": "0", "g": "10"})
+    truncate(write_video(folder / "cut.avi", moving(40)), 0.5)
+    (folder / "text.mp4").write_text("This is no video.")
+    write_video(folder / "deadly.avi", moving(6))
+    for name in ("whole", "twin", "gap", "torn", "flowless"):
+        image_folders.write_clip(folder / name, moving(6), image_folders.flow_planes(5))
+    (folder / "gap" / "img_00003.jpg").unlink()
+    truncate(folder / "torn" / "img_00006.jpg", 0.5)
+    truncate(folder / "flowless" / "flow_x_00005.jpg", 0.5)
+    return [Clip(path.stem, str(path), "A", path.stem) for path in sorted(folder.iterdir())]
 
 
-def messages(check, scan, config=CONFIG, listing=LISTING):
-    return [finding.message for finding in check(config, listing, scan)]
-
-
-def decoded(frames=40, width=320, height=240, concealed=0, **more):
-    return Scanned("", Decoded(frames, width, height, concealed), **more)
-
-
-def test_sound_videos_have_no_faults():
-    assert [check for check in videos.CHECKS if found(check, scan_with())] == []
-
-
-def test_unreadable():
-    scan = scan_with(A_4=Scanned("A/4.avi is damaged."))
-    assert found(videos.unreadable, scan) == [("unreadable", "A/4", False)]
-    assert messages(videos.unreadable, scan) == ["A/4.avi is damaged."]
-    assert [check for check in videos.CHECKS if found(check, scan)] == [videos.unreadable]
-
-
-def test_hidden_damage():
-    scan = scan_with(A_4=decoded(concealed=1), B_5=decoded(concealed=3))
-    assert messages(videos.hidden_damage, scan) == [
-        "A/4 has 1 frame with damaged parts.",
-        "B/5 has 3 frames with damaged parts.",
-    ]
-
-
-@pytest.mark.parametrize("frames, is_short", [(1, True), (5, True), (6, False), (0, False)])
-def test_short(frames, is_short):
-    # A container that was looked at quickly may not say how many frames there are: 0.
-    scan = scan_with(B_9=decoded(frames=frames))
-    assert found(videos.short, scan) == [("short", "B/9", False)] * is_short
-
-
-def test_short_at_a_stride():
-    scan = scan_with(B_9=decoded(frames=10))
-    (message,) = messages(videos.short, scan, CONFIG.replace(flow_stride=2))
-    assert message == "B/9 has 10 frames: a snippet of --flow_length=5 flow fields at --flow_stride=2 needs 11."
-
-
-def test_too_small_for_the_flow():
-    scan = scan_with(A_1=decoded(width=8, height=8), A_2=decoded(width=48, height=36))
-    assert messages(videos.too_small_for_flow, scan) == ["A/1 has frames of 8x8 pixels: --flow=dis fails."]
-    for flow in ("farneback", "stored"):
-        assert not found(videos.too_small_for_flow, scan, CONFIG.replace(flow=flow))
-
-
-def test_another_size():
-    scan = scan_with(A_1=decoded(width=240, height=320))
-    assert messages(videos.sizes, scan) == ["A/1 is 240x320, the others are 320x240 (19 videos)."]
-
-
-def test_many_sizes():
-    scan = {name: decoded(width=100 + 2 * (n // 3)) for n, name in enumerate(NAMES)}
-    assert messages(videos.sizes, scan) == ["The videos have 7 sizes; most often, 3 times, 100x240."]
-
-
-def test_smaller_than_the_network():
-    scan = scan_with(A_1=decoded(width=100), A_2=decoded(height=111))
-    (message,) = messages(videos.smaller_than_the_network, scan)
-    assert message == "2 of 20 videos have a side shorter than --image_size=112, as A/1."
-
-
-def test_class_without_usable_clip():
-    gone = {f"B_{n}": seen for n, seen in enumerate((Scanned("bad"), decoded(frames=3), decoded(width=4, height=4)))}
-    listing = Listing(LISTING.classes, LISTING.clips, {1: Split(TRAIN, TEST), 2: Split(TEST, TRAIN)})
-    assert ("class without clips", "", True) in found(videos.unusable_classes, scan_with(**gone), listing=listing)
-    text = messages(videos.unusable_classes, scan_with(**gone), CONFIG.replace(split=2), listing)[0]
-    assert text.startswith("Class B has no usable training clip in split 2")
-
-
-@pytest.mark.parametrize("unusable, blocks", [(1, False), (2, True)])
-def test_much_is_missing(unusable, blocks):
-    scan = scan_with(**{f"A_{n}": Scanned("bad") for n in range(4, 4 + unusable)})
-    assert found(videos.unusable_classes, scan) == [("much is missing", "", True)] * blocks
-
-
-def test_absent_clips_count_too():
-    listing = Listing(LISTING.classes, LISTING.clips, LISTING.splits, absent=(("A/77", "gone"), ("A/78", "gone")))
-    text = "2 of 22 clips are absent or cannot be used: complete the data set."
-    assert messages(videos.unusable_classes, scan_with(), listing=listing) == [text]
-
-
-def test_no_such_split():
-    (message,) = messages(videos.unusable_classes, scan_with(), CONFIG.replace(split=3))
-    assert message == "--split=3 is not in the lists: give one of 1."
-
-
-def test_duplicates_and_lookalikes():
-    numbers = (2**64 - 1,) * 5
-    scan = scan_with(
-        A_0=decoded(digest="x", likeness=numbers),
-        A_5=decoded(digest="x", likeness=numbers),
-        A_6=decoded(digest="y", likeness=numbers),
+@pytest.mark.parametrize("quick", [False, True])
+def test_scan(clips, quick, tmp_path, monkeypatch):
+    # A worker imports ccsn_tf from the module path, where a decoder that dies takes another's place.
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, sys\n"
+        "if 'ccsn_tf.data.prepare.worker' in ' '.join(sys.orig_argv):\n"
+        "    from ccsn_tf.data import video\n"
+        "    for name in ('decode_whole', 'decode_ends'):\n"
+        "        def decode(path, beat, real=getattr(video, name)):\n"
+        "            return os.abort() if 'deadly' in path else real(path, beat)\n"
+        "        setattr(video, name, decode)\n"
     )
-    config = CONFIG.replace(dataset="folder")
-    assert found(videos.duplicates, scan, config) == [("same video on both sides", "A/5", True)]
-    assert found(videos.lookalikes, scan, config) == [("look the same on both sides", "A/6", False)]
+    monkeypatch.syspath_prepend(tmp_path)
+    counts = []
+    config = DataConfig(workers=1, flow="stored")
+    seen = scan(clips, config, quick, not quick, progress=lambda *count: counts.append(count))
+    assert counts == [(done, len(clips)) for done in range(len(clips) + 1)]
+    frames = {"plain": 14, "copy": 14, "large": 30, "whole": 6, "twin": 6}
+    assert {name: look.frames for name, look in seen.items() if not look.error} == frames
+    for name, error in (
+        ("cut", "is truncated"),
+        ("text", "cannot be read as a video"),
+        ("deadly", "SIGABRT"),
+        ("gap", "jumps from"),
+        ("torn", "img_00006.jpg is damaged"),
+        ("flowless", "flow_x_00005.jpg is damaged"),
+    ):
+        assert error in seen[name].error
+    for one, other in (("plain", "copy"), ("whole", "twin")):
+        assert seen[one].digest == seen[other].digest != "" and seen[one].hashes == seen[other].hashes
+        assert len(seen[one].hashes) == (0 if quick else 5)
+    assert not seen["large"].digest  # no other file is as long
+
+
+def scene(seed):
+    """Large blobs of full contrast, 20 frames of 96x72."""
+    blurred = np.stack([cv2.GaussianBlur(frame, (0, 0), 6) for frame in moving(20, height=72, width=96, seed=seed)])
+    return cv2.normalize(blurred, None, 0, 255, cv2.NORM_MINMAX)
+
+
+def test_near_duplicates(tmp_path):
+    """Copies that were encoded again, scaled or faded in are found; other videos, mirror images and black ones not."""
+    small = [cv2.resize(frame, (48, 36), interpolation=cv2.INTER_AREA) for frame in scene(0)]
+    faded, black = scene(0), np.zeros((20, 72, 96, 3), np.uint8)
+    faded[:3] = 0
+    videos = {"original.avi": scene(0), "a.mp4": scene(0), "b.webm": scene(0), "c.avi": small, "d.avi": faded}
+    others = {"other.avi": scene(1), "mirrored.avi": scene(0)[:, :, ::-1], "black.avi": black, "black too.avi": black}
+    options = {"a.mp4": {"crf": "30"}}
+    found = {
+        name: hashes(str(write_video(tmp_path / name, frames, options=options.get(name))))
+        for name, frames in {**videos, **others}.items()
+    }
+    splits = {1: Split(("original.avi", "black.avi"), tuple(found)[1:])}
+    digests = dict.fromkeys(found, "") | {"original.avi": "x", "d.avi": "x"}  # told as the same already
+    pairs = [finding.message.split(" in ")[0] for finding in near_duplicates(found, digests, splits)]
+    assert pairs == [f"original.avi trains and {name} tests" for name in ("a.mp4", "b.webm", "c.avi")]
+    assert found["black.avi"] == (0,) * 5
+
+
+def test_near_duplicates_are_told_once():
+    rng = np.random.default_rng(0)
+    some = {str(n): tuple(rng.integers(1, 2**63, 5).tolist()) for n in range(60)}
+    both = some | {f"again {name}": value for name, value in some.items()}
+    splits = {n: Split(tuple(some), tuple(f"again {name}" for name in some)) for n in (1, 2)}
+    found = near_duplicates(both, dict.fromkeys(both, ""), splits)
+    assert [finding.clip for finding in found] == list(some)  # once, not once a split
+    assert not list(near_duplicates(both, {}, {1: Split(tuple(some), ())}))
