@@ -12,6 +12,7 @@ import tensorflow as tf
 from ccsn_tf.config import Config
 from ccsn_tf.data.augment import view_boxes
 from ccsn_tf.data.inputs import input_form
+from ccsn_tf.data.snippets import video_snippets
 from ccsn_tf.evaluation.metrics import softmax
 from ccsn_tf.models.train_step import LOGITS
 
@@ -68,6 +69,18 @@ def video_views(path: str, config: Config) -> dict[str, np.ndarray]:
     for number, (box, mirrored) in enumerate(boxes):
         form.write(snippets, box, mirrored, {name: part[number] for name, part in views.items()})
     return views
+
+
+def read_snippets(path: str, config: Config, num_segments: int) -> tuple[np.ndarray, np.ndarray]:
+    """Frames, uint8 (K, H, W, 3), and quantised flow, uint8 (K, L, 2, H, W), of evenly spaced snippets.
+
+    They are those that the video's record would have; only the frames that are looked at are converted.
+
+    Raises:
+        VideoError: see `predict_video`.
+    """
+    frames, fields = video_snippets(path, config, num_segments)
+    return np.stack(frames), np.array(fields)
 
 
 def score_views(forward: Callable, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -7,9 +7,8 @@ from ccsn_tf.config import Config
 from ccsn_tf.data.flow import make_estimator
 from ccsn_tf.data.prepare.encode import encode_clip
 from ccsn_tf.data.sampling import centre_starts
-from ccsn_tf.data.snippets import video_snippets
 from ccsn_tf.data.video import VideoError
-from ccsn_tf.evaluation.predict import EMBEDDINGS, LOGITS, average_views
+from ccsn_tf.evaluation.predict import EMBEDDINGS, LOGITS, average_views, read_snippets
 
 LENGTH = 3
 
@@ -32,7 +31,7 @@ def test_snippets_are_those_of_the_record(tmp_path, num_frames, stride):
     config = config_at(stride)
     record = encode_clip(path, make_estimator(config.data), config.data, LENGTH)
     starts = centre_starts(len(record.flow), 4, LENGTH)
-    frames, fields = map(np.array, video_snippets(path, config, 4))
+    frames, fields = read_snippets(path, config, 4)
     assert frames.dtype == fields.dtype == np.uint8 and fields.shape == (4, LENGTH, 2, 36, 48)
     for start, frame, snippet in zip(starts, frames, fields, strict=True):
         assert jpeg(frame[..., ::-1]) == record.rgb[start + LENGTH // 2]
@@ -45,7 +44,7 @@ def test_flow_is_the_same_on_any_number_of_threads(tmp_path):
     try:
         for number in (1, 2, 30):
             cv2.setNumThreads(number)
-            results.append(np.array(video_snippets(path, config_at(1), 5)[1]))
+            results.append(read_snippets(path, config_at(1), 5)[1])
     finally:
         cv2.setNumThreads(threads)
     np.testing.assert_array_equal(results[0], results[1])
@@ -56,14 +55,14 @@ def test_flow_is_the_same_on_any_number_of_threads(tmp_path):
 def test_shortest_video_of_a_stride(tmp_path, stride, needed):
     enough = videos.write_video(tmp_path / "enough.avi", videos.moving(needed))
     config = config_at(stride)
-    frames, fields = map(np.array, video_snippets(str(enough), config, 2))
+    frames, fields = read_snippets(str(enough), config, 2)
     assert frames.shape == (2, 36, 48, 3) and fields.shape == (2, LENGTH, 2, 36, 48)
     assert len(encode_clip(str(enough), make_estimator(config.data), config.data, LENGTH).flow) == LENGTH
     short = videos.write_video(tmp_path / "short.avi", videos.moving(needed - 1))
     apart = f" at --flow_stride={stride}" if stride > 1 else ""
     message = rf"short\.avi has {needed - 1} frames: a snippet of --flow_length=3 flow fields{apart} needs {needed}\."
     for read in (
-        lambda: video_snippets(str(short), config, 2),
+        lambda: read_snippets(str(short), config, 2),
         lambda: encode_clip(str(short), make_estimator(config.data), config.data, LENGTH),
     ):
         with pytest.raises(VideoError, match=message):

@@ -6,8 +6,8 @@ from ccsn_tf.config import Config, DataConfig
 from ccsn_tf.data.datasets import read_listing
 from ccsn_tf.data.datasets.hmdb51 import read_hmdb51
 from ccsn_tf.data.prepare.prepare import prepare
-from ccsn_tf.data.snippets import video_snippets
 from ccsn_tf.errors import UserError
+from ccsn_tf.evaluation.predict import read_snippets
 
 # As the publisher names them: <source>_<class>_<body>_<camera>_np<people>_<view>_<quality>_<number>
 CLIPS = {
@@ -121,5 +121,4 @@ def test_names_as_they_are_work_from_the_file_to_the_record(root):
         f"climb/{name}" for name in CLIPS["climb"][2:4]
     }
     for clip in read_listing(config).clips:
-        _, (fields,) = video_snippets(clip.path, Config(data=config), 1)
-        assert [field.shape for field in fields] == [(2, 36, 48)] * 5
+        assert read_snippets(clip.path, Config(data=config), 1)[1].shape == (1, 5, 2, 36, 48)

@@ -13,9 +13,9 @@ from ccsn_tf.data.frame_folders import iter_frames
 from ccsn_tf.data.prepare.encode import encode_clip
 from ccsn_tf.data.prepare.prepare import prepare
 from ccsn_tf.data.records.manifest import Manifest
-from ccsn_tf.data.snippets import video_snippets
 from ccsn_tf.data.video import VideoError
 from ccsn_tf.errors import UserError
+from ccsn_tf.evaluation.predict import read_snippets
 
 N = 8
 STORED = DataConfig(flow="stored", flow_bound=8.0, jpeg_quality=100)
@@ -133,7 +133,7 @@ def test_prediction_sees_what_was_stored(rawframes):
     """Snippets of a folder, and their stored flow, as evaluation reads them from the records."""
     root, data = rawframes
     config = Config(data=data)
-    frames, fields = map(np.array, video_snippets(str(root / "run" / "good 0"), config, 2))
+    frames, fields = read_snippets(str(root / "run" / "good 0"), config, 2)
     assert frames.shape == (2, 36, 48, 3) and fields.shape == (2, 5, 2, 36, 48)
     starts = [0, 2]  # of 3 positions: the middle of each half
     planes = flow_planes(N - 1)
@@ -141,11 +141,11 @@ def test_prediction_sees_what_was_stored(rawframes):
         np.testing.assert_allclose(snippet, planes[start : start + 5], atol=3)
     every = list(iter_frames(str(root / "run" / "good 0"), 256))
     np.testing.assert_array_equal(frames, [every[start + 2] for start in starts])
-    computed = video_snippets(str(root / "run" / "no flow"), config.replace(flow="farneback"), 2)
+    computed = read_snippets(str(root / "run" / "no flow"), config.replace(flow="farneback"), 2)
     np.testing.assert_array_equal(computed[0], frames)
 
 
 def test_prediction_of_a_video_by_a_model_of_stored_flow(tmp_path):
     video = write_video(tmp_path / "a.avi")
     with pytest.raises(UserError, match="--flow=stored computes no flow: give folders of frames that have flow images"):
-        video_snippets(str(video), Config(data=STORED), 2)
+        read_snippets(str(video), Config(data=STORED), 2)
