@@ -40,13 +40,17 @@ def main(arguments):
         raise UserError("--workdir is not given: name a folder for the runs.")
     root, grid = pathlib.Path(config.train.workdir), read_grid(flags.FLAGS.grid, config)
     given = command_line.given_flags("workdir", "seed", "split")
-    for number, cell in enumerate(grid.cells, start=1):
-        workdir, name = cell.workdir(root), f"{cell.name}, split {cell.split}, seed {cell.seed}"
-        print(f"\nrun {number}/{len(grid.cells)}: {name}", flush=True)
-        own = [f"--split={cell.split}", f"--seed={cell.seed}", f"--workdir={workdir}"]
-        run = [*given, *cell.flags_below(root), *own]
-        if (workdir / "evaluation.json").is_file():
-            check_finished(command_line.config_with(*run))
+    runs = {}
+    for cell in grid.cells:
+        own = [f"--split={cell.split}", f"--seed={cell.seed}", f"--workdir={cell.workdir(root)}"]
+        runs[cell] = [*given, *cell.flags_below(root), *own]
+    # A mistake in the last row is refused before the first is trained.
+    asked = {cell: command_line.config_with(*run) for cell, run in runs.items()}
+    for number, (cell, run) in enumerate(runs.items(), start=1):
+        name = f"{cell.name}, split {cell.split}, seed {cell.seed}"
+        print(f"\nrun {number}/{len(runs)}: {name}", flush=True)
+        if (cell.workdir(root) / "evaluation.json").is_file():
+            check_finished(asked[cell])
             print("  done before", flush=True)
             continue
         for script in ("train", "evaluate"):

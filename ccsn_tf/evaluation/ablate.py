@@ -79,44 +79,38 @@ def read_grid(path: str | pathlib.Path, config: Config) -> Grid:
         UserError: the file cannot be read, is not of this form, or fuses a row that is not there.
     """
 
-    def require(right, what):
-        if not right:
-            raise UserError(f"--grid={path}: {what}.")
+    def refuse(what):
+        raise UserError(f"--grid={path}: {what}.")
 
     try:
         content = tomllib.loads(pathlib.Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"--grid={path} cannot be read ({error}): name a TOML file.") from None
     unknown = sorted(set(content) - {"splits", "seeds", "rows"})
-    require(not unknown, f"{', '.join(unknown)} is not known, only splits, seeds and [rows]")
+    if unknown or not isinstance(content.get("rows"), dict):
+        refuse(f"splits, seeds and [rows] are what it may have{', not ' if unknown else ''}{', '.join(unknown)}")
     splits, seeds = content.get("splits", [config.data.split]), content.get("seeds", [config.train.seed])
-    require(_numbers(splits) and _numbers(seeds), "splits and seeds must be lists of whole numbers")
-    described = content.get("rows")
-    require(isinstance(described, dict) and described, "it has no [rows]")
+    if not _numbers(splits) or not _numbers(seeds):
+        refuse("splits and seeds must be lists of whole numbers")
     cells, rows = [], {}
-    for name, row in described.items():
-        require(name and "/" not in name, f"{name!r} cannot be the name of a row: it names folders")
-        require(
-            isinstance(row, dict) and set(row) in ({"flags"}, {"flags", "runs"}, {"mean_of"}),
-            f"{name} needs flags, to which runs may come, or mean_of",
-        )
-        if "flags" in row:
-            flags, runs = row["flags"], row.get("runs", list(itertools.product(splits, seeds)))
-            require(_texts(flags) and all(flag.startswith("--") for flag in flags), f'{name}.flags: ["--flag=value"]')
-            own = [flag for flag in flags if flag.partition("=")[0] in _OF_A_RUN]
-            require(not own, f"{name}.flags must not have {', '.join(own)}: runs, splits and seeds say it")
-            require(
-                isinstance(runs, list) and all(_numbers(run) and len(run) == 2 for run in runs),
-                f"{name}.runs must be [split, seed] each",
-            )
-            cells += [Cell(name, tuple(flags), split, seed) for split, seed in runs]
-            rows[name] = ((name, "fused"),)
-        else:
-            require(_texts(row["mean_of"]) and row["mean_of"], f'{name}.mean_of: ["row.spatial", "row.temporal"]')
-            rows[name] = tuple(part.rpartition(".")[::2] for part in row["mean_of"])
-            for part, stream in rows[name]:
-                there = stream in PREDICTIONS and any(cell.name == part for cell in cells)
-                require(there, f"{name} is made of {part}.{stream}, which is no stream of a row of runs before it")
+    for name, row in content["rows"].items():
+        match row:
+            case {"flags": [*flags], **rest} if all(map(_is_flag, flags)) and set(rest) <= {"runs"} and "/" not in name:
+                runs = rest.get("runs", list(itertools.product(splits, seeds)))
+                if not isinstance(runs, list) or not all(_numbers(run) and len(run) == 2 for run in runs):
+                    refuse(f"{name}.runs must be lists of [split, seed]")
+                cells += [Cell(name, tuple(flags), split, seed) for split, seed in runs]
+                rows[name] = ((name, "fused"),)
+            case {"mean_of": [_, *_] as parts} if len(row) == 1:
+                rows[name] = tuple(str(part).rpartition(".")[::2] for part in parts)
+                for part, stream in rows[name]:
+                    if stream not in PREDICTIONS or all(cell.name != part for cell in cells):
+                        refuse(f"{name} is made of {part}.{stream}, which is no stream of a row of runs before it")
+            case _:
+                refuse(
+                    f'{name} must have flags = ["--flag=value"], but for {", ".join(_OF_A_RUN)}, and may have runs, or '
+                    'mean_of = ["row.stream"] alone; a row with runs names folders'
+                )
     order = {name: number for number, name in enumerate(rows)}
     return Grid(tuple(sorted(cells, key=lambda cell: (cell.seed, cell.split, order[cell.name]))), rows)
 
@@ -125,8 +119,8 @@ def _numbers(values):
     return isinstance(values, (list, tuple)) and all(type(value) is int and value >= 0 for value in values)
 
 
-def _texts(values):
-    return isinstance(values, list) and all(isinstance(value, str) for value in values)
+def _is_flag(text):
+    return isinstance(text, str) and text.startswith("--") and text.partition("=")[0] not in _OF_A_RUN
 
 
 def check_finished(asked: Config) -> None:

@@ -76,20 +76,20 @@ def test_the_recipe_has_every_kind_of_connection():
     ("rows", "named"),
     [
         ("a.flags =", "line"),
-        ("", "rows"),
-        ("a = 1", "a needs"),
-        ("a.flag = []", "a needs"),
-        ('a.flags = "--x=1"', r"a\.flags"),
-        ('a.flags = ["x=1"]', r"a\.flags"),
-        ('a.flags = ["--seed=1"]', "--seed=1"),
-        ('"a/b".flags = []', "a/b"),
+        ("a = 1", "a must"),
+        ("a.flag = []", "a must"),
+        ('a.flags = "--x=1"', "a must"),
+        ('a.flags = ["x=1"]', "a must"),
+        ('a.flags = ["--seed=1"]', "a must have flags .* but for .*--seed"),
+        ('"a/b".flags = []', "a/b must"),
         ("a.flags = []\na.runs = [1]", r"a\.runs"),
         ('a.flags = []\na.runs = [["1", 0]]', r"a\.runs"),
-        ("a.mean_of = []", r"a\.mean_of"),
-        ('a.flags = []\nb.mean_of = ["a.both"]', r"a\.both"),
+        ("a.mean_of = []", "a must"),
+        ('a.flags = []\na.mean_of = ["a.spatial"]', "a must"),
+        ('a.flags = []\nb.mean_of = ["a.both"]', r"b is made of a\.both"),
         ('a.flags = []\nlate.mean_of = ["a.spatial", "b.temporal"]', r"late is made of b\.temporal"),
         ("a.flags = []\n[seeds]", "seeds"),
-        ("a.flags = []\n[row]", "row is not known"),
+        ("a.flags = []\n[row]", "not row"),
     ],
 )
 def test_a_malformed_grid_is_refused(make, rows, named):
@@ -97,7 +97,11 @@ def test_a_malformed_grid_is_refused(make, rows, named):
         make(rows)
 
 
-def test_a_grid_that_is_not_there(tmp_path):
+def test_a_grid_that_is_not_there_or_has_no_rows(tmp_path):
+    (tmp_path / "none.toml").write_text("seeds = [0]")
+    with pytest.raises(UserError, match=r"--grid=.*none\.toml.*\[rows\]"):
+        read_grid(tmp_path / "none.toml", Config())
+    (tmp_path / "none.toml").unlink()
     with pytest.raises(UserError, match=r"--grid=.*none\.toml"):
         read_grid(tmp_path / "none.toml", Config())
 

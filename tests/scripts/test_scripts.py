@@ -82,6 +82,9 @@ def test_ablate_makes_a_table_and_does_nothing_twice(finished, tmp_path):
         'late.mean_of = ["ccs.spatial", "sum.temporal"]\n'
     )
     arguments = ["scripts/ablate.py", f"--flagfile={finished[0]}", f"--workdir={tmp_path}", f"--grid={grid}"]
+    wrong = tmp_path / "wrong.toml"
+    wrong.write_text('[rows]\nsum.flags = []\nnone.flags = ["--conection=none"]\n')
+    assert "'conection'" in run(*arguments, f"--grid={wrong}", code=1).stderr  # before "sum" is trained
     assert run(*arguments).stdout.count("done before") == 1
     table = json.loads((tmp_path / "ablation.json").read_text())
     assert list(table["rows"]) == ["ccs", "sum", "late"] and table["num_clips"] == {"1": 6}
