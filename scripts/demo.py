@@ -6,7 +6,6 @@ The settings are those of demo.flags, unless flags say otherwise. Every step is 
 type it to do the same by hand. A step that was done is not done again, so the demo can be stopped and started at will.
 """
 
-import json
 import pathlib
 import random
 import shlex
@@ -16,6 +15,7 @@ import time
 
 from ccsn_tf.config import flags as command_line
 from ccsn_tf.errors import UserError
+from ccsn_tf.evaluation.compare import read_evaluation
 from ccsn_tf.progress import clock
 
 _HERE = pathlib.Path(__file__).parent
@@ -33,7 +33,7 @@ def main(arguments):
         if not (workdir / "model.keras").is_file():
             run_step("train", [*given, *run])
         run_step("evaluate", [*given, *run])
-    print("\n" + table({name: json.loads((path / "evaluation.json").read_text()) for name, path in _RUNS.items()}))
+    print("\n" + table({name: read_evaluation(path) for name, path in _RUNS.items()}))
     clip = held_out_clip(pathlib.Path(config.data.video_dir), config.train.seed)
     workdir = _RUNS["cross_attention"]
     print(f"\nA clip that was not trained on, {clip.stem}:")

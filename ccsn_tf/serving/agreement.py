@@ -18,7 +18,7 @@ from ccsn_tf.config import Config
 from ccsn_tf.data.pipeline import evaluation_views
 from ccsn_tf.data.records.manifest import Manifest
 from ccsn_tf.evaluation.metrics import softmax, top_k_accuracy
-from ccsn_tf.evaluation.protocol import Scores, make_forward, score_clips
+from ccsn_tf.evaluation.predict import Scores, make_forward, score_clips
 from ccsn_tf.files import whole_file
 from ccsn_tf.serving.metadata import weights_hash
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from ccsn_tf.errors import UserError
 from ccsn_tf.evaluation.metrics import softmax
-from ccsn_tf.evaluation.protocol import make_forward
+from ccsn_tf.evaluation.predict import make_forward
 from ccsn_tf.models.flow.iterating import LOOPED, iterations
 from ccsn_tf.serving.clips import Clips
 

@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from ccsn_tf.errors import UserError
-from ccsn_tf.evaluation.protocol import make_forward
+from ccsn_tf.evaluation.predict import make_forward
 from ccsn_tf.models.flow.iterating import iterations
 from ccsn_tf.serving.client.config import ARRAY_SIGNATURES, JPEG_SIGNATURES
 from ccsn_tf.serving.client.exchange import Answer, Request, read_answers, write_requests

@@ -11,8 +11,7 @@ from serving_stand_in import StandIn
 
 from ccsn_tf.data import views
 from ccsn_tf.data.video import VideoError
-from ccsn_tf.evaluation.predict import predict_video
-from ccsn_tf.evaluation.protocol import make_forward
+from ccsn_tf.evaluation.predict import make_forward, predict_video
 from ccsn_tf.serving.batch.backends import choose
 from ccsn_tf.serving.batch.items import clips_of_records, videos_of_folder
 from ccsn_tf.serving.batch.plan import BatchSettings

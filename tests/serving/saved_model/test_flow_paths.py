@@ -13,8 +13,7 @@ from serving_fixtures import export_verified, frames_run
 from ccsn_tf.data.pipeline import evaluation_views
 from ccsn_tf.data.records.manifest import Manifest
 from ccsn_tf.evaluation.metrics import softmax
-from ccsn_tf.evaluation.predict import video_views
-from ccsn_tf.evaluation.protocol import make_forward
+from ccsn_tf.evaluation.predict import make_forward, video_views
 from ccsn_tf.models.build import build_model
 from ccsn_tf.serving.client.exchange import Request
 from ccsn_tf.serving.onnx.export import OnnxSettings, export_onnx
