@@ -18,7 +18,7 @@ from ccsn_tf.data.flow import grey_of, make_estimator, quantise
 from ccsn_tf.data.frame_folders import iter_flow
 from ccsn_tf.data.frames import count_frames, iter_frames
 from ccsn_tf.data.prepare.encode import flow_failure, refuse_few_frames
-from ccsn_tf.data.records.examples import read_jpegs
+from ccsn_tf.data.records.read import read_jpegs
 from ccsn_tf.data.sampling import centre_starts, middle_frame
 from ccsn_tf.data.stopwatch import Stopwatch
 from ccsn_tf.data.transform import decode_field, decode_frame

@@ -9,10 +9,8 @@ from ccsn_tf.config import DataConfig, ModelConfig
 from ccsn_tf.data.augment import view_boxes
 from ccsn_tf.data.pipeline import evaluation_views, training_batches
 from ccsn_tf.data.plan import training_plan
-from ccsn_tf.data.prepare.encode import EncodedClip
-from ccsn_tf.data.records.examples import serialise
 from ccsn_tf.data.records.manifest import StoredClip
-from ccsn_tf.data.records.tfrecord import framed
+from ccsn_tf.data.records.write import EncodedClip, framed, serialise
 from ccsn_tf.data.sampling import centre_starts
 from ccsn_tf.errors import UserError
 

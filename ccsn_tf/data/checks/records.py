@@ -17,7 +17,8 @@ from ccsn_tf.data.datasets import Split
 from ccsn_tf.data.plan import refuse_short
 from ccsn_tf.data.prepare.worker_pool import WorkerPool
 from ccsn_tf.data.records.manifest import Manifest, StoredClip
-from ccsn_tf.data.records.tfrecord import FOOTER_BYTES, HEADER_BYTES, framed, read_example
+from ccsn_tf.data.records.read import FOOTER_BYTES, HEADER_BYTES, read_example
+from ccsn_tf.data.records.write import framed
 from ccsn_tf.errors import UserError
 
 

@@ -8,7 +8,8 @@ from ccsn_tf.config import Config
 from ccsn_tf.data.checks.records import check_records
 from ccsn_tf.data.prepare.prepare import prepare
 from ccsn_tf.data.records.manifest import Manifest
-from ccsn_tf.data.records.tfrecord import FOOTER_BYTES, HEADER_BYTES, framed, read_example
+from ccsn_tf.data.records.read import FOOTER_BYTES, HEADER_BYTES, read_example
+from ccsn_tf.data.records.write import framed
 
 
 @pytest.fixture

@@ -4,9 +4,10 @@ from videos import moving, write_video
 
 from ccsn_tf.config import DataConfig
 from ccsn_tf.data.datasets import Clip
+from ccsn_tf.data.prepare.encode import make_record, result_of
 from ccsn_tf.data.prepare.worker_pool import Outcome, WorkerLostError
-from ccsn_tf.data.records.clip_record import Record, Skipped, last_change, make_record, result_of
-from ccsn_tf.data.records.tfrecord import FOOTER_BYTES, HEADER_BYTES
+from ccsn_tf.data.records.read import FOOTER_BYTES, HEADER_BYTES
+from ccsn_tf.data.records.write import Record, Skipped, last_change
 
 
 @pytest.fixture

@@ -7,11 +7,19 @@ import pytest
 import tensorflow as tf
 
 from ccsn_tf.data.datasets import Clip
-from ccsn_tf.data.records import shards as module
-from ccsn_tf.data.records.clip_record import Record, Skipped, last_change
+from ccsn_tf.data.records import write as module
 from ccsn_tf.data.records.folder import LocalFolder
-from ccsn_tf.data.records.shards import Shard, is_missing, plan_shards, read_index, write_shard
-from ccsn_tf.data.records.tfrecord import framed
+from ccsn_tf.data.records.write import (
+    Record,
+    Shard,
+    Skipped,
+    framed,
+    is_missing,
+    last_change,
+    plan_shards,
+    read_index,
+    write_shard,
+)
 
 
 @pytest.fixture

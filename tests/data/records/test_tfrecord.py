@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ccsn_tf.data.records.tfrecord import FOOTER_BYTES, HEADER_BYTES, example, framed, read_example
+from ccsn_tf.data.records.read import FOOTER_BYTES, HEADER_BYTES, read_example
+from ccsn_tf.data.records.write import example, framed
 
 FEATURES = [
     {"name": [b"jump/a"], "rgb": [b"abc", b"", b"\x00\xff"], "flow": [b"x" * 200]},
