@@ -74,36 +74,3 @@ def _read(file, path, offset, count):
     if len(content) != count:
         raise UserError(f"{os.fsdecode(path)} is shorter than it was: run prepare.py again with the same settings.")
     return np.frombuffer(content, np.uint8)
-
-
-def read_example(record: bytes) -> dict[str, list[bytes]]:
-    """The features of a serialised `tf.train.Example`, each a bytes_list.
-
-    Raises:
-        ValueError: it is no such Example.
-    """
-    features = {}
-    for feature_map in _contents(record, 1):
-        for entry in _contents(feature_map, 1):
-            (name,), (feature,) = _contents(entry, 1), _contents(entry, 2)
-            features[name.decode()] = [value for values in _contents(feature, 1) for value in _contents(values, 1)]
-    return features
-
-
-def _contents(message: bytes, number: int) -> list[bytes]:
-    """Of a protocol buffer's fields of this number; all its fields must be length-delimited: a tag, a length, bytes."""
-    contents, place = [], 0
-    while place < len(message):
-        tag, length, shift = message[place], 0, 0
-        more = tag & 7 == 2
-        while more and place + 1 < len(message) and shift < 64:
-            place += 1
-            length |= (message[place] & 0x7F) << shift
-            more, shift = message[place] >= 0x80, shift + 7
-        place += 1
-        if tag & 7 != 2 or more or place + length > len(message):
-            raise ValueError("no protocol buffer of length-delimited fields")
-        if tag >> 3 == number:
-            contents.append(message[place : place + length])
-        place += length
-    return contents
