@@ -72,7 +72,7 @@ def visible(folder):
 
 @needs_proc
 @pytest.mark.timeout(7200)
-@pytest.mark.parametrize("kills", [3, pytest.param(200, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [5, pytest.param(200, marks=pytest.mark.slow)])
 def test_killed_at_any_moment_and_started_again(clips, whole, tmp_path, start, kills, seed=0):
     (whole, seconds), rng, config = whole, random.Random(seed), into(clips, tmp_path / "records")
     killed = finished = with_work_left = 0
