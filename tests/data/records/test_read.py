@@ -86,17 +86,6 @@ def test_table_of_values_of_any_size(tmp_path, sizes):
         assert [jpeg.tobytes() for jpeg in fields] == [flow[number]]
 
 
-def test_same_clip_same_bytes():
-    clip = EncodedClip([b"a", b"b"], [b"c"], 4, 6)
-    serialised = serialise("jump/a", clip)
-    assert serialise("jump/a", clip) == serialised
-    content = parse(serialised)
-    table = content.pop("table")[0]
-    assert content == {"name": [b"jump/a"], "rgb": [b"a", b"b"], "flow": [b"c"]}
-    places = np.frombuffer(table, "<i4").reshape(3, 2).tolist()
-    assert [serialised[begin : begin + size] for begin, size in places] == [b"c", b"a", b"b"]
-
-
 def test_file_that_was_cut(tmp_path, tiny_data, tiny_manifest):
     clip = tiny_manifest.clips[0]
     path = tmp_path / "cut.tfrecord"
