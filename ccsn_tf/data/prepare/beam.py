@@ -7,7 +7,6 @@ mount, or to where Beam's file systems reach (gs://, s3://, hdfs://).
 from __future__ import annotations
 
 import contextlib
-import functools
 import io
 import random
 import re
@@ -21,10 +20,9 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from ccsn_tf.config import DataConfig
-from ccsn_tf.data.prepare.encode import make_record, result_of
-from ccsn_tf.data.prepare.worker_pool import WorkerPool
+from ccsn_tf.data.prepare.prepare import fill_shards, record_pool
 from ccsn_tf.data.records.folder import LocalFolder
-from ccsn_tf.data.records.write import Shard, write_shard
+from ccsn_tf.data.records.write import Shard
 from ccsn_tf.errors import UserError
 
 
@@ -150,15 +148,10 @@ class _WriteShard(beam.DoFn):
         self._folder, self._config, self._min_fields = folder, config, min_fields
 
     def setup(self):
-        function = functools.partial(make_record, config=self._config, min_fields=self._min_fields)
-        self._pool = WorkerPool(function, 1, self._config.stall_seconds)
+        self._pool = record_pool(self._config, self._min_fields, 1)
 
     def process(self, shard):
-        with contextlib.closing(write_shard(self._folder, shard)) as writer:
-            next(writer)
-            for outcome in self._pool.run([(clip,) for clip in shard.clips]):
-                with contextlib.suppress(StopIteration):  # the last clip
-                    writer.send((outcome.index, result_of(outcome, shard.clips[outcome.index])))
+        fill_shards(self._folder, [shard], self._pool)
         yield shard.name
 
     def teardown(self):

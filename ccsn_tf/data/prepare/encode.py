@@ -20,7 +20,6 @@ from ccsn_tf.data.video import VideoError, iter_frames
 
 MAX_BYTES = 2**31 - 2**24  # a protocol buffer ends at 2 GiB; the rest is for its own bookkeeping
 
-
 _estimator = functools.lru_cache(maxsize=1)(make_estimator)
 
 
@@ -146,15 +145,14 @@ def flow_failure(path: str, config: DataConfig, height: int, width: int, error: 
 
 def encode_frame(frame: np.ndarray, quality: int) -> bytes:
     """The JPEG of a frame, uint8 RGB (H, W, 3)."""
-    return encode_jpeg(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR), quality)
+    return _jpeg(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR), quality)
 
 
 def encode_field(field: np.ndarray, quality: int) -> bytes:
     """The JPEG of a quantised flow field, uint8 (H, W, 2): grey, x above y."""
-    return encode_jpeg(np.concatenate(cv2.split(field)), quality)
+    return _jpeg(np.concatenate(cv2.split(field)), quality)
 
 
-def encode_jpeg(image: np.ndarray, quality: int) -> bytes:
-    """The JPEG of an image as OpenCV has it, grey (H, W) or BGR (H, W, 3)."""
+def _jpeg(image, quality):
     _, encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
     return encoded.tobytes()

@@ -79,11 +79,11 @@ def prepare(
 
 
 def _folder_and_writer(config):
-    """The record folder, and the function that writes shards into it."""
+    """The record folder, and what writes shards into it, called with (folder, shards, config, min_fields, progress)."""
     if config.runner == "local":
         if "://" in config.record_dir:
             raise UserError(f"--record_dir={config.record_dir} is no folder of this machine: pass another --runner.")
-        return LocalFolder(config.record_dir), write_shards_here
+        return LocalFolder(config.record_dir), _write_shards
     try:
         from ccsn_tf.data.prepare import beam
     except ModuleNotFoundError as error:
@@ -93,14 +93,24 @@ def _folder_and_writer(config):
     return beam.open_folder(config.record_dir, config), beam.write_shards
 
 
-def write_shards_here(
+def _write_shards(folder, shards, config, min_fields, progress):
+    with record_pool(config, min_fields, config.workers) as pool:
+        fill_shards(folder, shards, pool, progress)
+
+
+def record_pool(config: DataConfig, min_fields: int, workers: int) -> WorkerPool:
+    """Processes that make records of clips."""
+    function = functools.partial(make_record, config=config, min_fields=min_fields)
+    return WorkerPool(function, workers, config.stall_seconds)
+
+
+def fill_shards(
     folder: LocalFolder,
     shards: Sequence[Shard],
-    config: DataConfig,
-    min_fields: int,
-    progress: Callable[[int, int], None],
+    pool: WorkerPool,
+    progress: Callable[[int, int], None] = lambda done, frames: None,
 ) -> None:
-    """Writes shards by this machine: every core makes records, this process puts them in order and into files.
+    """Writes shards: the workers of a `record_pool` make records, this process puts them in order and into files.
 
     A worker has one clip at a time, the next one of the list, so that all are busy to the end. At most as many shards
     are open as there are workers, and one more.
@@ -119,8 +129,7 @@ def write_shards_here(
         frames += beats
         progress(done, frames)
 
-    function = functools.partial(make_record, config=config, min_fields=min_fields)
-    with WorkerPool(function, config.workers, config.stall_seconds) as pool, contextlib.ExitStack() as stack:
+    with contextlib.ExitStack() as stack:
         for outcome in pool.run([(shard.clips[position],) for shard, position in places], on_beat=count):
             shard, position = places[outcome.index]
             if shard.name not in writers:
