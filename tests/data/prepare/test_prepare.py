@@ -163,19 +163,6 @@ def test_no_video_can_be_used(mixed):
         Manifest.read(config.record_dir)
 
 
-def test_list_that_names_absent_files(tiny_set, tiny_data, tmp_path):
-    shutil.copytree(tiny_set / "lists", tmp_path / "lists")
-    with (tmp_path / "lists" / "trainlist01.txt").open("a") as file:
-        file.write("MoveLeft/v_MoveLeft_g09_c09.avi 2\n")
-    config = into(tiny_data, tmp_path / "records", split_dir=str(tmp_path / "lists"), classes=("MoveLeft",))
-    manifest = prepare(config, 5)
-    ((name, reason),) = manifest.skipped.items()
-    assert name == "MoveLeft/v_MoveLeft_g09_c09"
-    assert "v_MoveLeft_g09_c09.avi is named in trainlist01.txt, line" in reason
-    assert len(manifest.clips) == 5 and name in manifest.splits[1]["train"]
-    assert manifest.count_skipped(1, "train", manifest.classes) == 1
-
-
 # Classes, labels and splits: they are not in the records
 
 
