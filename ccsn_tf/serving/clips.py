@@ -17,7 +17,7 @@ from ccsn_tf.data.pipeline import evaluation_views
 from ccsn_tf.data.plan import centre_starts, middle_frame, refuse_short
 from ccsn_tf.data.prepare.prepare import prepare
 from ccsn_tf.data.records.manifest import FILE_NAME, Manifest, StoredClip, stored_settings
-from ccsn_tf.data.records.tfrecord import HEADER_BYTES
+from ccsn_tf.data.records.read import HEADER_BYTES
 
 
 @dataclasses.dataclass(frozen=True)

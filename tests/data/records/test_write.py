@@ -3,15 +3,29 @@ import itertools
 import json
 import random
 
+import numpy as np
 import pytest
 import tensorflow as tf
+from record_folders import contents
 
 from ccsn_tf.data.datasets import Clip
-from ccsn_tf.data.records import shards as module
-from ccsn_tf.data.records.clip_record import Record, Skipped, last_change
+from ccsn_tf.data.records import write as module
 from ccsn_tf.data.records.folder import LocalFolder
-from ccsn_tf.data.records.shards import Shard, is_missing, plan_shards, read_index, write_shard
-from ccsn_tf.data.records.tfrecord import framed
+from ccsn_tf.data.records.read import FOOTER_BYTES, HEADER_BYTES
+from ccsn_tf.data.records.write import (
+    EncodedClip,
+    Record,
+    Shard,
+    Skipped,
+    example,
+    framed,
+    is_missing,
+    last_change,
+    plan_shards,
+    read_index,
+    serialise,
+    write_shard,
+)
 
 
 @pytest.fixture
@@ -44,19 +58,13 @@ def write(folder, shard, order=range(4)):
             writer.send((position, made[position]))
 
 
-def contents(folder):
-    return {name: folder.read(name) for name in folder.names()}
-
-
-@pytest.mark.parametrize("count, size, sizes", [(0, 4, []), (4, 4, [4]), (9, 4, [4, 4, 1]), (3, 1, [1, 1, 1])])
+@pytest.mark.parametrize("count, size, sizes", [(0, 4, []), (9, 4, [4, 4, 1])])
 def test_plan(count, size, sizes):
     clips = [Clip(str(number), "", "", "") for number in range(count)]
     shards = plan_shards(clips, size)
     assert [len(shard.clips) for shard in shards] == sizes
     assert [clip for shard in shards for clip in shard.clips] == clips
-    assert [shard.name for shard in shards] == [
-        f"clips-{n:05d}-of-{len(sizes):05d}.tfrecord" for n in range(len(sizes))
-    ]
+    assert [shard.name for shard in shards] == [f"clips-0000{n}-of-00003.tfrecord" for n in range(len(sizes))]
 
 
 def test_what_is_written(folder, shard):
@@ -78,12 +86,12 @@ def test_what_is_written(folder, shard):
 def test_order_of_arrival_does_not_matter(folder, shard, monkeypatch, kept_in_memory):
     monkeypatch.setattr(module, "_KEPT_IN_MEMORY", kept_in_memory)
     write(folder, shard)
-    expected = contents(folder)
+    expected = contents(folder.path)
     for order in itertools.permutations(range(4)):
         for name in folder.names():
             (folder.path / name).unlink()
         write(folder, shard, order)
-        assert contents(folder) == expected
+        assert contents(folder.path) == expected
 
 
 def test_shard_that_is_given_up_leaves_nothing(folder, shard):
@@ -108,17 +116,57 @@ def test_index_that_is_not_whole(folder, shard, spoiled):
     assert read_index(folder, shard) is None and is_missing(folder, shard)
 
 
-def test_video_that_was_skipped_is_tried_again_when_it_has_changed(folder, shard, tmp_path):
+def test_video_that_was_skipped_is_tried_again_when_it_has_changed_or_its_worker_died(folder, shard, tmp_path):
     write(folder, shard)
+    index = json.loads(folder.read(shard.index_name))
     (tmp_path / "0.avi").write_text("others do not matter")
     assert not is_missing(folder, shard)
     (tmp_path / "2.avi").write_text("good now")
     assert is_missing(folder, shard)
+    for change, missing in ((last_change(shard.clips[2]), False), (None, True)):
+        index["skipped"]["run/2"]["change"] = change
+        (folder.path / shard.index_name).write_text(json.dumps(index))
+        assert is_missing(folder, shard) == missing
 
 
-def test_video_whose_worker_died_is_tried_again(folder, shard):
-    write(folder, shard)
-    index = json.loads(folder.read(shard.index_name))
-    index["skipped"]["run/2"]["change"] = None
-    (folder.path / shard.index_name).write_text(json.dumps(index))
-    assert is_missing(folder, shard)
+# What a record file is made of
+
+
+def parse(serialised):
+    features = tf.train.Example.FromString(serialised).features.feature
+    return {name: list(feature.bytes_list.value) for name, feature in features.items()}
+
+
+def test_same_clip_same_bytes():
+    clip = EncodedClip([b"a", b"b"], [b"c"], 4, 6)
+    serialised = serialise("jump/a", clip)
+    assert serialise("jump/a", clip) == serialised
+    content = parse(serialised)
+    table = content.pop("table")[0]
+    assert content == {"name": [b"jump/a"], "rgb": [b"a", b"b"], "flow": [b"c"]}
+    places = np.frombuffer(table, "<i4").reshape(3, 2).tolist()
+    assert [serialised[begin : begin + size] for begin, size in places] == [b"c", b"a", b"b"]
+
+
+@pytest.mark.parametrize(
+    "features",
+    [
+        {"name": [b"jump/a"], "rgb": [b"abc", b"", b"\x00\xff"], "flow": [b"x" * 200]},
+        {"rgb": [bytes(70000)] * 40, "flow": [], "name": ["größer".encode()]},
+        {},
+    ],
+)
+def test_example_is_tensorflows_byte_for_byte(features):
+    lists = {key: tf.train.BytesList(value=values) for key, values in features.items()}
+    features_proto = tf.train.Features(feature={key: tf.train.Feature(bytes_list=v) for key, v in lists.items()})
+    expected = tf.train.Example(features=features_proto).SerializeToString(deterministic=True)
+    assert example(features) == expected
+
+
+def test_frame_is_tensorflows_byte_for_byte(tmp_path):
+    records = [np.random.default_rng(0).bytes(length) for length in (0, 1, 3, 4, 16, 1000, 100001)]
+    with tf.io.TFRecordWriter(str(tmp_path / "all.tfrecord")) as writer:
+        for record in records:
+            writer.write(record)
+    assert b"".join(map(framed, records)) == (tmp_path / "all.tfrecord").read_bytes()
+    assert len(framed(b"record")) == HEADER_BYTES + len(b"record") + FOOTER_BYTES

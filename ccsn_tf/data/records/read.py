@@ -1,4 +1,4 @@
-"""The record of a clip: a `tf.train.Example` of JPEG frames and JPEG flow fields, in TFRecord files.
+"""The record of a clip, and how to read it: a `tf.train.Example` of JPEG frames and flow fields in a TFRecord file.
 
     name    bytes        the clip's name
     rgb     bytes (N+1,) JPEG, colour, (H, W)
@@ -9,7 +9,7 @@
 
 The features stand in the order of their names, so the record ends with the table. With file, offset and length, which
 the manifest holds, a reader finds the table, and with it reads the JPEGs that it needs and no others: a few snippets of
-a clip are some hundredths of its record.
+a clip are some hundredths of its record. TensorFlow, which takes seconds and 600 MB to load, is not needed.
 """
 
 from __future__ import annotations
@@ -19,29 +19,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ccsn_tf.data.prepare.encode import EncodedClip
-from ccsn_tf.data.records.tfrecord import HEADER_BYTES, example
 from ccsn_tf.errors import UserError
 
-_PLACE = np.dtype(("<i4", 2))
-
-
-def serialise(name: str, clip: EncodedClip) -> bytes:
-    """The serialised Example of a clip; equal clips give equal bytes."""
-    features = {"name": [name.encode()], "rgb": clip.rgb, "flow": clip.flow}
-    blank = np.zeros(len(clip.flow) + len(clip.rgb), _PLACE)
-    # The table's size is known before its content, and all that it points to stands before it.
-    table = _places(example({**features, "table": [blank.tobytes()]}), clip)
-    return example({**features, "table": [table.tobytes()]})
-
-
-def _places(record: bytes, clip: EncodedClip) -> np.ndarray:
-    places, end = [], 0
-    for jpeg in [*clip.flow, *clip.rgb]:
-        begin = record.index(jpeg, end)
-        end = begin + len(jpeg)
-        places.append((begin, len(jpeg)))
-    return np.array(places, _PLACE.base)
+# A TFRecord: the length of a record (8 bytes) and its checksum (4), the record, its checksum (4); little-endian.
+HEADER_BYTES = 12
+FOOTER_BYTES = 4
+PLACE = np.dtype(("<i4", 2))  # a row of the table
 
 
 def read_jpegs(
@@ -51,7 +34,7 @@ def read_jpegs(
 
     Args:
         path: the TFRecord file.
-        offset: where the record's frame begins.
+        offset: where the record's header begins.
         length: bytes of the serialised Example.
         num_fields: N.
         frames: ascending indices of frames, 0 to N.
@@ -68,10 +51,10 @@ def read_jpegs(
     before = num_fields if len(fields) else 0
     rows = [*fields, *(before + index for index in frames)]
     begin = offset + HEADER_BYTES
-    table_bytes = (before + num_fields + 1) * _PLACE.itemsize
+    table_bytes = (before + num_fields + 1) * PLACE.itemsize
     file = os.open(path, os.O_RDONLY)
     try:
-        table = _read(file, path, begin + length - table_bytes, table_bytes).view(_PLACE.base).reshape(-1, 2)
+        table = _read(file, path, begin + length - table_bytes, table_bytes).view(PLACE.base).reshape(-1, 2)
         places = table[rows].tolist()
         jpegs, first = [], 0
         for last, row in enumerate(rows):

@@ -6,10 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ccsn_tf.data.prepare.encode import EncodedClip
-from ccsn_tf.data.records import examples as records
-from ccsn_tf.data.records.examples import read_jpegs, serialise
-from ccsn_tf.data.records.tfrecord import FOOTER_BYTES, HEADER_BYTES, framed
+from ccsn_tf.data.records.read import FOOTER_BYTES, HEADER_BYTES, read_jpegs
+from ccsn_tf.data.records.write import EncodedClip, framed, serialise
 from ccsn_tf.data.video import iter_frames
 from ccsn_tf.data.views import decode_field, decode_frame
 from ccsn_tf.errors import UserError
@@ -68,7 +66,7 @@ def test_only_what_is_wanted_is_read(tmp_path, monkeypatch):
     path = tmp_path / "a.tfrecord"
     path.write_bytes(framed(record))
     pread, read = os.pread, []
-    monkeypatch.setattr(records.os, "pread", lambda file, count, at: read.append(count) or pread(file, count, at))
+    monkeypatch.setattr(os, "pread", lambda file, count, at: read.append(count) or pread(file, count, at))
     read_jpegs(str(path), 0, len(record), 50, [7, 30], [5, 6, 7, 8, 9, 30])
     framing = 4 * 3  # tag and length of a value
     assert read == [101 * 8, 5 * 300 + framing, 300, 1000, 1000]
@@ -86,17 +84,6 @@ def test_table_of_values_of_any_size(tmp_path, sizes):
         frames, fields = read_jpegs(str(path), offset, len(record), len(flow), [number, number + 1], [number])
         assert [jpeg.tobytes() for jpeg in frames] == rgb[number : number + 2]
         assert [jpeg.tobytes() for jpeg in fields] == [flow[number]]
-
-
-def test_same_clip_same_bytes():
-    clip = EncodedClip([b"a", b"b"], [b"c"], 4, 6)
-    serialised = serialise("jump/a", clip)
-    assert serialise("jump/a", clip) == serialised
-    content = parse(serialised)
-    table = content.pop("table")[0]
-    assert content == {"name": [b"jump/a"], "rgb": [b"a", b"b"], "flow": [b"c"]}
-    places = np.frombuffer(table, "<i4").reshape(3, 2).tolist()
-    assert [serialised[begin : begin + size] for begin, size in places] == [b"c", b"a", b"b"]
 
 
 def test_file_that_was_cut(tmp_path, tiny_data, tiny_manifest):

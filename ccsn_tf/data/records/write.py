@@ -1,6 +1,7 @@
-"""Record files (shards) and the index beside each, which says what it holds and that it is whole.
+"""Clips to record files (shards), and the index beside each, which says what it holds and that it is whole.
 
 What a shard holds follows from the list of clips alone, hence its bytes do not depend on who writes it, nor on when.
+`records.read` says what a record is made of.
 """
 
 from __future__ import annotations
@@ -11,17 +12,103 @@ import os
 import pathlib
 import pickle
 import tempfile
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
+
+import google_crc32c
+import numpy as np
 
 from ccsn_tf.config import DataConfig
 from ccsn_tf.data.datasets.listing import Clip, Listing
-from ccsn_tf.data.records.clip_record import Record, Skipped, last_change
+from ccsn_tf.data.frames import changed_at
 from ccsn_tf.data.records.folder import LocalFolder
 from ccsn_tf.data.records.manifest import Manifest, StoredClip, stored_settings
-from ccsn_tf.data.records.tfrecord import FOOTER_BYTES, HEADER_BYTES
+from ccsn_tf.data.records.read import FOOTER_BYTES, HEADER_BYTES, PLACE
 from ccsn_tf.errors import UserError
 
 _KEPT_IN_MEMORY = 2**24  # bytes of records a shard that wait for their turn; more wait on disk
+
+
+@dataclasses.dataclass(frozen=True)
+class EncodedClip:
+    """JPEGs of a clip: `rgb` colour (H, W), `flow` grey (2H, W), x above y, quantised; field i leaves frame i.
+
+    There is one field fewer than frames, or, with `flow=none`, none. With `flow_stride` s, frame i is the video's frame
+    i * s.
+    """
+
+    rgb: list[bytes]
+    flow: list[bytes]
+    height: int
+    width: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """A clip's record as it stands in a TFRecord file, and its size: `fields` + 1 frames of (height, width)."""
+
+    content: bytes
+    fields: int
+    height: int
+    width: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Skipped:
+    """Why a video has no record, and the `last_change` of the file that was tried; None: to be tried again anyway."""
+
+    reason: str
+    change: int | None
+
+
+def last_change(clip: Clip) -> int | None:
+    """When the clip's files or their properties were changed last, in nanoseconds; None where there are none."""
+    try:
+        return changed_at(clip.path)
+    except OSError:
+        return None
+
+
+def serialise(name: str, clip: EncodedClip) -> bytes:
+    """The serialised Example of a clip; equal clips give equal bytes."""
+    features = {"name": [name.encode()], "rgb": clip.rgb, "flow": clip.flow}
+    blank = np.zeros(len(clip.flow) + len(clip.rgb), PLACE)
+    # The table's size is known before its content, and all that it points to stands before it.
+    record, places, end = example({**features, "table": [blank.tobytes()]}), [], 0
+    for jpeg in [*clip.flow, *clip.rgb]:
+        begin = record.index(jpeg, end)
+        end = begin + len(jpeg)
+        places.append((begin, len(jpeg)))
+    return example({**features, "table": [np.array(places, PLACE.base).tobytes()]})
+
+
+def example(features: Mapping[str, Sequence[bytes]]) -> bytes:
+    """A serialised `tf.train.Example` with a bytes_list for each feature; equal features give equal bytes."""
+    entries = []
+    for name in sorted(features):  # as protobuf's deterministic serialisation has it
+        bytes_list = [piece for value in features[name] for piece in _field(1, [value])]
+        entries += _field(1, [*_field(1, [name.encode()]), *_field(2, _field(1, bytes_list))])
+    return b"".join(_field(1, entries))
+
+
+def _field(number: int, pieces: list[bytes]) -> list[bytes]:
+    """A length-delimited field of a protocol buffer, in pieces: long content is joined once, at the end."""
+    length, varint = sum(map(len, pieces)), bytearray()
+    while length >= 0x80:
+        varint.append(length & 0x7F | 0x80)
+        length >>= 7
+    return [bytes([number << 3 | 2, *varint, length]), *pieces]
+
+
+def framed(record: bytes) -> bytes:
+    """A record as it stands in a TFRecord file: `HEADER_BYTES` before it and `FOOTER_BYTES` behind."""
+    length = len(record).to_bytes(8, "little")
+    return b"".join([length, _masked_checksum(length), record, _masked_checksum(record)])
+
+
+def _masked_checksum(data):
+    """CRC-32C as TFRecord files store it: rotated by 15 bits, plus a constant."""
+    crc = google_crc32c.value(data)
+    return ((crc >> 15 | crc << 17) + 0xA282EAD8 & 0xFFFFFFFF).to_bytes(4, "little")
 
 
 @dataclasses.dataclass(frozen=True)
