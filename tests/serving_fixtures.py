@@ -47,7 +47,7 @@ def frames_config(tmp_path_factory):
 
 
 def frames_run(root, flow):
-    """The Config of a work directory, in `root`, with a model that computes flow by these settings, two fields a snippet.
+    """The Config of a work directory, in `root`, with a model that computes flow, two fields a snippet, by `flow`.
 
     Of the videos, those of odd groups are as large as the network's input; the others are wider, and their frames are
     cropped and not scaled.

@@ -19,9 +19,9 @@ from ccsn_tf.evaluation.protocol import make_forward
 from ccsn_tf.models.build import build_model
 from ccsn_tf.models.flow import TVL1Flow
 from ccsn_tf.serving.client.clip_input import VideoFile, make_input
-from ccsn_tf.serving.client.exchange import Request
 from ccsn_tf.serving.onnx.export import OnnxSettings, export_onnx
 from ccsn_tf.serving.onnx.session import OnnxModel
+from ccsn_tf.serving.saved_model.exchange import Request
 from ccsn_tf.serving.saved_model.verify import ask
 
 LIMIT = 1e-3
@@ -53,7 +53,10 @@ class Paths:
 
     def __init__(self, exported):
         config = exported.config
-        self._configs = {"graph": config, "stored": config.replace(flow_source="stored", flow="tvl1_graph", flow_side=0)}
+        self._configs = {
+            "graph": config,
+            "stored": config.replace(flow_source="stored", flow="tvl1_graph", flow_side=0),
+        }
         self._classes, clips = Manifest.read(config.data.record_dir).select(config.data, "test")
         size = config.model.image_size
         self.clips = {
