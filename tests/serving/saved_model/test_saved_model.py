@@ -16,10 +16,10 @@ import tensorflow as tf
 from ccsn_tf.errors import UserError
 from ccsn_tf.files import only_process
 from ccsn_tf.serving.client.config import client_config
-from ccsn_tf.serving.client.exchange import Answer, Request
 from ccsn_tf.serving.clips import clips_to_try
 from ccsn_tf.serving.saved_model import export as saved_model
 from ccsn_tf.serving.saved_model import verify
+from ccsn_tf.serving.saved_model.exchange import Answer, Request
 from ccsn_tf.serving.saved_model.export import export_saved_model
 from ccsn_tf.serving.saved_model.signatures import ServedModel
 
