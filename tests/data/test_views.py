@@ -180,7 +180,7 @@ def test_check_finds_nothing_wrong(config, manifest, tiny_manifest):
     claims_flow = dataclasses.replace(manifest, settings=tiny_manifest.settings)
     refused, *damaged = check_records(config, claims_flow, False, lambda done, total: None)
     assert refused.kind == "refused by train.py" and len(damaged) == 15
-    assert all("14 frames and 0 fields, not" in finding.message for finding in damaged)
+    assert all("is not the record of" in finding.message for finding in damaged)
 
 
 def test_other_flow_is_refused(config, manifest):

@@ -100,7 +100,7 @@ def apart(ours, theirs):
 def exported_flow(request, tmp_path_factory, module_patch):
     settings = QUICK_FLOW if request.param == "quick" else {}
     compiled = tf.function(TVL1Flow(**settings))
-    module_patch.setattr(flow, "_compiled_tvl1", lambda _: compiled)
+    module_patch.setattr(flow, "_compiled_tvl1", lambda: compiled)
     if settings:
         return request.getfixturevalue("exported_frames")
     root = tmp_path_factory.mktemp("defaults")

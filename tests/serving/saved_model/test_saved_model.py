@@ -227,7 +227,7 @@ def test_without_records_clips_are_rendered(exported, workdir_config, tmp_path):
 @pytest.mark.parametrize("name", ["ccsn_tf", "ccsn_tf.serving", "keras"])
 def test_the_fresh_process_has_neither_package_nor_keras(name):
     """Were they there, the check would prove less than it says."""
-    head = pathlib.Path(verify.__file__).with_name("run.py").read_text().split("import tensorflow")[0]
+    head = pathlib.Path(verify.__file__).with_name("exchange.py").read_text().split("import numpy")[0]
     result = subprocess.run([sys.executable, "-I", "-c", f"{head}\nimport {name}"], capture_output=True, check=False)
     assert result.returncode == 1 and b"ModuleNotFoundError" in result.stderr
 
