@@ -7,6 +7,8 @@ import av
 import cv2
 import numpy as np
 
+from ccsn_tf.data.views import InputForm
+
 FPS = 25
 HEIGHT, WIDTH, NUM_FRAMES = 36, 48, 14
 
@@ -15,6 +17,12 @@ _CODECS = {
     ".mp4": ("libx264", {"crf": "8"}),
     ".webm": ("libvpx", {"b": "2000000"}),
 }
+
+
+def read_snippets(path, config, num_segments):
+    """Frames (K, H, W, 3) and quantised flow (K, L, 2, H, W) of evenly spaced snippets."""
+    snippets = InputForm(config.model).of_video(path, config, num_segments)
+    return np.stack(snippets["rgb"]), np.array(snippets["flow"])
 
 
 def moving(num_frames=NUM_FRAMES, step=(2, 0), height=HEIGHT, width=WIDTH, seed=0, still=0):

@@ -20,6 +20,7 @@ from absl import app, flags, logging
 from absl.testing import flagsaver
 
 from ccsn_tf.config.run import RUN_INDEPENDENT, Config, flag_text, settings
+from ccsn_tf.config.settings import PREDICTIONS
 from ccsn_tf.errors import UserError
 from ccsn_tf.start_up import load_tensorflow as load_tensorflow  # for scripts that need it
 
@@ -140,7 +141,7 @@ def no_arguments(arguments) -> None:
 def print_figures(report: dict) -> None:
     """Prints the accuracies of an evaluation, a line a stream."""
     print(f"{'':10s}{'top-1':>8s}{'top-5':>8s}{'mean class':>12s}  (%)")
-    for stream in ("spatial", "temporal", "fused"):
+    for stream in PREDICTIONS:
         top1, top5, mean_class = (100 * report[stream][name] for name in ("top1", "top5", "mean_class"))
         print(f"{stream:10s}{top1:8.1f}{top5:8.1f}{mean_class:12.1f}")
 

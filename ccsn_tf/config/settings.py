@@ -14,6 +14,7 @@ from ccsn_tf.errors import UserError
 BACKBONES = ["tiny", "efficientnet_lite0", "bn_inception", "resnet50"]
 CONNECTIONS = ["none", "sum", "product", "concat", "shared_affinity", "nonlocal", "cross_attention"]
 STREAMS = ("spatial", "temporal")
+PREDICTIONS = (*STREAMS, "fused")
 
 
 def setting(default, help, choices=None, minimum=None, maximum=None):

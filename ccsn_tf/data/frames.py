@@ -121,14 +121,20 @@ def iter_flow(folder: str, short_side: int, wanted: Sequence[int] | None = None)
         yield np.stack(planes, axis=-1)
 
 
+def files_of(path: str) -> list[str]:
+    """The video, or the files in the folder of a clip's frames, in an order that does not change."""
+    if not os.path.isdir(path):
+        return [path]
+    return sorted(os.path.join(folder, name) for folder, _, names in os.walk(path) for name in names)
+
+
 def changed_at(path: str) -> int:
     """When a clip or its properties were changed last, in nanoseconds: of a folder, the latest of its files.
 
     Raises:
         OSError: it is not there any more.
     """
-    inside = (os.path.join(folder, name) for folder, _, names in os.walk(path) for name in names)
-    return max(os.stat(file).st_ctime_ns for file in (path, *inside))
+    return max(os.stat(file).st_ctime_ns for file in (path, *files_of(path)))
 
 
 def _numbered(folder: str, pattern: re.Pattern, example: str) -> list[str]:

@@ -11,9 +11,9 @@ import statistics
 import tomllib
 
 from ccsn_tf.config import Config
+from ccsn_tf.config.settings import PREDICTIONS, STREAMS
 from ccsn_tf.errors import UserError
 from ccsn_tf.evaluation.compare import (
-    PREDICTIONS,
     protocol_in_words,
     read_evaluation,
     read_scores,
@@ -187,7 +187,7 @@ def _means(reports):
     embeddings = [report["embeddings"] for report in reports]
     recalls = [way["recall_at_1"] for each in embeddings for way in each["retrieval"].values()]
     return {
-        **{stream: _mean([report[stream]["top1"] for report in reports]) for stream in ("spatial", "temporal")},
+        **{stream: _mean([report[stream]["top1"] for report in reports]) for stream in STREAMS},
         "recall_at_1": _mean(recalls),
         "variation": _mean([each["variation"]["cross"] for each in embeddings]),
     }
@@ -207,7 +207,7 @@ def write_table(table: dict, root: pathlib.Path) -> str:
     splits = sorted(table["num_clips"])
     clips = ", ".join(f"split {split}: {table['num_clips'][split]} test clips" for split in splits)
     head = ["row", *(f"split {split}" for split in splits), *(["mean of splits"] if len(splits) > 1 else [])]
-    head += ["spatial", "temporal", "recall@1 across", "variation across", "training, s"]
+    head += [*STREAMS, "recall@1 across", "variation across", "training, s"]
     lines = [
         f"{table['dataset']}; {clips}; {table['protocol']}. Top-1 in %: mean +- sample standard deviation (runs).",
         "",
@@ -218,7 +218,7 @@ def write_table(table: dict, root: pathlib.Path) -> str:
         figures = [_in_words(row["splits"].get(split)) for split in splits]
         if len(splits) > 1:
             figures.append(_percent(row["mean"]) if len(row["splits"]) == len(splits) else "")
-        figures += [_percent(row[stream]) for stream in ("spatial", "temporal", "recall_at_1")]
+        figures += [_percent(row[name]) for name in (*STREAMS, "recall_at_1")]
         figures.append("" if row["variation"] is None else f"{row['variation']:.2f}")
         figures.append("" if row["seconds"] is None else f"{row['seconds']:.0f}")
         lines.append(f"| {name} | {' | '.join(figures)} |")

@@ -11,10 +11,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from ccsn_tf.config import Config, EvalConfig
+from ccsn_tf.config.settings import PREDICTIONS
 from ccsn_tf.errors import UserError
 from ccsn_tf.evaluation.metrics import summarise
-
-PREDICTIONS = ("spatial", "temporal", "fused")
 
 _FIGURES = (*((stream, "top1") for stream in PREDICTIONS), ("fused", "top5"), ("fused", "mean_class"))
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ccsn_tf.config.settings import PREDICTIONS
 from ccsn_tf.errors import UserError
 from ccsn_tf.files import whole_file
 
@@ -38,14 +39,13 @@ def save_history(rows: Sequence[dict], path: str | pathlib.Path) -> None:
     figure = _figure(13, 4)
     losses, accuracies = figure.subplots(1, 2)
     _line(losses, rows, "loss", color="black", linewidth=2.4, label="total")
-    streams = ("spatial", "temporal", "fused")
-    for stream in streams:
+    for stream in PREDICTIONS:
         _line(losses, rows, f"ce_{stream}", color=_COLOURS[stream], label=f"cross-entropy, {stream}")
         style = {"linestyle": "--", "mfc": "white", "label": f"{stream}, training"}
         _line(accuracies, rows, stream, color=_COLOURS[stream], **style)
     for term in ("intra", "inter"):
         _line(losses, rows, term, color=_COLOURS[term], linestyle="--", label=f"ranking, {term}-modality")
-    for stream in streams:
+    for stream in PREDICTIONS:
         style = {"marker": "o", "linewidth": 2.2, "label": f"{stream}, validation"}
         _line(accuracies, rows, f"val_{stream}", color=_COLOURS[stream], **style)
     losses.set_title("Loss by term", loc="left")

@@ -70,18 +70,6 @@ def video_views(path: str, config: Config) -> dict[str, np.ndarray]:
     return views
 
 
-def read_snippets(path: str, config: Config, num_segments: int) -> tuple[np.ndarray, np.ndarray]:
-    """Frames, uint8 (K, H, W, 3), and quantised flow, uint8 (K, L, 2, H, W), of evenly spaced snippets.
-
-    They are those that the video's record would have; only the frames that are looked at are converted.
-
-    Raises:
-        VideoError: see `predict_video`.
-    """
-    snippets = InputForm(config.model).of_video(path, config, num_segments)
-    return np.stack(snippets["rgb"]), np.array(snippets["flow"])
-
-
 def score_views(forward: Callable, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Outputs of the network for inputs (V, K, ...), in passes of bounded size."""
     views, segments = next(iter(inputs.values())).shape[:2]

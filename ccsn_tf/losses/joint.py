@@ -3,11 +3,11 @@
 import keras
 from keras import ops
 
+from ccsn_tf.config.settings import PREDICTIONS
 from ccsn_tf.losses.mining import label_vector
 from ccsn_tf.losses.ranking import ModalityRankingLoss, at_least_0, check_choice
 
 FUSED = ("own", "sum")
-_CLASSIFIED = ("spatial", "temporal", "fused")
 
 
 @keras.saving.register_keras_serializable("ccsn_tf")
@@ -89,7 +89,7 @@ class JointLoss(keras.losses.Loss):
         spatial, temporal, fused = (outputs[name] for name in ("spatial_logits", "temporal_logits", "logits"))
         if self.fused == "own" and self.fusion_weights:  # what the classifier on both features has added
             fused = fused - self.fusion_weights[0] * spatial - self.fusion_weights[1] * temporal
-        logits = zip(_CLASSIFIED, (spatial, temporal, fused), strict=True)
+        logits = zip(PREDICTIONS, (spatial, temporal, fused), strict=True)
         return {f"ce_{name}": self._cross_entropy(labels, each) for name, each in logits}
 
     def ranking(self, labels, outputs):
@@ -106,7 +106,7 @@ class JointLoss(keras.losses.Loss):
 
     def weighted_cross_entropy(self, terms):
         """w_s CE(spatial) + w_m CE(temporal) + w_f CE(fused), of the shape that the terms have."""
-        return sum(self._weights[f"weight_{stream}"] * terms[f"ce_{stream}"] for stream in _CLASSIFIED)
+        return sum(self._weights[f"weight_{stream}"] * terms[f"ce_{stream}"] for stream in PREDICTIONS)
 
     def weighted_ranking(self, terms):
         """lambda_intra * intra + lambda_inter * inter, a scalar."""

@@ -15,14 +15,13 @@ import keras
 import numpy as np
 
 from ccsn_tf.config import Config
+from ccsn_tf.config.settings import PREDICTIONS
 from ccsn_tf.data.pipeline import evaluation_views
 from ccsn_tf.data.records.manifest import Manifest
 from ccsn_tf.evaluation.metrics import softmax, top_k_accuracy
 from ccsn_tf.evaluation.predict import Scores, make_forward, score_clips
 from ccsn_tf.files import whole_file
 from ccsn_tf.serving.metadata import weights_hash
-
-STREAMS = ("spatial", "temporal", "fused")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +49,7 @@ class EvaluationClips:
             with contextlib.suppress(zipfile.BadZipFile, KeyError, ValueError):
                 kept = np.load(io.BytesIO(cache.read_bytes()))
                 if str(kept["key"]) == key:
-                    return Scores(kept["labels"], {stream: kept[stream] for stream in STREAMS}, {})
+                    return Scores(kept["labels"], {stream: kept[stream] for stream in PREDICTIONS}, {})
         scores = self.scores(make_forward(model), progress)
         with whole_file(cache) as beside, beside.open("wb") as file:
             np.savez(file, key=key, labels=scores.labels, **scores.logits)
@@ -75,7 +74,7 @@ def compare_scores(reference: Scores, other: Scores) -> dict:
         probability.
     """
     report = {"num_clips": len(reference.labels)}
-    for stream in STREAMS:
+    for stream in PREDICTIONS:
         ours, theirs = reference.logits[stream], other.logits[stream]
         theirs = np.where(np.isfinite(theirs), theirs, np.nan)  # an overflow is no better than no number
         same = (ours.argmax(axis=1) == theirs.argmax(axis=1)) & np.isfinite(theirs).all(axis=1)

@@ -126,7 +126,7 @@ def test_manifest_keeps_pairs_and_one_from_before_there_were_pairs_is_read(tiny_
     written = dataclasses.replace(
         tiny_manifest, mirrored=pairs, skipped={"MoveLeft/x": "lost"}, skipped_labels={"MoveLeft/x": "MoveLeft"}
     )
-    written.write(str(tmp_path))
+    (tmp_path / FILE_NAME).write_text(written.to_json())
     assert Manifest.read(str(tmp_path)) == written
     content = json.loads((tmp_path / FILE_NAME).read_text())
     assert all("mirror_label" not in clip for clip in content["clips"])

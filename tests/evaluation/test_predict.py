@@ -2,13 +2,14 @@ import cv2
 import numpy as np
 import pytest
 import videos
+from videos import read_snippets
 
 from ccsn_tf.config import Config
 from ccsn_tf.data.flow import make_estimator
 from ccsn_tf.data.plan import centre_starts
 from ccsn_tf.data.prepare.encode import encode_clip
 from ccsn_tf.data.video import VideoError
-from ccsn_tf.evaluation.predict import EMBEDDINGS, LOGITS, average_views, read_snippets
+from ccsn_tf.evaluation.predict import EMBEDDINGS, LOGITS, average_views
 
 LENGTH = 3
 

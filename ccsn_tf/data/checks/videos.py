@@ -16,7 +16,7 @@ from ccsn_tf.config import Config, DataConfig
 from ccsn_tf.data.checks.findings import Finding
 from ccsn_tf.data.checks.lists import same_videos
 from ccsn_tf.data.datasets import Clip, Listing, Split
-from ccsn_tf.data.frames import count_frames, iter_flow, iter_frames
+from ccsn_tf.data.frames import count_frames, files_of, iter_flow, iter_frames
 from ccsn_tf.data.prepare.encode import refuse_few_frames
 from ccsn_tf.data.prepare.worker_pool import WorkerPool
 from ccsn_tf.data.video import VideoError, decode_ends, decode_whole
@@ -87,23 +87,16 @@ def _decode_folder(folder, beat, quick, with_flow):
     return number
 
 
-def _files(path):
-    """The file, or those in the folder, in an order that does not change."""
-    if not os.path.isdir(path):
-        return [path]
-    return sorted(os.path.join(folder, name) for folder, _, names in os.walk(path) for name in names)
-
-
 def _length(path):
     try:
-        return sum(map(os.path.getsize, _files(path)))
+        return sum(map(os.path.getsize, files_of(path)))
     except OSError:
         return -1
 
 
 def _digest(path):
     digest = hashlib.sha256()
-    for name in _files(path):
+    for name in files_of(path):
         with open(name, "rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()

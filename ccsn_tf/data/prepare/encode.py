@@ -16,7 +16,7 @@ from ccsn_tf.data.flow import Estimator, flow_fields, make_estimator, quantise
 from ccsn_tf.data.frames import iter_flow, iter_jpegs
 from ccsn_tf.data.prepare.worker_pool import Outcome, WorkerLostError
 from ccsn_tf.data.records.write import EncodedClip, Record, Skipped, framed, last_change, serialise
-from ccsn_tf.data.video import VideoError, iter_frames
+from ccsn_tf.data.video import VideoError
 
 MAX_BYTES = 2**31 - 2**24  # a protocol buffer ends at 2 GiB; the rest is for its own bookkeeping
 
@@ -90,7 +90,7 @@ def encode_clip(
             beat()
             yield frame
 
-    frames = stored(_frames(path, config.short_side))
+    frames = stored(iter_jpegs(path, config.short_side))
     try:
         for field in _fields(path, frames, estimator, config):
             keep(flow, encode_field(field, config.jpeg_quality))
@@ -98,13 +98,6 @@ def encode_clip(
         raise flow_failure(path, config, size["height"], size["width"], error) from None
     refuse_few_frames(path, seen, min_fields, config.flow_stride)
     return EncodedClip(rgb, flow, **size)
-
-
-def _frames(path, short_side):
-    """Frames, each with the JPEG that it was, if it was one."""
-    if os.path.isdir(path):
-        return iter_jpegs(path, short_side)
-    return ((frame, None) for frame in iter_frames(path, short_side))
 
 
 def _fields(path, frames, estimator, config):

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from ccsn_tf.config import Config, DataConfig, flag_text
 from ccsn_tf.data.datasets.listing import select_classes
 from ccsn_tf.errors import UserError
-from ccsn_tf.files import write_text
 
 VERSION = 2
 FILE_NAME = "manifest.json"
@@ -89,10 +88,6 @@ class Manifest:
     skipped: dict[str, str]
     skipped_labels: dict[str, str] = dataclasses.field(default_factory=dict)
     mirrored: dict[str, str] = dataclasses.field(default_factory=dict)
-
-    def write(self, record_dir: str) -> None:
-        """Writes manifest.json whole."""
-        write_text(pathlib.Path(record_dir, FILE_NAME), self.to_json())
 
     def to_json(self) -> str:
         """What manifest.json says."""

@@ -1,13 +1,12 @@
 import pytest
 from image_folders import write_clip
-from videos import moving, write_video
+from videos import moving, read_snippets, write_video
 
 from ccsn_tf.config import Config, DataConfig
 from ccsn_tf.data.datasets import read_listing
 from ccsn_tf.data.datasets.hmdb51 import read_hmdb51
 from ccsn_tf.data.prepare.prepare import prepare
 from ccsn_tf.errors import UserError
-from ccsn_tf.evaluation.predict import read_snippets
 
 # As the publisher names them: <source>_<class>_<body>_<camera>_np<people>_<view>_<quality>_<number>
 CLIPS = {

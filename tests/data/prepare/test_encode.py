@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from image_folders import flow_planes, write_clip
-from videos import moving, write_video
+from videos import moving, read_snippets, write_video
 
 from ccsn_tf.config import Config, DataConfig
 from ccsn_tf.data.datasets import Clip
@@ -24,7 +24,6 @@ from ccsn_tf.data.records.read import FOOTER_BYTES, HEADER_BYTES
 from ccsn_tf.data.records.write import Record, Skipped, last_change
 from ccsn_tf.data.video import VideoError, iter_frames
 from ccsn_tf.errors import UserError
-from ccsn_tf.evaluation.predict import read_snippets
 
 N = 8
 STORED = DataConfig(flow="stored", flow_bound=8.0, jpeg_quality=100)
@@ -101,14 +100,14 @@ def test_clip_shorter_than_a_snippet(tmp_path, count, text):
 def test_a_long_video_is_never_in_memory_as_frames(tmp_path, monkeypatch):
     alive, most = set(), []
 
-    def watched(path, short_side):
-        for number, frame in enumerate(iter_frames(path, short_side)):
+    def watched(path, short_side, wanted):
+        for number, frame in enumerate(iter_frames(path, short_side, wanted)):
             alive.add(number)
             weakref.finalize(frame, alive.discard, number)
             most.append(len(alive))
             yield frame
 
-    monkeypatch.setattr(module, "iter_frames", watched)
+    monkeypatch.setattr("ccsn_tf.data.video.iter_frames", watched)
     clip = encode(write_video(tmp_path / "a.avi", moving(30)))
     assert len(clip.flow) == 29
     assert max(most) <= 3

@@ -20,7 +20,7 @@ def copied(tiny_data, tmp_path):
 def test_written_and_read_back(tiny_manifest, tmp_path):
     for name, size in tiny_manifest.shards.items():
         (tmp_path / name).write_bytes(bytes(size))
-    tiny_manifest.write(str(tmp_path))
+    (tmp_path / FILE_NAME).write_text(tiny_manifest.to_json())
     assert Manifest.read(str(tmp_path)) == tiny_manifest
     content = json.loads((tmp_path / FILE_NAME).read_text())
     assert content["num_clips"] == 15 and content["num_frames"] == 15 * 14 and content["num_skipped"] == 0
