@@ -14,6 +14,7 @@ from benchmarks.side import Side
 from ccsn_tf.config import Config
 from ccsn_tf.losses import JointLoss
 from ccsn_tf.models.ccsn import CCSN
+from ccsn_tf.training.strategy import make_strategy
 
 SIZES = (112, 224)
 CLIPS, SEGMENTS, CLASSES, FLOW_LENGTH = 8, 3, 101, 5
@@ -41,7 +42,9 @@ def run(config: Config, options) -> dict:
     """
     sizes = {}
     for size in SIZES:
-        fit, loop = _fit(_model(size), _batch(size)), _loop(_model(size), _batch(size))
+        with make_strategy(config.train).scope():  # as the scripts train
+            fit = _fit(_model(size), _batch(size))
+        loop = _loop(_model(size), _batch(size))
         rows = {"fit": [], "loop": [], **({"torch": []} if options.torch_python else {})}
         if options.torch_python:
             script = str(pathlib.Path(__file__).with_name("torch_training.py"))

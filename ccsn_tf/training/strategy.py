@@ -38,7 +38,9 @@ def make_strategy(config: TrainConfig) -> tf.distribute.Strategy:
     if name == "mirrored":
         devices = [device.name for device in tf.config.list_logical_devices("GPU" if gpus else "CPU")]
         return tf.distribute.MirroredStrategy(devices)
-    return tf.distribute.OneDeviceStrategy("/gpu:0" if gpus else "/cpu:0")
+    # TensorFlow's own, which takes the first GPU. Not OneDeviceStrategy: it feeds `fit` through a generator dataset,
+    # with which every step takes twice as long (TensorFlow 2.21, docs/TRIALS.md).
+    return tf.distribute.get_strategy()
 
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:

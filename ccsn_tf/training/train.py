@@ -74,6 +74,7 @@ def train(
         tf.config.experimental.enable_op_determinism()
     keras.mixed_precision.set_global_policy(config.train.precision)
 
+    @functools.lru_cache(maxsize=1)  # the first is asked for twice: its steps, its batches
     def plan(epoch: int) -> Plan:
         return training_plan(training, classes, config.data, config.model, config.train.seed, epoch)
 
