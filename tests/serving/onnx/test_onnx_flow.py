@@ -18,16 +18,15 @@ from ccsn_tf.errors import UserError
 from ccsn_tf.models.build import load_model
 from ccsn_tf.models.ccsn import CCSN
 from ccsn_tf.models.flow import QuantizedFlow, TVL1Flow
+from ccsn_tf.serving.agreement import as_exported, compare_on_clips
 from ccsn_tf.serving.batch.backends import ModelThread, choose, read_metadata
 from ccsn_tf.serving.clips import clips_to_try
-from ccsn_tf.serving.comparison import as_exported, compare_on_clips
 from ccsn_tf.serving.onnx import export as export_module
 from ccsn_tf.serving.onnx import half as onnx_half
 from ccsn_tf.serving.onnx.convert import to_onnx
 from ccsn_tf.serving.onnx.export import OnnxSettings, export_onnx
-from ccsn_tf.serving.onnx.graph import Graph
+from ccsn_tf.serving.onnx.graph import Graph, flow_precisions, is_of_flow, product_precisions
 from ccsn_tf.serving.onnx.half import to_half
-from ccsn_tf.serving.onnx.products import flow_precisions, is_of_flow, product_precisions
 from ccsn_tf.serving.onnx.session import OnnxModel
 from ccsn_tf.serving.servers.triton import TritonSettings, make_repository
 from ccsn_tf.serving.tensorrt import export as tensorrt_export
@@ -135,9 +134,11 @@ def flow_tensor(model):
     (found,) = {
         name
         for node in model.graph.node
-        if is_of_flow(node.name) and graph.types[node.output[0]] == onnx.TensorProto.FLOAT
-        for name in node.output
-        if any(not is_of_flow(reader.name) and "quantized_flow" in reader.name for reader in graph.readers[name])
+        if not is_of_flow(node.name) and "quantized_flow" in node.name
+        for name in node.input
+        if graph.types[name] == onnx.TensorProto.FLOAT
+        and name in graph.producers
+        and is_of_flow(graph.producers[name].name)
     }
     return found
 
@@ -206,5 +207,5 @@ def test_the_layer_as_it_is_used():
     for precision in ("fp32", "fp16"):
         graph = whole if precision == "fp32" else to_half(whole)
         settings = BuildSettings(compute_capabilities=DEFAULT_CAPABILITIES)
-        assert build(tensorrt_rtx, graph.SerializeToString(), settings).plan
+        assert build(tensorrt_rtx, graph.SerializeToString(), settings)[0]
         assert set(flow_precisions(graph).values()) == {"fp32"}

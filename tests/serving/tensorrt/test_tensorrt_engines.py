@@ -10,8 +10,8 @@ import tensorrt_rtx
 from ccsn_tf.config import ModelConfig
 from ccsn_tf.models.build import build_model
 from ccsn_tf.serving.onnx.convert import to_onnx
+from ccsn_tf.serving.onnx.graph import product_precisions
 from ccsn_tf.serving.onnx.half import to_half
-from ccsn_tf.serving.onnx.products import product_precisions
 from ccsn_tf.serving.tensorrt.build import DEFAULT_CAPABILITIES, BuildSettings, build
 
 ROOT = pathlib.Path(__file__).parents[3]
@@ -49,8 +49,8 @@ def test_engines_for_each_and_for_all_of_them(precision, graphs):
     assert collections.Counter(product_precisions(graph).values()) == counts
     content, bits = graph.SerializeToString(), []
     for capabilities in (*((capability,) for capability in DEFAULT_CAPABILITIES), DEFAULT_CAPABILITIES):
-        built = build(tensorrt_rtx, content, BuildSettings(compute_capabilities=capabilities))
-        bits.append(int.from_bytes(built.plan[CAPABILITY_BITS], "little"))
+        plan, _, _ = build(tensorrt_rtx, content, BuildSettings(compute_capabilities=capabilities))
+        bits.append(int.from_bytes(plan[CAPABILITY_BITS], "little"))
     assert bits[:-1] == [1 << 1, 1 << 2, 1 << 3, 1 << 4] and bits[-1] == sum(bits[:-1])
 
 
