@@ -86,7 +86,7 @@ def export_saved_model(
     _target(export_dir, version)
     model = load_model(str(workdir / "model.keras"))
     metadata = make_metadata(model, config, max_segments, xla)
-    network, folding = fold_batch_norms(model) if fold else (model, Folding(0, {}))
+    network, folding = fold_batch_norms(model) if fold else (model, Folding())
     if fold:
         say(f"{folding.folded} batch normalisations folded into convolutions, {len(folding.left)} left.")
     with only_process(export_dir) as alone:
