@@ -8,7 +8,6 @@ import os
 from collections.abc import Iterator
 
 import keras
-import numpy as np
 import onnx
 import tensorflow as tf
 from onnx import TensorProto, helper
@@ -48,7 +47,6 @@ def to_onnx(model: keras.Model) -> onnx.ModelProto:
             tf.function(outputs, autograph=False),
             input_signature=[tf.TensorSpec(model.input[name].shape, tf.uint8, name=name) for name in names],
             opset=OPSET,
-            custom_op_handlers={"Roll": (_roll, [])},
         )
     name_dimensions(converted, ("batch", "segments"))
     cast_inputs_first(converted)
@@ -91,22 +89,6 @@ def cast_inputs_first(model: onnx.ModelProto) -> None:
     nodes.extend(model.graph.node)
     del model.graph.node[:]
     model.graph.node.extend(nodes)
-
-
-def _roll(graph, node, name, _):
-    """tf.roll by a constant along one axis: two slices, whose bounds tf2onnx would compute from shapes at run time."""
-    shift, axis = (node.inputs[place].get_tensor_value(as_list=False).item() for place in (1, 2))
-    begin, cut, end, along = (
-        graph.make_const(f"{name}/{word}", np.array([value], np.int64)).output[0]
-        for word, value in (("begin", 0), ("cut", -shift), ("end", np.iinfo(np.int64).max), ("along", axis))
-    )
-    parts = [
-        graph.make_node("Slice", [node.input[0], *bounds, along], name=f"{name}/{word}").output[0]
-        for word, bounds in (("last", (cut, end)), ("first", (begin, cut)))
-    ]
-    kept = {"shapes": [graph.get_shape(node.output[0])], "dtypes": [graph.get_dtype(node.output[0])]}
-    graph.remove_node(name)
-    graph.make_node("Concat", parts, {"axis": axis}, outputs=node.output, name=name, **kept)
 
 
 @contextlib.contextmanager

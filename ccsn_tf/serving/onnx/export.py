@@ -20,7 +20,7 @@ from ccsn_tf.serving import optional
 from ccsn_tf.serving.agreement import EvaluationClips, as_exported, compare_on_clips, compare_scores
 from ccsn_tf.serving.clips import clips_to_try
 from ccsn_tf.serving.metadata import make_metadata
-from ccsn_tf.serving.onnx.convert import OPSET, check, to_onnx
+from ccsn_tf.serving.onnx.convert import check, to_onnx
 from ccsn_tf.serving.onnx.graph import flow_precisions, precision_of, product_precisions
 from ccsn_tf.serving.onnx.half import to_half
 from ccsn_tf.serving.onnx.int8 import deep_convolutions, to_int8
@@ -117,7 +117,7 @@ def export_onnx(
     exported = OnnxModel(graph.SerializeToString())
     report = {
         "precision": precision,
-        "opset": OPSET,
+        "opset": graph.opset_import[0].version,
         "products": dict(collections.Counter(product_precisions(graph).values())),
         "flow": dict(flow),
         "nodes": len(graph.graph.node),
