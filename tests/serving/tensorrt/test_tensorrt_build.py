@@ -14,9 +14,9 @@ from ccsn_tf.serving.tensorrt.cuda import Gpu
 RTX = BuildSettings(compute_capabilities=("8.6",))
 
 
-@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
-def test_every_precision_is_built(precision, onnx_export):
-    assert len(build(tensorrt_rtx, onnx_export(precision).path.read_bytes(), RTX)[0]) > 100_000
+def test_int8_is_built(onnx_export):
+    """As the others are by the tests below and of the export."""
+    assert len(build(tensorrt_rtx, onnx_export("int8").path.read_bytes(), RTX)[0]) > 100_000
 
 
 def test_profiles_inputs_and_outputs(onnx_export):
