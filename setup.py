@@ -27,6 +27,7 @@ setup(
     python_requires=">=3.11,<3.14",
     packages=[*find_packages(include=["ccsn_tf", "ccsn_tf.*"]), "ccsn_tf_scripts"],
     package_dir={"ccsn_tf_scripts": "scripts"},
+    package_data={"ccsn_tf.evaluation.report": ["page.html"]},
     entry_points={
         "console_scripts": [
             f"ccsn-{name.replace('_', '-')} = ccsn_tf_scripts.{name}:console"
@@ -41,6 +42,7 @@ setup(
         "av",
         "opencv-contrib-python-headless",
         "google-crc32c",
+        "jinja2",
     ],
     extras_require=EXTRAS,
 )

@@ -13,7 +13,7 @@ from absl import flags
 from benchmarks.known_motion import known_motions
 from ccsn_tf.config import Config
 from ccsn_tf.data.flow import grey_of, make_estimator
-from ccsn_tf.data.video import count_frames, iter_frames
+from ccsn_tf.data.frames import count_frames, iter_frames
 from ccsn_tf.errors import UserError
 from ccsn_tf.models.flow import TVL1Flow
 from ccsn_tf.models.flow.iterating import LOOPED, iterations

@@ -13,7 +13,7 @@ from ccsn_tf.config import Config, ModelConfig
 from ccsn_tf.models.build import build_model
 from ccsn_tf.models.connections.attention import CrossAttention, SharedAffinityConnection
 from ccsn_tf.models.connections.block import ConnectionBlock
-from ccsn_tf.models.temporal_relation import TemporalRelation
+from ccsn_tf.models.heads import TemporalRelation
 
 BACKBONES = ("tiny", "efficientnet_lite0", "bn_inception", "resnet50")
 STREAMS = ("spatial", "temporal")

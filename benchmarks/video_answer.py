@@ -12,8 +12,7 @@ import numpy as np
 from ccsn_tf.config import Config
 from ccsn_tf.data.flow import grey_of, make_estimator
 from ccsn_tf.data.video import iter_frames
-from ccsn_tf.evaluation.predict import predict_video
-from ccsn_tf.evaluation.protocol import make_forward
+from ccsn_tf.evaluation.predict import make_forward, predict_video
 from ccsn_tf.models.build import build_model, load_model
 
 _ROUNDS = 7

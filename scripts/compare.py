@@ -8,8 +8,7 @@ from absl import flags
 
 from ccsn_tf.config import flags as command_line
 from ccsn_tf.errors import UserError
-from ccsn_tf.evaluation.compare import compare_runs
-from ccsn_tf.evaluation.fusion import fuse_runs
+from ccsn_tf.evaluation.compare import compare_runs, fuse_runs
 
 flags.DEFINE_bool("fuse", False, "compare: fuse the first run's RGB stream with the second's flow stream.")
 

@@ -6,7 +6,6 @@ The settings are those of demo.flags, unless flags say otherwise. Every step is 
 type it to do the same by hand. A step that was done is not done again, so the demo can be stopped and started at will.
 """
 
-import json
 import pathlib
 import random
 import shlex
@@ -16,6 +15,7 @@ import time
 
 from ccsn_tf.config import flags as command_line
 from ccsn_tf.errors import UserError
+from ccsn_tf.evaluation.compare import read_evaluation
 from ccsn_tf.progress import clock
 
 _HERE = pathlib.Path(__file__).parent
@@ -33,7 +33,7 @@ def main(arguments):
         if not (workdir / "model.keras").is_file():
             run_step("train", [*given, *run])
         run_step("evaluate", [*given, *run])
-    print("\n" + table({name: json.loads((path / "evaluation.json").read_text()) for name, path in _RUNS.items()}))
+    print("\n" + table({name: read_evaluation(path) for name, path in _RUNS.items()}))
     clip = held_out_clip(pathlib.Path(config.data.video_dir), config.train.seed)
     workdir = _RUNS["cross_attention"]
     print(f"\nA clip that was not trained on, {clip.stem}:")
@@ -50,7 +50,8 @@ def run_step(script, arguments):
     """Runs a script of this folder, or export/..., shows its command, and ends the demo if it fails."""
     name = script if "/" in script else f"scripts/{script}"
     command = [sys.executable, str(_HERE.parent / f"{name}.py"), *arguments]
-    print(f"\n$ python {shlex.join([f'{name}.py', *map(shortened, arguments)])}", flush=True)
+    typed = shlex.join([f"{name}.py", *arguments]).replace(f"{_HERE.parent}/", "")  # as one would in the repository
+    print(f"\n$ python {typed}", flush=True)
     if subprocess.run(command, check=False).returncode:
         raise UserError(f"the step {name} did not end well; run the same command again to go on.")
 
@@ -58,11 +59,6 @@ def run_step(script, arguments):
 def is_exported(model, export_dir):
     """Whether the folder has a version of the model, made after it. A version appears there when it is verified."""
     return any(path.stat().st_mtime >= model.stat().st_mtime for path in export_dir.glob("[0-9]*/saved_model.pb"))
-
-
-def shortened(argument):
-    """An argument as one would type it in the repository."""
-    return argument.replace(f"{_HERE.parent}/", "")
 
 
 def table(reports):

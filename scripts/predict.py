@@ -18,8 +18,7 @@ from ccsn_tf.config import flags as command_line
 command_line.load_tensorflow()
 
 from ccsn_tf.errors import UserError
-from ccsn_tf.evaluation.predict import predict_video
-from ccsn_tf.evaluation.protocol import make_forward
+from ccsn_tf.evaluation.predict import make_forward, predict_video
 from ccsn_tf.models.build import load_model
 
 flags.DEFINE_bool("json", False, "predict: print one JSON object a video.")

@@ -5,7 +5,7 @@ import pathlib
 from collections.abc import Sequence
 
 import numpy as np
-from odd_videos import HOPELESS, SPECIAL, Recipe, recipes
+from odd_videos import HOPELESS, SPECIAL, recipes
 
 from ccsn_tf.data.datasets.listing import VIDEO_SUFFIXES
 
@@ -14,12 +14,15 @@ CLASSES = ("first", "second")
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """One file of the fuzz: `kind` says what was done to it, `frames` how many a sound one has (else None)."""
+    """One file of the fuzz.
+
+    `kind` says what was done to it, `frames` how many a sound one has (else None), `for_opencv` that OpenCV shows it.
+    """
 
     path: pathlib.Path
     kind: str
     frames: int | None = None
-    recipe: Recipe | None = None
+    for_opencv: bool = False
 
     @property
     def name(self):
@@ -48,7 +51,8 @@ def write_fuzz(folder: pathlib.Path, count: int, seed: int = 0, originals: Seque
         return path
 
     for recipe in chosen:
-        cases.append(Case(recipe.write(place(recipe.name)), "sound", recipe.num_frames, recipe))
+        path = recipe.write(place(f"{recipe.codec}-{recipe.pix_fmt}{recipe.suffix}"))
+        cases.append(Case(path, "sound", recipe.num_frames, recipe.for_opencv))
     for name, (write, frames) in SPECIAL.items():
         cases.append(Case(write(place(name)), "sound", frames))
     sources = [case.path for case in cases] + list(originals)
@@ -66,35 +70,20 @@ def write_fuzz(folder: pathlib.Path, count: int, seed: int = 0, originals: Seque
     return cases
 
 
-def _flip(content, positions, rng):
-    changed = np.frombuffer(content, np.uint8).copy()
-    changed[positions] ^= rng.integers(1, 256, len(positions), dtype=np.uint8)
-    return changed.tobytes()
+def _flipping(number, place):
+    """Changes bytes: `number` and `place` give how many, and where, from the content's length and the generator."""
+
+    def damage(content, other, rng):
+        changed = np.frombuffer(content, np.uint8).copy()
+        count = max(1, int(number(len(content), rng)))
+        changed[place(len(content), count, rng)] ^= rng.integers(1, 256, count, dtype=np.uint8)
+        return changed.tobytes()
+
+    return damage
 
 
-def _few_flipped(content, _, rng):
-    return _flip(content, rng.integers(len(content), size=rng.integers(1, 9)), rng)
-
-
-def _many_flipped(content, _, rng):
-    share = 10 ** rng.uniform(-3, -1)
-    return _flip(content, rng.integers(len(content), size=max(1, int(share * len(content)))), rng)
-
-
-def _head_flipped(content, _, rng):
-    return _flip(content, rng.integers(min(600, len(content)), size=rng.integers(1, 20)), rng)
-
-
-def _tail_flipped(content, _, rng):  # where MP4 and AVI keep their tables
-    return _flip(content, len(content) - 1 - rng.integers(min(900, len(content)), size=rng.integers(1, 20)), rng)
-
-
-def _cut(content, _, rng):
-    return content[: rng.integers(len(content))]
-
-
-def _beginning_lost(content, _, rng):
-    return content[rng.integers(len(content)) :]
+def _anywhere(length, count, rng):
+    return rng.integers(length, size=count)
 
 
 def _span(content, rng):
@@ -102,32 +91,19 @@ def _span(content, rng):
     return int(start), int(start + (end - start) * rng.uniform(0, 0.5))
 
 
-def _zeroed(content, _, rng):
-    start, end = _span(content, rng)
-    return content[:start] + bytes(end - start) + content[end:]
+def _replacing(filling, keep_rest=False):
+    """Puts `filling(generator, length)` in place of a piece; with `keep_rest` before it."""
 
+    def damage(content, other, rng):
+        start, end = _span(content, rng)
+        return content[:start] + filling(rng, end - start) + content[start if keep_rest else end :]
 
-def _piece_lost(content, _, rng):
-    start, end = _span(content, rng)
-    return content[:start] + content[end:]
-
-
-def _noise_inserted(content, _, rng):
-    start, end = _span(content, rng)
-    return content[:start] + rng.bytes(end - start) + content[start:]
+    return damage
 
 
 def _headers_swapped(content, other, rng):
     size = int(rng.choice([12, 64, 256, 1024, 4096]))
     return other[:size] + content[size:]
-
-
-def _renamed(content, _, rng):
-    return content
-
-
-def _joined(content, other, rng):
-    return content + other
 
 
 _TABLES = (
@@ -153,17 +129,21 @@ def _lied(content, _, rng):
 
 
 DAMAGES = {
-    "few bytes flipped": _few_flipped,
+    "few bytes flipped": _flipping(lambda length, rng: rng.integers(1, 9), _anywhere),
     "lied": _lied,
-    "many bytes flipped": _many_flipped,
-    "cut": _cut,
+    "many bytes flipped": _flipping(lambda length, rng: 10 ** rng.uniform(-3, -1) * length, _anywhere),
+    "cut": lambda content, other, rng: content[: rng.integers(len(content))],
     "headers swapped": _headers_swapped,
-    "head flipped": _head_flipped,
-    "tail flipped": _tail_flipped,
-    "beginning lost": _beginning_lost,
-    "zeroed": _zeroed,
-    "piece lost": _piece_lost,
-    "noise inserted": _noise_inserted,
-    "renamed": _renamed,
-    "joined": _joined,
+    "head flipped": _flipping(
+        lambda length, rng: rng.integers(1, 20), lambda length, *rest: _anywhere(min(600, length), *rest)
+    ),
+    "tail flipped": _flipping(  # where MP4 and AVI keep their tables
+        lambda length, rng: rng.integers(1, 20), lambda length, *rest: length - 1 - _anywhere(min(900, length), *rest)
+    ),
+    "beginning lost": lambda content, other, rng: content[rng.integers(len(content)) :],
+    "zeroed": _replacing(lambda rng, length: bytes(length)),
+    "piece lost": _replacing(lambda rng, length: b""),
+    "noise inserted": _replacing(lambda rng, length: rng.bytes(length), keep_rest=True),
+    "renamed": lambda content, other, rng: content,
+    "joined": lambda content, other, rng: content + other,
 }

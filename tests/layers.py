@@ -66,13 +66,12 @@ def num_parameters(weights):
     return sum(math.prod(weight.shape) for weight in weights)
 
 
-def run_layer_test(layer_class, arguments, inputs, folder, still=(), output_dtype=None):
+def run_layer_test(layer_class, arguments, inputs, still=(), output_dtype=None):
     """Serialisation, symbolic against eager output, dtype policies, and one step of training.
 
     Args:
         layer_class, arguments: the layer.
         inputs: array, or list of arrays, that it is called with.
-        folder: `tmp_path`.
         still: ends of the paths of those trainable weights whose gradient is zero by construction; every other one
             must move.
         output_dtype: of the outputs; by default the policy's compute dtype.
@@ -82,10 +81,7 @@ def run_layer_test(layer_class, arguments, inputs, folder, still=(), output_dtyp
     randomise(layer)
     expected = arrays(layer(inputs))
     assert all(np.isfinite(array).all() and np.ptp(array) > 0 for array in expected)
-    _check_serialisation(layer, inputs, expected)
     _check_symbolic(layer, inputs, expected)
-    _model(layer, inputs).save(folder / "layer.keras")
-    _equal(arrays(keras.models.load_model(folder / "layer.keras")(inputs)), expected)
     for policy, tolerance in POLICIES.items():
         with dtype_policy(policy):
             typed = layer_class(**arguments, name="tested")
@@ -96,7 +92,7 @@ def run_layer_test(layer_class, arguments, inputs, folder, still=(), output_dtyp
         for ours, theirs in zip(outputs, expected, strict=True):
             error = np.abs(ours.astype("float32") - theirs).max()
             assert error <= tolerance * np.abs(theirs).max(), policy
-        if policy != "float32":
+        if policy != "mixed_float16":
             _check_serialisation(typed, inputs, outputs)  # with a policy of its own, whatever the global one is
         if layer.trainable_weights:
             _check_training(typed, inputs, still if policy == "float32" else None)
@@ -115,7 +111,8 @@ def _check_serialisation(layer, inputs, expected):
 
 
 def _check_symbolic(layer, inputs, expected):
-    model = _model(layer, inputs)
+    images = keras.tree.map_structure(lambda x: keras.Input(x.shape[1:], dtype=str(x.dtype)), inputs)
+    model = keras.Model(images, layer(images))
     symbolic = keras.tree.flatten(model.outputs)
     assert [tensor.dtype for tensor in symbolic] == [str(array.dtype) for array in expected]
     for tensor, array in zip(symbolic, expected, strict=True):
@@ -146,11 +143,6 @@ def _check_training(layer, inputs, still):
         least = 1e-4 * max(moves)
         unmoved = {variable.path for variable, move in zip(variables, moves, strict=True) if move < least}
         assert unmoved == {variable.path for variable in variables if variable.path.endswith(tuple(still))}
-
-
-def _model(layer, inputs):
-    symbolic = keras.tree.map_structure(lambda x: keras.Input(x.shape[1:], dtype=str(x.dtype)), inputs)
-    return keras.Model(symbolic, layer(symbolic))
 
 
 def _plain(config):

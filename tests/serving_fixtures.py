@@ -1,6 +1,7 @@
 """Fixtures: a small exported model, its work directory, and servers for it (loaded by conftest.py)."""
 
 import dataclasses
+import functools
 import pathlib
 import socket
 
@@ -11,6 +12,7 @@ import videos
 from model_server import REAL_SERVER, Service, given_server, started_server
 
 from ccsn_tf.config import Config, ModelConfig, TrainConfig
+from ccsn_tf.models.flow import TVL1Flow
 
 SIZE = 32
 
@@ -34,20 +36,25 @@ def workdir_config(tiny_data, tiny_manifest, tmp_path_factory):
     return _finished_run(workdir, tiny_data, tiny_manifest.classes)
 
 
+# Settings of `TVL1Flow` that are enough to see that all ways compute the same; its defaults take minutes to export.
+QUICK_FLOW = {"levels": 2, "warps": 1, "iterations": 4}
+
+
 @pytest.fixture(scope="session")
 def frames_config(tmp_path_factory):
-    """The same of a model that computes flow itself."""
-    return frames_run(tmp_path_factory.mktemp("frames"))
+    """The same of a model that computes flow itself, quickly."""
+    return frames_run(tmp_path_factory.mktemp("frames"), QUICK_FLOW)
 
 
-def frames_run(root):
-    """The Config of a work directory, in `root`, with a model that computes flow itself, two fields a snippet.
+def frames_run(root, flow):
+    """The Config of a work directory, in `root`, with a model that computes flow, two fields a snippet, by `flow`.
 
-    Its records have stored `tvl1_graph` of the frames' full size, too. Of the videos, those of odd groups are as large
-    as the network's input; the others are wider, and their frames are cropped and not scaled.
+    Of the videos, those of odd groups are as large as the network's input; the others are wider, and their frames are
+    cropped and not scaled.
     """
     from ccsn_tf.config import DataConfig
     from ccsn_tf.data.prepare.prepare import prepare
+    from ccsn_tf.models import ccsn
 
     steps = {"Across": (2, 0), "Down": (-1, 2)}
 
@@ -62,12 +69,13 @@ def frames_run(root):
         record_dir=str(root / "records"),
         workers=1,
         short_side=SIZE,
-        flow="tvl1_graph",
-        flow_side=0,
-        stall_seconds=3600.0,  # TensorFlow loads in the worker: minutes where all cores are taken
+        flow="none",
     )
     prepare(data, min_fields=2)
-    return _finished_run(root / "run", data, tuple(steps), flow_source="graph", flow_length=2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ccsn, "TVL1Flow", functools.partial(TVL1Flow, **flow))
+        patch.setattr(ccsn.TVL1Flow, "from_config", TVL1Flow.from_config, raising=False)
+        return _finished_run(root / "run", data, tuple(steps), flow_source="graph", flow_length=2)
 
 
 def _finished_run(workdir, data, classes, **settings):

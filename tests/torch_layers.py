@@ -9,15 +9,22 @@ from numpy.lib.stride_tricks import sliding_window_view
 class TorchLayers:
     """The layers of a state dict, by name, as PyTorch computes them in evaluation mode."""
 
+    epsilon = 1e-5
+
     def __init__(self, state):
         self.state = {name: array.astype("float64") for name, array in state.items()}
 
+    def padded(self, x, kernel, stride):
+        """By half the kernel on every side, as of all convolutions of these networks."""
+        return np.pad(x, [(0, 0), *[(kernel // 2, kernel // 2)] * 2])
+
     def convolution(self, x, name, stride=1):
-        """Padded by half the kernel on every side, as all convolutions of these networks are."""
+        """Also a depthwise one, (C, 1, h, w)."""
         weight = self.state[f"{name}.weight"]
-        margin = weight.shape[-1] // 2
-        x = np.pad(x, [(0, 0), (margin, margin), (margin, margin)])
+        x = self.padded(x, weight.shape[-1], stride)
         windows = sliding_window_view(x, weight.shape[2:], axis=(1, 2))[:, ::stride, ::stride]
+        if weight.shape[1] == 1 < len(x):
+            return np.einsum("cij,chwij->chw", weight[:, 0], windows)
         y = np.tensordot(weight, windows, axes=([1, 2, 3], [0, 3, 4]))
         return y + self.state[f"{name}.bias"][:, None, None] if f"{name}.bias" in self.state else y
 
@@ -25,7 +32,7 @@ class TorchLayers:
         gamma, beta, mean, variance = (
             self.state[f"{name}.{kind}"].reshape(-1, 1, 1) for kind in ("weight", "bias", "running_mean", "running_var")
         )
-        return (x - mean) / np.sqrt(variance + 1e-5) * gamma + beta
+        return (x - mean) / np.sqrt(variance + self.epsilon) * gamma + beta
 
 
 def relu(x):

@@ -1,7 +1,6 @@
 """Small real video files for tests, good and bad."""
 
 import pathlib
-import struct
 from fractions import Fraction
 
 import av
@@ -91,31 +90,24 @@ def write_video(
 def write_audio(path):
     """Half a second of silence, and no picture."""
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("aac" if path.suffix == ".mp4" else "mp2", rate=16000)
-        stream.layout = "mono"
-        for start in range(0, 8000, 1000):
-            frame = av.AudioFrame.from_ndarray(np.zeros((1, 1000), np.int16), format="s16", layout="mono")
-            frame.rate, frame.pts = 16000, start
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
+        stream = container.add_stream("aac" if path.suffix == ".mp4" else "mp2", rate=16000, layout="mono")
+        add_silence(container, stream)
     return path
+
+
+def add_silence(container, stream):
+    """Writes half a second of silence to a mono stream of an open container."""
+    for start in range(0, 8000, 1000):
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1000), np.int16), format="s16", layout="mono")
+        frame.rate, frame.pts = 16000, start
+        container.mux(stream.encode(frame))
+    container.mux(stream.encode(None))
 
 
 def truncate(path, share):
     """Cuts a file, keeping its first `share`."""
     content = path.read_bytes()
     path.write_bytes(content[: int(share * len(content))])
-    return path
-
-
-def turn(path, degrees):
-    """Notes in an MP4 file that its picture is to be shown turned clockwise, as telephones do."""
-    matrix = {90: (0, 1, -1, 0), 180: (-1, 0, 0, -1), 270: (0, -1, 1, 0)}[degrees]
-    a, b, c, d = (entry << 16 for entry in matrix)
-    content = bytearray(path.read_bytes())
-    start = content.index(b"tkhd") + 44
-    content[start : start + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
-    path.write_bytes(content)
     return path
 
 

@@ -57,6 +57,11 @@ def unpicklable(beat):
     return lambda: None
 
 
+def stop_in_mid_message(beat):
+    os.write(beat._connection.fileno(), b"\x00\x00\x00\x64")  # a hundred bytes are announced
+    time.sleep(1000)
+
+
 def process(beat):
     return os.getpid()
 

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import functools
+import pkgutil
 from collections.abc import Callable, Iterable, Iterator
 
 import cv2
 import numpy as np
 
 from ccsn_tf.config import DataConfig
-from ccsn_tf.data.display import scaled_size
+from ccsn_tf.data.video import scaled_size
 from ccsn_tf.errors import UserError
 from ccsn_tf.start_up import load_tensorflow
 
-DIS_PRESETS = {
+_DIS_PRESETS = {
     "ultrafast": cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST,
     "fast": cv2.DISOPTICAL_FLOW_PRESET_FAST,
     "medium": cv2.DISOPTICAL_FLOW_PRESET_MEDIUM,
 }
+_FARNEBACK = {"pyr_scale": 0.5, "levels": 3, "winsize": 15, "iterations": 3, "poly_n": 5, "poly_sigma": 1.2}
+
+# The layer of --flow=tvl1_graph by name: this package imports no model, and a worker loads it when it needs it.
+_TVL1_LAYER = "ccsn_tf.models.flow:TVL1Flow"
 
 Estimator = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
@@ -34,10 +39,15 @@ def make_estimator(config: DataConfig) -> Estimator:
     """
     if config.flow in ("stored", "none"):
         return _no_estimate
-    make = {"dis": _make_dis, "farneback": _make_farneback, "tvl1": _make_tvl1, "tvl1_graph": _make_tvl1_graph}[
-        config.flow
-    ]
-    return _at_most(config.flow_side, make(config)) if config.flow_side else make(config)
+    if config.flow == "dis":
+        estimator = _dis(config)
+    elif config.flow == "farneback":
+        estimator = functools.partial(cv2.calcOpticalFlowFarneback, flow=None, flags=0, **_FARNEBACK)
+    elif config.flow == "tvl1":
+        estimator = functools.partial(cv2.optflow.DualTVL1OpticalFlow_create().calc, flow=None)
+    else:
+        estimator = _in_graph
+    return _at_most(config.flow_side, estimator) if config.flow_side else estimator
 
 
 def _at_most(side: int, estimator: Estimator) -> Estimator:
@@ -61,39 +71,8 @@ def _at_most(side: int, estimator: Estimator) -> Estimator:
     return estimate
 
 
-def _make_farneback(config):
-    settings = {"pyr_scale": 0.5, "levels": 3, "winsize": 15, "iterations": 3, "poly_n": 5, "poly_sigma": 1.2}
-    return lambda previous, following: cv2.calcOpticalFlowFarneback(previous, following, None, flags=0, **settings)
-
-
-def _make_tvl1(config):
-    tvl1 = cv2.optflow.DualTVL1OpticalFlow_create()
-    return lambda previous, following: tvl1.calc(previous, following, None)
-
-
-def _make_tvl1_graph(config):
-    compiled = _compiled_tvl1(())
-    return lambda previous, following: compiled(np.stack([previous, following])[None])[0].numpy()
-
-
-@functools.cache  # it is compiled once a size of frames, for seconds: not once more for every clip
-def _compiled_tvl1(settings):
-    # The one import from the right, so that stored flow and the network's own have one definition. It is late because
-    # it brings TensorFlow, which other workers do without.
-    load_tensorflow()
-    import tensorflow as tf
-
-    from ccsn_tf.models.flow import TVL1Flow
-
-    return tf.function(TVL1Flow(**dict(settings)))
-
-
-def _no_estimate(previous, following):
-    raise UserError("--flow=stored computes no flow: give folders of frames that have flow images, or another --flow.")
-
-
-def _make_dis(config):
-    dis = cv2.DISOpticalFlow_create(DIS_PRESETS[config.dis_preset])
+def _dis(config):
+    dis = cv2.DISOpticalFlow_create(_DIS_PRESETS[config.dis_preset])
     patch = dis.getPatchSize()
 
     def estimate(previous, following):
@@ -104,6 +83,22 @@ def _make_dis(config):
         return dis.calc(previous, following, None)
 
     return estimate
+
+
+def _in_graph(previous, following):
+    return _compiled_tvl1()(np.stack([previous, following])[None])[0].numpy()
+
+
+@functools.cache  # it is compiled once a size of frames, for seconds: not once more for every clip
+def _compiled_tvl1():
+    load_tensorflow()  # here alone: it takes seconds and memory, which workers do without
+    import tensorflow as tf
+
+    return tf.function(pkgutil.resolve_name(_TVL1_LAYER)())
+
+
+def _no_estimate(previous, following):
+    raise UserError("--flow=stored computes no flow: give folders of frames that have flow images, or another --flow.")
 
 
 def flow_fields(frames: Iterable[np.ndarray], estimator: Estimator, stride: int = 1) -> Iterator[np.ndarray]:

@@ -1,23 +1,124 @@
-"""The frames of a clip, whether it is a video file or a folder of images."""
+"""The frames of a clip, from a video file or from a folder of JPEG frames and flow images.
+
+Folders are as denseflow, mmaction2 and TSN's tools leave them:
+
+    img_00001.jpg, ...                          frames (also image_, frame_, or digits alone)
+    flow_x_00001.jpg, flow_y_00001.jpg, ...     flow images (also x_, y_; or in folders flow_x/, flow_y/), if any
+
+Numbers begin with 0 or 1, those of frames and of flow each for themselves, and have no gap. There is one field fewer
+than frames: field i leaves frame i. Where there are as many, the tool was TSN's first (dense_flow), which wrote with
+each field the frame that it leads to, and not the first frame: the first field is then left out.
+"""
 
 from __future__ import annotations
 
+import itertools
 import os
+import pathlib
+import re
 from collections.abc import Callable, Iterator, Sequence
 
+import cv2
 import numpy as np
 
-from ccsn_tf.data import frame_folders, video
+from ccsn_tf.data import video
+from ccsn_tf.data.video import VideoError, scaled_size
+
+_FRAME, _FRAME_EXAMPLE = re.compile(r"(?:img_?|image_?|frame_?)?(\d+)\.jpe?g", re.IGNORECASE), "img_00001.jpg"
+_FLOW = {
+    axis: re.compile(rf"(?:flow_{axis}_|{axis}_|flow_{axis}/\D*)(\d+)\.jpe?g", re.IGNORECASE) for axis in ("x", "y")
+}
+_SUBFOLDERS = ("flow_x", "flow_y")
 
 
-def iter_frames(path: str, short_side: int, wanted: Sequence[int] | None = None) -> Iterator[np.ndarray]:
-    """Yields frames in order; see `video.iter_frames` and `frame_folders.iter_frames`."""
-    return _reader(path).iter_frames(path, short_side, wanted)
+def is_frame_folder(folder: str | os.PathLike) -> bool:
+    """Whether a folder stands for a clip: it has an image of a frame or of flow, or nothing at all (a lost clip)."""
+    names = os.listdir(folder)
+    patterns = (_FRAME, *_FLOW.values())
+    return not names or any(name in _SUBFOLDERS or any(p.fullmatch(name) for p in patterns) for name in names)
 
 
 def count_frames(path: str, beat: Callable[[], None] = lambda: None) -> int:
-    """The number of frames that `iter_frames` yields; see `video.count_frames` and `frame_folders.count_frames`."""
-    return frame_folders.count_frames(path) if os.path.isdir(path) else video.count_frames(path, beat)
+    """The number of frames of a clip, which is what `iter_frames` yields; `beat` is called for each that is decoded.
+
+    Raises:
+        VideoError: there is none, their numbers have a gap, or as `video.iter_frames`.
+    """
+    if os.path.isdir(path):
+        return len(_numbered(path, _FRAME, _FRAME_EXAMPLE))
+    return video.decode_whole(path, beat).frames
+
+
+def iter_frames(path: str, short_side: int, wanted: Sequence[int] | None = None) -> Iterator[np.ndarray]:
+    """Yields the frames of a clip, as `video.iter_frames` does.
+
+    Raises:
+        VideoError: a frame is missing or unreadable, their sizes differ, or as `video.iter_frames`.
+    """
+    for frame, _ in iter_jpegs(path, short_side, wanted):
+        yield frame
+
+
+def iter_jpegs(
+    path: str, short_side: int, wanted: Sequence[int] | None = None
+) -> Iterator[tuple[np.ndarray, bytes | None]]:
+    """As `iter_frames`, each frame with the JPEG that it was read from; None of a video, or where it was scaled down.
+
+    A folder's frames are taken as they are stored, without the turning that a camera may have noted.
+    """
+    if not os.path.isdir(path):
+        yield from ((frame, None) for frame in video.iter_frames(path, short_side, wanted))
+        return
+    files = _numbered(path, _FRAME, _FRAME_EXAMPLE)
+    if wanted is not None and wanted[-1] >= len(files):
+        raise VideoError(f"{path} ends after {len(files)} frames, before frame {wanted[-1] + 1}.")
+    first = None
+    for file in files if wanted is None else [files[index] for index in wanted]:
+        image, jpeg = _read(file)
+        if image.ndim == 2:
+            image = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
+        first = first or (file, image.shape)
+        _refuse_other_size(file, image, *first)
+        height, width = image.shape[:2]
+        size = scaled_size(width, height, short_side)
+        if size != (width, height):
+            image, jpeg = cv2.resize(image, size, interpolation=cv2.INTER_AREA), None
+        yield cv2.cvtColor(image, cv2.COLOR_BGR2RGB), jpeg
+
+
+def iter_flow(folder: str, short_side: int, wanted: Sequence[int] | None = None) -> Iterator[np.ndarray]:
+    """Yields flow fields as they are stored, uint8 (H, W, 2), x and y; field i goes from frame i to frame i + 1.
+
+    Args:
+        folder: the clip.
+        short_side: of the frames; larger fields are refused, since their values are pixels of the larger size.
+        wanted: sorted indices of fields, from 0; default: every field.
+
+    Raises:
+        VideoError: an image is missing or unreadable, sizes differ among them or from the frames', or the number of
+            fields does not fit that of the frames.
+    """
+    frames = _numbered(folder, _FRAME, _FRAME_EXAMPLE)
+    x, y = (_numbered(folder, _FLOW[axis], f"flow_{axis}_00001.jpg") for axis in ("x", "y"))
+    if len(x) != len(y):
+        raise VideoError(f"{folder} has {len(x)} images of x-flow and {len(y)} of y-flow: extract its flow again.")
+    if len(x) not in (len(frames) - 1, len(frames)):
+        raise VideoError(
+            f"{folder} has {len(frames)} frames and {len(x)} flow fields: extract its flow again, which must give one "
+            "field fewer than frames."
+        )
+    fields = list(zip(x, y, strict=True))[len(x) - (len(frames) - 1) :]
+    image, _ = _read(frames[0])
+    if min(image.shape[:2]) > short_side:
+        raise VideoError(
+            f"{folder} has frames of {image.shape[1]}x{image.shape[0]} pixels, and --flow=stored scales no flow: pass "
+            f"--short_side={min(image.shape[:2])}, or choose an algorithm with --flow."
+        )
+    for pair in fields if wanted is None else [fields[index] for index in wanted]:
+        planes = [_read(file, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION)[0] for file in pair]
+        for file, plane in zip(pair, planes, strict=True):
+            _refuse_other_size(file, plane, frames[0], image.shape)
+        yield np.stack(planes, axis=-1)
 
 
 def changed_at(path: str) -> int:
@@ -30,5 +131,67 @@ def changed_at(path: str) -> int:
     return max(os.stat(file).st_ctime_ns for file in (path, *inside))
 
 
-def _reader(path):
-    return frame_folders if os.path.isdir(path) else video
+def _numbered(folder: str, pattern: re.Pattern, example: str) -> list[str]:
+    """The folder's images of this pattern, by number."""
+    found = {}
+    try:
+        names = os.listdir(folder)
+        for subfolder in set(_SUBFOLDERS) & set(names):
+            names += [f"{subfolder}/{name}" for name in os.listdir(os.path.join(folder, subfolder))]
+    except OSError as error:
+        raise VideoError(f"{folder} cannot be read ({error.strerror}).") from None
+    for name in names:
+        matched = pattern.fullmatch(name)
+        other = found.setdefault(int(matched.group(1)), name) if matched else name
+        if other != name:
+            raise VideoError(f"{folder} has both {other} and {name}: remove one of the two.")
+    if not found:
+        raise VideoError(f"{folder} holds no {example}, or the like: extract it again, or leave it out.")
+    numbers = sorted(found)
+    if numbers[0] > 1:
+        raise VideoError(f"{folder} begins with {found[numbers[0]]}, not with number 0 or 1: extract it again.")
+    for before, after in itertools.pairwise(numbers):
+        if after != before + 1:
+            raise VideoError(f"{folder} jumps from {found[before]} to {found[after]}: extract it again.")
+    return [os.path.join(folder, found[number]) for number in numbers]
+
+
+def _read(path: str, mode: int = cv2.IMREAD_UNCHANGED) -> tuple[np.ndarray, bytes]:
+    """A JPEG as OpenCV's array, as it lies, and its bytes."""
+    try:
+        jpeg = pathlib.Path(path).read_bytes()
+        image = cv2.imdecode(np.frombuffer(jpeg, np.uint8), mode) if _is_whole(jpeg) else None
+    except OSError as error:
+        raise VideoError(f"{path} cannot be read ({error.strerror}).") from None
+    except cv2.error:
+        image = None
+    if image is None:
+        raise VideoError(f"{path} is damaged, or no JPEG: extract it again.")
+    return image, jpeg
+
+
+_MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")
+_START_OF_SCAN, _END, _HUFFMAN_TABLES = 0xDA, 0xD9, 0xC4
+
+
+def _is_whole(jpeg: bytes) -> bool:
+    """Whether the scans have no markers but those that belong there, and the end has its own (ITU-T T.81, B.1).
+
+    OpenCV decodes most of what is cut or damaged, and TensorFlow, which reads these bytes when training, ends there.
+    """
+    if jpeg[:3] != b"\xff\xd8\xff":
+        return False
+    start = 2
+    while jpeg[start : start + 1] == b"\xff" and jpeg[start + 1 : start + 2] != bytes([_START_OF_SCAN]):
+        start += 2 + int.from_bytes(jpeg[start + 2 : start + 4], "big")
+    markers = [found.group(1)[0] for found in _MARKER.finditer(jpeg, start)]
+    inside = set(markers[1:-1]) <= {_START_OF_SCAN, _HUFFMAN_TABLES}
+    return len(markers) > 1 and markers[0] == _START_OF_SCAN and markers[-1] == _END and inside
+
+
+def _refuse_other_size(path, image, first, shape):
+    if image.shape[:2] != tuple(shape[:2]):
+        found, expected = (f"{width}x{height}" for height, width in (image.shape[:2], shape[:2]))
+        raise VideoError(
+            f"{path} has {found} pixels, but {os.path.basename(first)} {expected}: extract the clip again, to one size."
+        )

@@ -5,20 +5,19 @@ from __future__ import annotations
 import concurrent.futures
 import dataclasses
 import functools
-import os
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
 
 from ccsn_tf.config import ModelConfig
-from ccsn_tf.data.augment import view_boxes
-from ccsn_tf.data.inputs import InputForm, input_form
-from ccsn_tf.data.plan import Plan, labels_of, places, refuse_short
+from ccsn_tf.data.plan import Plan, centre_starts, labels_of, places, refuse_short, view_boxes
+from ccsn_tf.data.prepare.worker_pool import num_cores
 from ccsn_tf.data.records.manifest import StoredClip
-from ccsn_tf.data.sampling import centre_starts
+from ccsn_tf.data.views import InputForm
 
-_PLACE = ("file", "offset", "length", "fields")
+_COLUMNS = ("file", "offset", "length", "fields", "starts", "box", "mirrored")
+_MOST_CLIPS = 8  # in memory at a time: 25 segments x 10 crops of 224 pixels are 160 MB
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,20 +52,16 @@ def training_batches(
         The replicas' elements of a step follow one another.
     """
     rows = plan_rows(plan, replicas, share)
-    per_replica, cores = rows.element_spec["label"].shape[0], _cores()
-
-    form, leading = input_form(model), (per_replica, model.num_segments)
+    per_replica, cores = rows.element_spec["label"].shape[0], num_cores()
+    form, leading = InputForm(model), (per_replica, model.num_segments)
 
     def load_batch(*columns):
         inputs = form.empty(leading)
 
-        def load(number):
-            *where, box, mirrored = (column[number] for column in columns)
-            _write(form, where, [box], [mirrored], {name: part[number : number + 1] for name, part in inputs.items()})
-
         def load_share(first):
             for number in range(first, per_replica, cores):
-                load(number)
+                *where, box, mirrored = (column[number] for column in columns)
+                form.write(form.of_record(*where), box, mirrored, {name: part[number] for name, part in inputs.items()})
 
         # A task a thread, not a clip: whoever waits for them is woken less often, and takes less of Python's lock.
         for _ in _threads().map(load_share, range(cores)):
@@ -78,8 +73,7 @@ def training_batches(
 
     # Enough batches at a time for every core to have a clip, also where one batch ends and the next begins.
     together = 1 + -(-cores // per_replica)
-    dataset = rows.map(load, num_parallel_calls=together)
-    return untuned(dataset.prefetch(max(2, replicas)))
+    return untuned(rows.map(load, num_parallel_calls=together).prefetch(max(2, replicas)))
 
 
 def plan_rows(plan: Plan | Steps, replicas: int = 1, share: slice | None = None) -> tf.data.Dataset:
@@ -142,24 +136,20 @@ def evaluation_views(
         "box": np.array([[box for box, _ in views] for views in boxes]),
         "mirrored": np.array([[mirrored for _, mirrored in views] for views in boxes]),
     }
-
-    form, leading = input_form(model), (num_crops, num_segments)
+    form, leading = InputForm(model), (num_crops, num_segments)
 
     def load_views(*columns):
         *where, boxes, mirrored = columns
-        inputs = form.empty(leading)
-        _write(form, where, boxes, mirrored, inputs)
+        inputs, snippets = form.empty(leading), form.of_record(*where)
+        for number, (box, turned) in enumerate(zip(boxes, mirrored, strict=True)):
+            form.write(snippets, box, turned, {name: part[number] for name, part in inputs.items()})
         return tuple(inputs.values())
 
     def load(item):
         return {**_load(load_views, item, form.shapes(leading)), "label": item["label"]}
 
-    together = max(1, min(_cores(), _MOST_CLIPS))
+    together = max(1, min(num_cores(), _MOST_CLIPS))
     return untuned(tf.data.Dataset.from_tensor_slices(plan).map(load, num_parallel_calls=together).prefetch(2))
-
-
-# Test clips in memory at a time: 25 segments x 10 crops of 224 pixels are 160 MB a clip.
-_MOST_CLIPS = 8
 
 
 def untuned(dataset):
@@ -173,24 +163,12 @@ def untuned(dataset):
     return dataset.with_options(options)
 
 
-def _write(form: InputForm, where, boxes, mirrored, inputs):
-    """Reads a clip's snippets and writes each view of them into its place of the arrays."""
-    snippets = form.of_record(*where)
-    for number, (box, turned) in enumerate(zip(boxes, mirrored, strict=True)):
-        form.write(snippets, box, turned, {name: part[number] for name, part in inputs.items()})
-
-
 def _load(function, item, shapes):
     """What `function` makes of a plan's item, by name of input."""
-    columns = [item[name] for name in (*_PLACE, "starts", "box", "mirrored")]
-    inputs = tf.numpy_function(function, columns, (tf.uint8,) * len(shapes), stateful=False)
+    inputs = tf.numpy_function(function, [item[name] for name in _COLUMNS], (tf.uint8,) * len(shapes), stateful=False)
     return {name: tf.ensure_shape(part, shapes[name]) for name, part in zip(shapes, inputs, strict=True)}
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 @functools.cache
 def _threads() -> concurrent.futures.ThreadPoolExecutor:
-    return concurrent.futures.ThreadPoolExecutor(_cores(), "input")
+    return concurrent.futures.ThreadPoolExecutor(num_cores(), "input")

@@ -1,7 +1,12 @@
-"""Which clips a pass over the data visits, in which order, and what it looks at in each.
+"""Which clips a pass over the data visits, in which order, and what it looks at in each: where in time, and where.
 
 All randomness of the input pipeline is drawn here, from (seed, epoch) alone, before any file is read: the same run can
 be repeated, resumed at any epoch, and divided over any number of replicas without changing a batch.
+
+Positions in time are indices of stored flow fields, from 0; field i leaves stored frame i. A snippet of L fields that
+starts at t is seen by the temporal stream whole, and by the spatial stream as its middle frame, t + L // 2. In space a
+clip has one box, (top, left, height, width), shared by its segments and by both streams. Both are sampled as in
+Temporal Segment Networks (Wang et al., ECCV 2016).
 """
 
 from __future__ import annotations
@@ -12,18 +17,122 @@ from collections.abc import Sequence
 import numpy as np
 
 from ccsn_tf.config import DataConfig, ModelConfig
-from ccsn_tf.data.augment import corner_box, random_box
 from ccsn_tf.data.records.manifest import StoredClip
-from ccsn_tf.data.sampling import train_starts
 from ccsn_tf.errors import UserError
 
 Plan = dict[str, np.ndarray]
 
+# Where TSN's crops lie in what the box leaves free, (down, right) in quarters: corners and centre, the middles of the
+# edges, and the four points half-way between centre and corners.
+_CORNERS, _EDGES = ((0, 0), (0, 4), (4, 0), (4, 4)), ((0, 2), (2, 0), (2, 4), (4, 2))
+PLACES = (*_CORNERS, (2, 2), *_EDGES, (1, 1), (1, 3), (3, 1), (3, 3))
 
-def balanced_order(
-    labels: np.ndarray, P: int, Q: int, rng: np.random.Generator, steps: int | None = None
-) -> np.ndarray:
-    """Draws batches of P distinct classes with Q distinct clips each, for about one pass over the clips.
+_BY_CHANCE = -1  # whether a clip is mirrored
+
+
+def training_plan(
+    clips: Sequence[StoredClip], classes: Sequence[str], data: DataConfig, model: ModelConfig, seed: int, epoch: int
+) -> Plan:
+    """The plan of one training epoch.
+
+    Half of the clips are mirrored. Where the mirror image shows another class (`StoredClip.mirror_label`), a mirrored
+    clip has that class's label; where that class is not among `classes`, the clip is never mirrored. Balanced batches
+    are balanced in the labels that result: a class is dealt its own clips as they are and its partner's mirrored.
+
+    Returns:
+        Arrays with leading axes (steps, batch): `clip` (index into `clips`), `file` (str), `offset`, `length`, `fields`
+        (int64), `label` (int32), `starts` (..., K) int64 segment starts, `box` (..., 4) int64 top, left, height,
+        width, `mirrored` (bool).
+
+    Raises:
+        UserError: P is larger than the number of classes, or a clip is shorter than a snippet.
+    """
+    if data.sampler == "balanced" and data.classes_per_batch > len(classes):
+        raise UserError(
+            f"--classes_per_batch={data.classes_per_batch} is more than the {len(classes)} classes there are: lower it."
+        )
+    refuse_short(clips, model.flow_length)
+    rng = np.random.default_rng([seed, epoch])
+    index = {name: number for number, name in enumerate(classes)}
+    labels = labels_of(clips, classes)
+    # Labels of the clips' mirror images; -1 where that class is not among `classes`.
+    turned = np.array([index.get(clip.mirror_label or clip.label, -1) for clip in clips], np.int32)
+    batches, mirror = _draw(labels, turned, data, rng)
+    order = batches.ravel()
+    drawn = [clips[index] for index in order]
+    views = {
+        "starts": [train_starts(clip.fields, model.num_segments, model.flow_length, rng) for clip in drawn],
+        "box": [_training_box(clip, data, rng) for clip in drawn],
+    }
+    chance = rng.random(len(drawn)) < (0.5 if data.flip else 0.0)
+    mirrored = np.where(mirror == _BY_CHANCE, chance, mirror == 1)
+    label = np.where(mirrored, turned[order], labels[order])
+    flat = {"clip": order, **places(drawn, data.record_dir), "label": label, **views, "mirrored": mirrored}
+    return {name: np.asarray(values).reshape(*batches.shape, *np.shape(values)[1:]) for name, values in flat.items()}
+
+
+def fixed_views(clips: Sequence[StoredClip], data: DataConfig, model: ModelConfig, views: int) -> Plan:
+    """Training views of each clip that are the same in every run: what `training_plan` would draw, once and for all.
+
+    Returns:
+        The arrays of `training_plan`, without `clip`, with leading axes (clips, views); with `data.flip` (clips,
+        2 * views): each view as it is, then mirrored. `label` is zero. They depend on a clip's name and size, not on
+        the other clips or on a run's seed.
+    """
+    rows = []
+    for clip in clips:
+        rng = np.random.default_rng(list(clip.name.encode()))
+        for _ in range(views):
+            starts = train_starts(clip.fields, model.num_segments, model.flow_length, rng)
+            rows.append((clip, starts, _training_box(clip, data, rng)))
+    flat = {**places([row[0] for row in rows], data.record_dir), "label": np.zeros(len(rows), np.int32)}
+    flat |= {"starts": np.array([row[1] for row in rows]), "box": np.array([row[2] for row in rows])}
+    sides = (False, True) if data.flip else (False,)
+    twice = {name: np.repeat(values, len(sides), axis=0) for name, values in flat.items()}
+    twice["mirrored"] = np.tile(sides, len(rows))
+    return {name: values.reshape(len(clips), -1, *values.shape[1:]) for name, values in twice.items()}
+
+
+def labels_of(clips: Sequence[StoredClip], classes: Sequence[str]) -> np.ndarray:
+    """The clips' indices in `classes`, int32 (N,)."""
+    index = {name: number for number, name in enumerate(classes)}
+    return np.array([index[clip.label] for clip in clips], np.int32)
+
+
+def places(clips: Sequence[StoredClip], record_dir: str) -> Plan:
+    """Where the records of `clips` are, and how long the clips: `file`, `offset`, `length`, `fields`, each (N,)."""
+    found = {"file": np.array([str(pathlib.Path(record_dir, clip.shard)) for clip in clips])}
+    for name in ("offset", "length", "fields"):
+        found[name] = np.array([getattr(clip, name) for clip in clips], np.int64)
+    return found
+
+
+def refuse_short(clips: Sequence[StoredClip], flow_length: int) -> None:
+    """Raises UserError where a clip has fewer flow fields than a snippet."""
+    for clip in clips:
+        if clip.fields < flow_length:
+            raise UserError(
+                f"Clip {clip.name} has {clip.fields} flow fields, fewer than --flow_length={flow_length}: prepare "
+                "again with that --flow_length, which leaves such clips out, or lower it."
+            )
+
+
+def _draw(labels: np.ndarray, turned: np.ndarray, data: DataConfig, rng: np.random.Generator):
+    """Clips by batch, int (steps, batch), and whether each is mirrored, int (steps * batch,): 0, 1 or _BY_CHANCE."""
+    if data.sampler == "shuffle":
+        order = shuffled_order(len(labels), data.batch_size, rng)
+        return order, np.where(turned[order] < 0, 0, _BY_CHANCE).ravel()
+    # A clip whose mirror image shows another class is two cards: as it is in its own class, mirrored in the other.
+    two = np.flatnonzero((turned != labels) & (turned >= 0) & data.flip)
+    clips, cards = np.concatenate([np.arange(len(labels)), two]), np.concatenate([labels, turned[two]])
+    steps = max(1, len(labels) // data.batch_size)
+    dealt = balanced_order(cards, data.classes_per_batch, data.clips_per_class, rng, steps)
+    order = clips[dealt]
+    return order, np.where(turned[order] == labels[order], _BY_CHANCE, dealt >= len(labels)).ravel()
+
+
+def balanced_order(labels: np.ndarray, P: int, Q: int, rng: np.random.Generator, steps: int) -> np.ndarray:
+    """Draws batches of P distinct classes with Q distinct clips each.
 
     Classes and the clips of each class are dealt from shuffled decks, so that every class comes equally often and a
     clip comes back only when its class's others have been. A class of fewer than Q clips repeats some of them.
@@ -33,7 +142,7 @@ def balanced_order(
         P: classes a batch, at most the number of classes.
         Q: clips of each.
         rng: consumed.
-        steps: batches; default max(1, N // (P * Q)).
+        steps: batches.
 
     Returns:
         int64 (steps, P * Q): indices into `labels`.
@@ -41,7 +150,6 @@ def balanced_order(
     classes = np.unique(labels)
     class_deck = _Deck(classes, rng)
     clip_decks = {label: _Deck(np.flatnonzero(labels == label), rng) for label in classes}
-    steps = steps or max(1, len(labels) // (P * Q))
     return np.array([[i for label in class_deck.deal(P) for i in clip_decks[label].deal(Q)] for _ in range(steps)])
 
 
@@ -73,42 +181,24 @@ def shuffled_order(num_clips: int, batch_size: int, rng: np.random.Generator) ->
     return order[: steps * batch_size].reshape(steps, batch_size)
 
 
-def training_plan(
-    clips: Sequence[StoredClip], classes: Sequence[str], data: DataConfig, model: ModelConfig, seed: int, epoch: int
-) -> Plan:
-    """The plan of one training epoch.
+def train_starts(num_fields: int, num_segments: int, flow_length: int, rng: np.random.Generator) -> np.ndarray:
+    """A random start in each of K equal parts of N fields, at least L: int64 (K,), sorted, each in [0, N - L]."""
+    positions = num_fields - flow_length + 1
+    # Real-valued bounds spread the remainder over all segments, where TSN's integer part never reaches the clip's end.
+    edges = np.arange(num_segments) * (positions / num_segments)
+    offsets = rng.random(num_segments) * (positions / num_segments)
+    return np.minimum((edges + offsets).astype(np.int64), positions - 1)
 
-    Half of the clips are mirrored. Where the mirror image shows another class (`StoredClip.mirror_label`), a mirrored
-    clip has that class's label; where that class is not among `classes`, the clip is never mirrored. Balanced batches
-    are balanced in the labels that result: a class is dealt its own clips as they are and its partner's mirrored.
 
-    Returns:
-        Arrays with leading axes (steps, batch): `clip` (index into `clips`), `file` (str), `offset`, `length`, `fields`
-        (int64), `label` (int32), `starts` (..., K) int64 segment starts, `box` (..., 4) int64 top, left, height,
-        width, `mirrored` (bool).
+def centre_starts(num_fields: int, num_segments: int, flow_length: int) -> np.ndarray:
+    """The middle of each of `num_segments` equal parts, int64 (K,), sorted, each in [0, N - L]."""
+    positions = num_fields - flow_length + 1
+    return ((np.arange(num_segments) + 0.5) * (positions / num_segments)).astype(np.int64)
 
-    Raises:
-        UserError: P is larger than the number of classes, or a clip is shorter than a snippet.
-    """
-    if data.sampler == "balanced" and data.classes_per_batch > len(classes):
-        raise UserError(
-            f"--classes_per_batch={data.classes_per_batch} is more than the {len(classes)} classes there are: lower it."
-        )
-    refuse_short(clips, model.flow_length)
-    rng = np.random.default_rng([seed, epoch])
-    labels, turned = labels_of(clips, classes), _mirror_labels(clips, classes)
-    batches, mirror = _draw(labels, turned, data, rng)
-    order = batches.ravel()
-    drawn = [clips[index] for index in order]
-    views = {
-        "starts": [train_starts(clip.fields, model.num_segments, model.flow_length, rng) for clip in drawn],
-        "box": [_training_box(clip, data, rng) for clip in drawn],
-    }
-    chance = rng.random(len(drawn)) < (0.5 if data.flip else 0.0)
-    mirrored = np.where(mirror == _BY_CHANCE, chance, mirror == 1)
-    label = np.where(mirrored, turned[order], labels[order])
-    flat = {"clip": order, **places(drawn, data.record_dir), "label": label, **views, "mirrored": mirrored}
-    return {name: np.asarray(values).reshape(*batches.shape, *np.shape(values)[1:]) for name, values in flat.items()}
+
+def middle_frame(starts: np.ndarray, flow_length: int) -> np.ndarray:
+    """The frame that the spatial stream sees of each snippet."""
+    return starts + flow_length // 2
 
 
 def _training_box(clip: StoredClip, data: DataConfig, rng: np.random.Generator) -> np.ndarray:
@@ -117,72 +207,38 @@ def _training_box(clip: StoredClip, data: DataConfig, rng: np.random.Generator) 
     return random_box(clip.height, clip.width, data.min_crop_scale, rng)
 
 
-def fixed_views(clips: Sequence[StoredClip], data: DataConfig, model: ModelConfig, views: int) -> Plan:
-    """Training views of each clip that are the same in every run: what `training_plan` would draw, once and for all.
+def random_box(height: int, width: int, min_scale: float, rng: np.random.Generator) -> np.ndarray:
+    """A square of random side, `min_scale` to 1 of the short side, at a random place: int64 (4,), inside the frame."""
+    side = max(1, round(min(height, width) * rng.uniform(min_scale, 1.0)))
+    return np.array([rng.integers(height - side + 1), rng.integers(width - side + 1), side, side])
 
-    Returns:
-        The arrays of `training_plan`, without `clip`, with leading axes (clips, views); with `data.flip` (clips,
-        2 * views): each view as it is, then mirrored. `label` is zero. They depend on a clip's name and size, not on
-        the other clips or on a run's seed.
+
+def corner_box(height: int, width: int, scales: Sequence[float], rng: np.random.Generator) -> np.ndarray:
+    """TSN's multi-scale corner crop, int64 (4,), inside the frame.
+
+    Height and width are shares of the short side, drawn from the pairs of `scales` (in order, each in (0, 1]) that are
+    at most one step apart; the place is one of `PLACES`. All pairs are equally likely, and so are all places.
     """
-    rows = []
-    for clip in clips:
-        rng = np.random.default_rng(list(clip.name.encode()))
-        for _ in range(views):
-            starts = train_starts(clip.fields, model.num_segments, model.flow_length, rng)
-            rows.append((clip, starts, _training_box(clip, data, rng)))
-    flat = {**places([row[0] for row in rows], data.record_dir), "label": np.zeros(len(rows), np.int32)}
-    flat |= {"starts": np.array([row[1] for row in rows]), "box": np.array([row[2] for row in rows])}
-    sides = (False, True) if data.flip else (False,)
-    twice = {name: np.repeat(values, len(sides), axis=0) for name, values in flat.items()}
-    twice["mirrored"] = np.tile(sides, len(rows))
-    return {name: values.reshape(len(clips), -1, *values.shape[1:]) for name, values in twice.items()}
+    pairs = [(tall, wide) for i, tall in enumerate(scales) for j, wide in enumerate(scales) if abs(i - j) <= 1]
+    size = [max(1, int(min(height, width) * scale)) for scale in pairs[rng.integers(len(pairs))]]
+    down, right = PLACES[rng.integers(len(PLACES))]
+    return _box(height, width, *size, down / 4, right / 4)
 
 
-_BY_CHANCE = -1
+def view_boxes(height: int, width: int, crops: int) -> list[tuple[np.ndarray, bool]]:
+    """The test views as (box, mirrored): the centre, three squares, or TSN's centre and corners, then these mirrored.
+
+    The centre view is the largest square; the three are as large, at both ends and in the middle of the long side. The
+    five of the 5- and 10-crop protocols have 7/8 of its side (TSN: 224 of 256), so that corners differ from the centre
+    in a square frame too.
+    """
+    side, corners = min(height, width), ((0, 0), (0, 1), (1, 0), (1, 1))
+    places = {1: [(0.5, 0.5)], 3: [(0, 0), (0.5, 0.5), (1, 1)]}.get(crops, [(0.5, 0.5), *corners])
+    if crops > 3:
+        side = max(1, round(side * 7 / 8))
+    boxes = [_box(height, width, side, side, down, right) for down, right in places]
+    return [(box, mirrored) for mirrored in ((False, True) if crops == 10 else (False,)) for box in boxes]
 
 
-def _draw(labels: np.ndarray, turned: np.ndarray, data: DataConfig, rng: np.random.Generator):
-    """Clips by batch, int (steps, batch), and whether each is mirrored, int (steps * batch,): 0, 1 or _BY_CHANCE."""
-    if data.sampler == "shuffle":
-        order = shuffled_order(len(labels), data.batch_size, rng)
-        return order, np.where(turned[order] < 0, 0, _BY_CHANCE).ravel()
-    # A clip whose mirror image shows another class is two cards: as it is in its own class, mirrored in the other.
-    two = np.flatnonzero((turned != labels) & (turned >= 0) & data.flip)
-    clips, cards = np.concatenate([np.arange(len(labels)), two]), np.concatenate([labels, turned[two]])
-    steps = max(1, len(labels) // data.batch_size)
-    dealt = balanced_order(cards, data.classes_per_batch, data.clips_per_class, rng, steps)
-    order = clips[dealt]
-    return order, np.where(turned[order] == labels[order], _BY_CHANCE, dealt >= len(labels)).ravel()
-
-
-def labels_of(clips: Sequence[StoredClip], classes: Sequence[str]) -> np.ndarray:
-    """The clips' indices in `classes`, int32 (N,)."""
-    index = {name: number for number, name in enumerate(classes)}
-    return np.array([index[clip.label] for clip in clips], np.int32)
-
-
-def _mirror_labels(clips: Sequence[StoredClip], classes: Sequence[str]) -> np.ndarray:
-    """Labels of the clips' mirror images, int32 (N,); -1 where that class is not among `classes`."""
-    index = {name: number for number, name in enumerate(classes)}
-    return np.array([index.get(clip.mirror_label or clip.label, -1) for clip in clips], np.int32)
-
-
-def places(clips: Sequence[StoredClip], record_dir: str) -> Plan:
-    """Where the records of `clips` are, and how long the clips: `file`, `offset`, `length`, `fields`, each (N,)."""
-    return {
-        "file": np.array([str(pathlib.Path(record_dir, clip.shard)) for clip in clips]),
-        "offset": np.array([clip.offset for clip in clips], np.int64),
-        "length": np.array([clip.length for clip in clips], np.int64),
-        "fields": np.array([clip.fields for clip in clips], np.int64),
-    }
-
-
-def refuse_short(clips: Sequence[StoredClip], flow_length: int) -> None:
-    """Raises UserError where a clip has fewer flow fields than a snippet."""
-    for clip in clips:
-        if clip.fields < flow_length:
-            raise UserError(
-                f"Clip {clip.name} has {clip.fields} flow fields, fewer than --flow_length={flow_length}: prepare "
-                "again with that --flow_length, which leaves such clips out, or lower it."
-            )
+def _box(height, width, tall, wide, down, right):
+    return np.array([round((height - tall) * down), round((width - wide) * right), tall, wide])

@@ -7,7 +7,7 @@ import dataclasses
 import errno
 import os
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import av
 import numpy as np
@@ -15,8 +15,7 @@ from av.sidedata.sidedata import Type
 from av.stream import Disposition
 from av.video.reformatter import Interpolation, VideoReformatter
 
-from ccsn_tf.data.display import Orientation, scaled_size, stretched_width
-from ccsn_tf.data.matroska import announced_bytes
+from ccsn_tf.data.container import Orientation, announced_bytes, stretched_width
 from ccsn_tf.errors import UserError
 
 # A container may declare a frame or two more than it holds (an encoder's delayed last frame); more is a truncated file.
@@ -47,6 +46,12 @@ class Decoded:
     concealed: int
 
 
+def scaled_size(width: int, height: int, short_side: int) -> tuple[int, int]:
+    """(width, height) with the short side brought down to `short_side`; smaller frames keep their size."""
+    scale = min(1.0, short_side / min(width, height))
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
 def iter_frames(path: str, short_side: int, wanted: Sequence[int] | None = None) -> Iterator[np.ndarray]:
     """Yields frames in order, upright and in square pixels, as uint8 RGB arrays (H, W, 3).
 
@@ -64,43 +69,28 @@ def iter_frames(path: str, short_side: int, wanted: Sequence[int] | None = None)
         VideoError: the file is missing, unreadable, without a video stream, damaged, shorter than it declares, too
             large to be decoded, or changes its frame size.
     """
-    last = None if wanted is None else wanted[-1]
-    chosen = None if wanted is None else frozenset(wanted)
-    index = -1
+    chosen, count = None if wanted is None else frozenset(wanted), 0
     with _open(path) as video:
         for index, frame in enumerate(video.frames()):
             if chosen is None or index in chosen:
                 yield video.convert(frame, short_side)
-            if index == last:
+            if chosen is not None and index == wanted[-1]:
                 return
-    if last is not None:
-        raise VideoError(f"{path} ends after {index + 1} frames, before frame {last + 1}.")
+            count = index + 1
+    if chosen is not None:
+        raise VideoError(f"{path} ends after {count} frames, before frame {wanted[-1] + 1}.")
 
 
-def count_frames(path: str, beat: Callable[[], None] = lambda: None) -> int:
-    """The number of frames that `iter_frames` yields; decodes them all, since no container is to be believed in this.
+def decode_whole(path: str, beat: Callable[[], None] = lambda: None) -> Decoded:
+    """Decodes every frame of a video and keeps none, since no container is to be believed in how many it holds.
 
     `beat` is called for each.
 
     Raises:
         VideoError: as `iter_frames`.
     """
-    return decode_whole(path, beat).frames
-
-
-def decode_whole(path: str, beat: Callable[[], None] = lambda: None) -> Decoded:
-    """Decodes every frame of a video and keeps none; `beat` is called for each.
-
-    Raises:
-        VideoError: as `iter_frames`.
-    """
-    count, concealed = 0, 0
     with _open(path) as video:
-        for frame in video.frames():
-            count += 1
-            concealed += frame.is_corrupt
-            beat()
-        return Decoded(count, *video.shown_size, concealed)
+        return video.judged(video.frames(), beat)
 
 
 def decode_ends(path: str, beat: Callable[[], None] = lambda: None) -> Decoded:
@@ -113,11 +103,7 @@ def decode_ends(path: str, beat: Callable[[], None] = lambda: None) -> Decoded:
         VideoError: as `iter_frames`, where that shows at the ends.
     """
     with _open(path) as video:
-        concealed = 0
-        for frame in video.ends():
-            concealed += frame.is_corrupt
-            beat()
-        return Decoded(video.declared, *video.shown_size, concealed)
+        return dataclasses.replace(video.judged(video.ends(), beat), frames=video.declared)
 
 
 class _Video:
@@ -130,10 +116,15 @@ class _Video:
         # One for all frames: each new one would start threads. Processes, not threads, fill the cores.
         self._reformatter = VideoReformatter()
 
-    @property
-    def shown_size(self) -> tuple[int, int]:
-        """(width, height) of the upright frames in square pixels, before scaling down."""
-        return self._stretched[:: -1 if self._orientation.transpose else 1]
+    def judged(self, frames: Iterable[av.VideoFrame], beat: Callable[[], None]) -> Decoded:
+        """What these frames are like; they are not kept."""
+        count = concealed = 0
+        for frame in frames:
+            count += 1
+            concealed += frame.is_corrupt
+            beat()
+        width, height = self._stretched[:: -1 if self._orientation.transpose else 1]
+        return Decoded(count, width, height, concealed)
 
     @property
     def declared(self) -> int:

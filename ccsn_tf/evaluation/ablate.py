@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
+import itertools
 import json
 import pathlib
-import re
 import statistics
-from collections.abc import Iterable, Sequence
-
-import numpy as np
+import tomllib
 
 from ccsn_tf.config import Config
 from ccsn_tf.errors import UserError
+from ccsn_tf.evaluation.compare import (
+    PREDICTIONS,
+    protocol_in_words,
+    read_evaluation,
+    read_scores,
+    refuse_different_clips,
+)
 from ccsn_tf.evaluation.metrics import softmax, top_k_accuracy
-from ccsn_tf.evaluation.protocol import protocol_in_words
 from ccsn_tf.files import write_text
 from ccsn_tf.training.workdir import check_workdir
 
-STREAMS = ("spatial", "temporal", "fused")
-_ROW = re.compile(r"\s*([^\[\]:=/]+?)\s*(?:\[([^\]]*)\])?\s*:(.*)", re.DOTALL)
-_DERIVED = re.compile(r"\s*([^\[\]:=/]+?)\s*=(.*)", re.DOTALL)
-_PART = re.compile(r"\s*(.+?)\.(spatial|temporal|fused)\s*")
+_OF_A_RUN = ("--workdir", "--split", "--seed")  # flags that the grid sets itself
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +42,10 @@ class Cell:
     def flags_below(self, root: pathlib.Path) -> list[str]:
         """The flags, `{root}`, `{split}` and `{seed}` in them replaced: so runs can start from other rows' runs."""
         values = {"{root}": str(root), "{split}": str(self.split), "{seed}": str(self.seed)}
-        return [re.sub(r"\{root\}|\{split\}|\{seed\}", lambda found: values[found[0]], flag) for flag in self.flags]
+        flags = list(self.flags)
+        for name, value in values.items():
+            flags = [flag.replace(name, value) for flag in flags]
+        return flags
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,50 +60,78 @@ class Grid:
     rows: dict[str, tuple[tuple[str, str], ...]]
 
 
-def grid(variants: Iterable[str], splits: Sequence[int], seeds: Sequence[int]) -> Grid:
+def read_grid(path: str | pathlib.Path, config: Config) -> Grid:
     """The runs of a grid, seed by seed and split by split, so that one that is stopped has whole rows of the first.
 
     Args:
-        variants: rows of runs, "name: --flag=value --flag=value" or, with splits and seeds of their own, "name
-            [1:0,1,2 2:0]: --flag=value" (split 1 with seeds 0 to 2, split 2 with seed 0); or late fusions of them,
-            "name = row.spatial + other.temporal", or single streams, "name = row.spatial".
-        splits, seeds: of rows that do not say.
+        path: of a TOML file:
+
+            splits = [1, 2]                                   # without: that of `config`
+            seeds = [0, 1, 2]                                 # likewise
+
+            [rows]
+            rgb.flags = ["--connection=none"]                 # runs of these settings, of all splits and seeds
+            full.flags = ["--init_spatial={root}/rgb-split{split}-seed{seed}"]
+            full.runs = [[1, 0], [1, 1], [2, 0]]              # its splits and seeds, in place of those above
+            late.mean_of = ["rgb.spatial", "rgb.temporal"]    # fusion of runs by their probabilities, or one stream
 
     Raises:
-        UserError: a variant that is not of this form, a name that comes twice, or a fusion of a row that is not there.
+        UserError: the file cannot be read, is not of this form, or fuses a row that is not there.
     """
+
+    def refuse(what):
+        raise UserError(f"--grid={path}: {what}.")
+
+    try:
+        content = tomllib.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"--grid={path} cannot be read ({error}): name a TOML file.") from None
+    unknown = sorted(set(content) - {"splits", "seeds", "rows"})
+    if unknown or not isinstance(content.get("rows"), dict):
+        refuse(f"splits, seeds and [rows] are what it may have{', not ' if unknown else ''}{', '.join(unknown)}")
+    splits, seeds = content.get("splits", [config.data.split]), content.get("seeds", [config.train.seed])
+    if not _numbers(splits) or not _numbers(seeds):
+        refuse("splits and seeds must be lists of whole numbers")
     cells, rows = [], {}
-    for variant in variants:
-        run, derived = _ROW.fullmatch(variant), _DERIVED.fullmatch(variant)
-        if run and all(flag.startswith("--") for flag in run[3].split()):
-            name, parts = run[1], ((run[1], "fused"),)
-            places = _places(run[2]) if run[2] is not None else [(split, seed) for split in splits for seed in seeds]
-            cells += [Cell(name, tuple(run[3].split()), split, seed) for split, seed in places]
-        elif derived and all(map(_PART.fullmatch, derived[2].split("+"))):
-            name, parts = derived[1], tuple(_PART.fullmatch(part).groups() for part in derived[2].split("+"))
-            unknown = sorted({row for row, _ in parts} - {cell.name for cell in cells})
-            if unknown:
-                raise UserError(f"--grid: {name} is made of {', '.join(unknown)}, which is no row of runs before it.")
-        else:
-            raise UserError(
-                "--grid: expected 'name: --flag=value ...', 'name [split:seed,seed]: --flag=value ...' or 'name = "
-                f"row.spatial + row.temporal'. Received: {variant!r}."
-            )
-        if name in rows:
-            raise UserError(f"--grid names {name} twice: rename one.")
-        rows[name] = parts
+    for name, row in content["rows"].items():
+        match row:
+            case {"flags": [*flags], **rest} if all(map(_is_flag, flags)) and set(rest) <= {"runs"} and "/" not in name:
+                runs = rest.get("runs", list(itertools.product(splits, seeds)))
+                if not isinstance(runs, list) or not all(_numbers(run) and len(run) == 2 for run in runs):
+                    refuse(f"{name}.runs must be lists of [split, seed]")
+                cells += [Cell(name, tuple(flags), split, seed) for split, seed in runs]
+                rows[name] = ((name, "fused"),)
+            case {"mean_of": [_, *_] as parts} if len(row) == 1:
+                rows[name] = tuple(str(part).rpartition(".")[::2] for part in parts)
+                for part, stream in rows[name]:
+                    if stream not in PREDICTIONS or all(cell.name != part for cell in cells):
+                        refuse(f"{name} is made of {part}.{stream}, which is no stream of a row of runs before it")
+            case _:
+                refuse(
+                    f'{name} must have flags = ["--flag=value"], but for {", ".join(_OF_A_RUN)}, and may have runs, or '
+                    'mean_of = ["row.stream"] alone; a row with runs names folders'
+                )
     order = {name: number for number, name in enumerate(rows)}
     return Grid(tuple(sorted(cells, key=lambda cell: (cell.seed, cell.split, order[cell.name]))), rows)
 
 
-def _places(text):
-    places = []
-    for part in text.split():
-        if not re.fullmatch(r"\d+:\d+(,\d+)*", part):
-            raise UserError(f"--grid: expected splits and seeds as in [1:0,1,2 2:0]. Received: [{text}].")
-        split, seeds = part.split(":")
-        places += [(int(split), int(seed)) for seed in seeds.split(",")]
-    return places
+def _numbers(values):
+    return isinstance(values, (list, tuple)) and all(type(value) is int and value >= 0 for value in values)
+
+
+def _is_flag(text):
+    return isinstance(text, str) and text.startswith("--") and text.partition("=")[0] not in _OF_A_RUN
+
+
+def check_finished(asked: Config) -> None:
+    """Raises UserError where the run in `asked.train.workdir` was trained, or evaluated, by other settings."""
+    workdir, wanted = check_workdir(asked), protocol_in_words(asked.eval)
+    found = read_evaluation(workdir)["protocol"]
+    if found != wanted:
+        raise UserError(
+            f"--test_segments, --test_crops, --average or --test_on: {workdir} was evaluated by {found}, not {wanted}: "
+            "pass the same flags, or another --workdir."
+        )
 
 
 def collect(grid: Grid, root: pathlib.Path) -> dict:
@@ -112,71 +145,61 @@ def collect(grid: Grid, root: pathlib.Path) -> dict:
         over its runs.
 
     Raises:
-        UserError: the runs were not measured alike.
+        UserError: the runs were not measured alike, or those that are fused are of different clips.
     """
-    done = {cell: _read(cell.workdir(root)) for cell in grid.cells if _is_done(cell.workdir(root))}
+    done = {cell: cell.workdir(root) for cell in grid.cells if (cell.workdir(root) / "evaluation.json").is_file()}
+    reports = {cell: read_evaluation(workdir) for cell, workdir in done.items()}
     for key in ("dataset", "protocol"):
-        if len({run["report"][key] for run in done.values()}) > 1:
+        if len({report[key] for report in reports.values()}) > 1:
             raise UserError(f"The runs in {root} differ in {key} and make no table: remove those of another grid.")
-    rows = {name: _row(parts, done) for name, parts in grid.rows.items()}
-    for name, row in rows.items():
-        row |= _of_runs([run for cell, run in done.items() if cell.name == name])
-    first = next(iter(done.values()), {"report": {"dataset": None, "protocol": None}})["report"]
-    clips = {cell.split: run["report"]["num_clips"] for cell, run in done.items()}
+    rows = {}
+    for name, parts in grid.rows.items():
+        runs = [cell for cell in done if cell.name == name]
+        rows[name] = _accuracies(parts, done) | _means([reports[cell] for cell in runs])
+        rows[name]["seconds"] = _mean([_seconds(done[cell]) for cell in runs])
+    first = next(iter(reports.values()), {"dataset": None, "protocol": None})
+    clips = {cell.split: report["num_clips"] for cell, report in reports.items()}
     return {"dataset": first["dataset"], "protocol": first["protocol"], "num_clips": clips, "rows": rows}
 
 
-def _row(parts, done):
+def _accuracies(parts, done):
     """Top-1 of the mean of the parts' probabilities, for each split and seed for which all parts are there."""
     found = {}
     for place in sorted({(cell.split, cell.seed) for cell in done}):
-        runs = {cell.name: run for cell, run in done.items() if (cell.split, cell.seed) == place}
+        runs = {cell.name: workdir for cell, workdir in done.items() if (cell.split, cell.seed) == place}
         if all(name in runs for name, _ in parts):
-            first = runs[parts[0][0]]["scores"]
-            chances = sum(softmax(_as_in(first, runs[name]["scores"], stream, parts)) for name, stream in parts)
-            labels = first["labels"]
+            scores = {name: read_scores(runs[name]) for name, _ in parts}
+            refuse_different_clips(scores)
+            chances = sum(softmax(scores[name][stream]) for name, stream in parts)
+            labels = scores[parts[0][0]]["labels"]
             found.setdefault(place[0], []).append(top_k_accuracy(chances, labels, 1))
     splits = {split: _spread(values) for split, values in found.items()}
     over = _spread([spread["mean"] for spread in splits.values()])
     return {"splits": splits, "mean": over["mean"], "deviation": over["deviation"]}
 
 
-def _as_in(first, scores, stream, parts):
-    """The stream's logits, clip by clip in the order of the first run's names."""
-    order = {name: number for number, name in enumerate(scores["names"].tolist())}
-    names, rows = first["names"].tolist(), "+".join(dict.fromkeys(name for name, _ in parts))
-    if set(order) != set(names) or not np.array_equal(scores["classes"], first["classes"]):
-        raise UserError(f"The runs of {rows} have different clips or classes: fuse runs of the same records and split.")
-    return scores[stream][[order[name] for name in names]]
+def _spread(values):
+    deviation = statistics.stdev(values) if len(values) > 1 else None
+    return {"mean": _mean(values), "deviation": deviation, "count": len(values), "values": values}
 
 
-def check_finished(asked: Config) -> None:
-    """Raises UserError where the run in `asked.train.workdir` was trained, or evaluated, by other settings."""
-    workdir, protocol = check_workdir(asked), asked.eval
-    wanted = protocol_in_words(protocol.test_segments, protocol.test_crops, protocol.average, protocol.test_on)
-    found = json.loads((workdir / "evaluation.json").read_text(encoding="utf-8"))["protocol"]
-    if found != wanted:
-        raise UserError(
-            f"--test_segments, --test_crops, --average or --test_on: {workdir} was evaluated by {found}, not {wanted}: "
-            "pass the same flags, or another --workdir."
-        )
-
-
-def _of_runs(runs):
-    def mean(figure):
-        values = [figure(run["report"]) for run in runs]
-        return statistics.fmean(values) if values and None not in values else None
-
-    def retrieved(report):
-        both = [report["embeddings"]["retrieval"][way]["recall_at_1"] for way in ("flow_to_rgb", "rgb_to_flow")]
-        return None if None in both else statistics.fmean(both)
-
+def _means(reports):
+    embeddings = [report["embeddings"] for report in reports]
+    recalls = [way["recall_at_1"] for each in embeddings for way in each["retrieval"].values()]
     return {
-        **{stream: mean(lambda report, stream=stream: report[stream]["top1"]) for stream in ("spatial", "temporal")},
-        "recall_at_1": mean(retrieved),
-        "variation": mean(lambda report: report["embeddings"]["variation"]["cross"]),
-        "seconds": statistics.fmean(run["seconds"] for run in runs) if runs else None,
+        **{stream: _mean([report[stream]["top1"] for report in reports]) for stream in ("spatial", "temporal")},
+        "recall_at_1": _mean(recalls),
+        "variation": _mean([each["variation"]["cross"] for each in embeddings]),
     }
+
+
+def _mean(values):
+    return statistics.fmean(values) if values and None not in values else None
+
+
+def _seconds(workdir):
+    with (workdir / "history.csv").open(encoding="utf-8", newline="") as file:
+        return sum(float(row["seconds"]) for row in csv.DictReader(file))
 
 
 def write_table(table: dict, root: pathlib.Path) -> str:
@@ -203,28 +226,6 @@ def write_table(table: dict, root: pathlib.Path) -> str:
     write_text(root / "ablation.json", json.dumps(table, indent=2) + "\n")
     write_text(root / "ablation.md", text)
     return text
-
-
-def _is_done(workdir):
-    return (workdir / "evaluation.json").is_file()
-
-
-def _read(workdir):
-    header, *rows = (workdir / "history.csv").read_text(encoding="utf-8").splitlines()
-    column = header.split(",").index("seconds")
-    with np.load(workdir / "scores.npz") as scores:
-        return {
-            "report": json.loads((workdir / "evaluation.json").read_text(encoding="utf-8")),
-            "scores": {name: scores[name] for name in (*STREAMS, "labels", "names", "classes")},
-            "seconds": sum(float(row.split(",")[column]) for row in rows),
-        }
-
-
-def _spread(values):
-    if not values:
-        return {"mean": None, "deviation": None, "count": 0, "values": []}
-    deviation = statistics.stdev(values) if len(values) > 1 else None
-    return {"mean": statistics.fmean(values), "deviation": deviation, "count": len(values), "values": values}
 
 
 def _in_words(spread):

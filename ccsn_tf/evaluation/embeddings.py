@@ -6,8 +6,6 @@ directions.
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 
 # Distances held at a time: float64 while they are formed, 16 MiB, whatever the number of clips.
@@ -55,40 +53,37 @@ def embedding_report(spatial: np.ndarray, temporal: np.ndarray, labels: np.ndarr
     # One bad clip would turn means into NaN; leaving it out would hide it. An empty set makes them all None.
     kept = slice(None) if finite.all() else slice(0)
     s, m, y = _unit(spatial[kept]), _unit(temporal[kept]), labels[kept]
-    within_spatial, within_temporal = _measure(s, s, y, across=False), _measure(m, m, y, across=False)
-    to_temporal, to_spatial = _measure(s, m, y, across=True), _measure(m, s, y, across=True)
+    within_spatial, nearest_spatial, *_ = _measure(s, s, y, across=False)
+    within_temporal, nearest_temporal, *_ = _measure(m, m, y, across=False)
+    cross, nearest_of_spatial, *to_temporal = _measure(s, m, y, across=True)
+    _, nearest_of_temporal, *to_spatial = _measure(m, s, y, across=True)
     return {
         "clips": len(labels),
         "classes": len(np.unique(labels)),
         "not_finite": int(np.sum(~finite)),
         "variation": {
-            "spatial": _mean(within_spatial.same_class),
-            "temporal": _mean(within_temporal.same_class),
-            "cross": _mean(to_temporal.same_class),  # the same pairs, and the same mean, from either side
+            "spatial": _mean(within_spatial),
+            "temporal": _mean(within_temporal),
+            "cross": _mean(cross),  # the same pairs, and the same mean, from either side
         },
         "nearest_other_class": {
-            "spatial": _mean(within_spatial.nearest_other),
-            "temporal": _mean(within_temporal.nearest_other),
-            "cross": _mean(np.concatenate([to_temporal.nearest_other, to_spatial.nearest_other])),
+            "spatial": _mean(nearest_spatial),
+            "temporal": _mean(nearest_temporal),
+            "cross": _mean(np.concatenate([nearest_of_spatial, nearest_of_temporal])),
         },
-        "retrieval": {"flow_to_rgb": _retrieval(to_spatial), "rgb_to_flow": _retrieval(to_temporal)},
+        "retrieval": {"flow_to_rgb": _retrieval(*to_spatial), "rgb_to_flow": _retrieval(*to_temporal)},
     }
 
 
-@dataclasses.dataclass
-class _PerClip:
-    """float64 (N,) each; NaN where undefined for the clip. Precision and first hit: across streams only."""
-
-    same_class: np.ndarray
-    nearest_other: np.ndarray
-    average_precision: np.ndarray
-    first_is_hit: np.ndarray
-
-
 def _measure(queries, gallery, labels, across):
-    """Measures each row of `queries` (N, E) against `gallery` (N, E), in chunks of rows."""
+    """Measures each row of `queries` (N, E) against `gallery` (N, E), in chunks of rows.
+
+    Returns:
+        float64 (N,) each, NaN where undefined for the clip: distance to the class, to the nearest clip of another, and
+        across streams the average precision and whether the first that is found is a hit.
+    """
     count = len(queries)
-    found = _PerClip(*(np.full(count, np.nan) for _ in range(4)))
+    same_class, nearest_other, precision, first_is_hit = np.full((4, count), np.nan)
     step = max(1, _ELEMENTS_A_CHUNK // max(1, count))
     for start in range(0, count, step):
         rows = slice(start, min(start + step, count))
@@ -96,18 +91,15 @@ def _measure(queries, gallery, labels, across):
         same = labels[rows, None] == labels
         others = np.where(same, np.float32(np.inf), distances)
         nearest = others.min(axis=1)
-        found.nearest_other[rows] = np.where(np.isinf(nearest), np.nan, nearest)
-        own = (np.arange(rows.stop - start), np.arange(start, rows.stop))
+        nearest_other[rows] = np.where(np.isinf(nearest), np.nan, nearest)
+        apart = same.copy()
+        apart[np.arange(rows.stop - start), np.arange(start, rows.stop)] = False
+        same_class[rows] = _masked_mean(distances, same if across else apart)
         if across:
-            found.same_class[rows] = _masked_mean(distances, same)
-            same[own] = False
             others.sort(axis=1)
-            ranked = [_precision(d[k], o) for d, k, o in zip(distances, same, others, strict=True)]
-            found.average_precision[rows], found.first_is_hit[rows] = np.transpose(ranked)
-        else:
-            same[own] = False
-            found.same_class[rows] = _masked_mean(distances, same)
-    return found
+            ranked = [_precision(d[k], o) for d, k, o in zip(distances, apart, others, strict=True)]
+            precision[rows], first_is_hit[rows] = np.transpose(ranked)
+    return same_class, nearest_other, precision, first_is_hit
 
 
 def _distances(a, b):
@@ -140,11 +132,11 @@ def _precision(positives, others):
     return np.mean(found / (found + before)), float(before[0] == 0)
 
 
-def _retrieval(found):
+def _retrieval(precision, first_is_hit):
     return {
-        "queries": int(np.sum(~np.isnan(found.first_is_hit))),
-        "recall_at_1": _mean(found.first_is_hit),
-        "mean_average_precision": _mean(found.average_precision),
+        "queries": int(np.sum(~np.isnan(first_is_hit))),
+        "recall_at_1": _mean(first_is_hit),
+        "mean_average_precision": _mean(precision),
     }
 
 

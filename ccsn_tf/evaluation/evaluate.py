@@ -13,10 +13,12 @@ from ccsn_tf.data.pipeline import evaluation_views
 from ccsn_tf.data.records.manifest import Manifest
 from ccsn_tf.data.records.selection import evaluated_clips
 from ccsn_tf.errors import UserError
+from ccsn_tf.evaluation.compare import protocol_in_words
 from ccsn_tf.evaluation.embeddings import embedding_report
+from ccsn_tf.evaluation.figures import save_confusion
 from ccsn_tf.evaluation.metrics import confusion_matrix, most_confused, per_class_accuracy, summarise
-from ccsn_tf.evaluation.protocol import Scores, make_forward, protocol_in_words, score_clips
-from ccsn_tf.evaluation.report.write import Evaluation, write_report
+from ccsn_tf.evaluation.predict import Scores, make_forward, score_clips
+from ccsn_tf.evaluation.report.report import write_report
 from ccsn_tf.files import whole_file, write_text
 from ccsn_tf.models.build import load_model
 from ccsn_tf.progress import Progress
@@ -46,7 +48,7 @@ def evaluate(
         The content of evaluation.json.
 
     Raises:
-        UserError: no finished run, records that do not fit it, or a `page` that is a folder.
+        UserError: no finished run, records that do not fit it, a `page` that is a folder, or no matplotlib.
     """
     workdir = pathlib.Path(config.train.workdir)
     if page and pathlib.Path(page).is_dir():
@@ -56,20 +58,19 @@ def evaluate(
     _refuse_other_classes(model.classes, manifest.classes, config)
     classes = tuple(model.classes)  # its own label order, whatever the order in the records
     clips = evaluated_clips(config, classes)
-    segments, crops, average = config.eval.test_segments, config.eval.test_crops, config.eval.average
-    side = config.eval.side
+    segments, crops = config.eval.test_segments, config.eval.test_crops
     forward, views = _views(model, config, clips, classes, segments, crops)
-    scores = score_clips(forward, views, len(clips), segments, crops, progress, average)
+    scores = score_clips(forward, views, len(clips), segments, crops, progress, config.eval.average)
     confusion = confusion_matrix(scores.logits["fused"], scores.labels)
     report = {
         "dataset": config.data.dataset,
         "split": config.data.split,
         "num_classes": len(classes),
         "num_clips": len(clips),
-        "num_skipped": manifest.count_skipped(config.data.split, side, classes),
+        "num_skipped": manifest.count_skipped(config.data.split, config.eval.side, classes),
         "num_repeating": sum(clip.fields - config.model.flow_length + 1 < segments for clip in clips),
         "connection": config.model.connection,
-        "protocol": protocol_in_words(segments, crops, average, config.eval.test_on),
+        "protocol": protocol_in_words(config.eval),
         **{stream: summarise(logits, scores.labels) for stream, logits in scores.logits.items()},
         "classes": class_table(scores, classes),
         "most_confused": [
@@ -82,14 +83,17 @@ def evaluate(
         names = np.array([clip.name for clip in clips])
         np.savez(file, names=names, labels=scores.labels, classes=np.array(classes), **scores.logits)
     write_text(workdir / "evaluation.json", json.dumps(report, indent=2) + "\n")
-    draw_confusion(report, confusion, classes, workdir / "confusion.png")
+    data = f"{report['dataset']}, {report['num_classes']} classes, split {report['split']}"
+    title = f"{data}: fused top-1 {100 * report['fused']['top1']:.1f} %"
+    title += f"\n{report['num_clips']} clips, {report['protocol']}"
+    save_confusion(confusion, classes, workdir / "confusion.png", title)
     if page:
-        write_report(Evaluation(config, model, clips, scores, report, confusion), page)
+        write_report(page, config, model, clips, scores, report, confusion)
     return report
 
 
 def _views(model, config, clips, classes, segments, crops):
-    """The network, or its upper half where the rest was run before, and what it is shown of each clip."""
+    """The network, or its top where the frozen stages were run before, and what it is shown of each clip."""
     if not config.train.feature_cache:
         views = evaluation_views(clips, classes, config.data.record_dir, config.model, segments, crops)
         return make_forward(model), views
@@ -128,16 +132,3 @@ def class_table(scores: Scores, classes: Sequence[str]) -> list[dict]:
         for row, accuracy in zip(rows, per_class_accuracy(logits, scores.labels), strict=True):
             row[stream] = float(accuracy) if row["clips"] else None
     return rows
-
-
-def draw_confusion(report: dict, confusion: np.ndarray, classes, path: pathlib.Path) -> None:
-    """Draws the fused prediction's confusion matrix, with the figures' protocol in the title.
-
-    Raises:
-        UserError: matplotlib is not installed.
-    """
-    from ccsn_tf.evaluation.figures import save_confusion
-
-    data = f"{report['dataset']}, {report['num_classes']} classes, split {report['split']}"
-    title = f"{data}: fused top-1 {100 * report['fused']['top1']:.1f} %"
-    save_confusion(confusion, classes, path, f"{title}\n{report['num_clips']} clips, {report['protocol']}")

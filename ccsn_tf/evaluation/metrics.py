@@ -53,26 +53,34 @@ def mean_class_accuracy(scores: np.ndarray, labels: np.ndarray) -> float:
     return float(np.nanmean(accuracies))
 
 
-def confusion_matrix(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Clips by true class (row) and predicted class (column): int64 (C, C).
+def predictions(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The predicted classes: int64 (N,); -1 for a clip with NaN among its scores.
 
-    The diagonal is what `top_k_accuracy` with k = 1 counts as right; a clip whose true class shares the highest score
-    is entered under the first of the others that do. A clip with NaN scores has no prediction and is left out: its
-    row adds up to less than the clips of its class.
+    Where the true class shares the highest score, it is the first of the others that do.
     """
     scores, labels = np.asarray(scores), np.asarray(labels)
     ranks = _true_class_ranks(scores, labels)
     count, classes = scores.shape
-    predicted = labels.copy()
+    predicted = np.where(ranks < classes, labels, -1)
     wrong = (ranks > 0) & (ranks < classes)
     if wrong.any():
         # The true class is cut out, not set to -infinity: among scores that all are, it could still come first.
         others = scores[np.arange(classes) != labels[:, None]].reshape(count, classes - 1)
         best = np.argmax(others[wrong], axis=1)
         predicted[wrong] = best + (best >= labels[wrong])
+    return predicted
+
+
+def confusion_matrix(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Clips by true class (row) and predicted class (column): int64 (C, C).
+
+    The diagonal is what `top_k_accuracy` with k = 1 counts as right. A clip with NaN scores has no prediction and is
+    left out: its row adds up to less than the clips of its class.
+    """
+    predicted = predictions(scores, labels)
+    scored, classes = predicted >= 0, np.shape(scores)[1]
     confusion = np.zeros((classes, classes), np.int64)
-    scored = ranks < classes
-    np.add.at(confusion, (labels[scored], predicted[scored]), 1)
+    np.add.at(confusion, (np.asarray(labels)[scored], predicted[scored]), 1)
     return confusion
 
 

@@ -4,9 +4,10 @@ import keras
 from keras import ops
 
 from ccsn_tf.losses.mining import label_vector
-from ccsn_tf.losses.ranking import ModalityRankingLoss
+from ccsn_tf.losses.ranking import ModalityRankingLoss, at_least_0, check_choice
 
 FUSED = ("own", "sum")
+_CLASSIFIED = ("spatial", "temporal", "fused")
 
 
 @keras.saving.register_keras_serializable("ccsn_tf")
@@ -24,24 +25,17 @@ class JointLoss(keras.losses.Loss):
     output at a time.
 
     Args:
-        weight_spatial: float, at least 0, w_s. Defaults to 1.
-        weight_temporal: float, at least 0, w_m. Defaults to 1.
-        weight_fused: float, at least 0, w_f. Defaults to 1.
-        lambda_intra: float, at least 0, weight of the terms within the streams. Defaults to 0.5.
-        lambda_inter: float, at least 0, weight of the terms across the streams. Defaults to 0.5.
+        weight_spatial, weight_temporal, weight_fused: w_s, w_m and w_f, at least 0.
+        lambda_intra, lambda_inter: weights of the terms within the streams and across them, at least 0.
+        label_smoothing: in [0, 1), share of the target spread evenly over all classes (Szegedy et al. 2016).
         fused: "own" or "sum", what CE(fused) is of: the classifier on both features by itself, or the whole fused
             prediction, of which it is a part. In the sum it learns what the streams leave over, and is no prediction
-            of its own to add to theirs. For a model without that classifier it is always the sum. Defaults to
-            `"sum"`.
-        label_smoothing: float in [0, 1), share of the target spread evenly over all classes (Szegedy et al. 2016).
-            Defaults to 0.
-        distance: see `ModalityRankingLoss`, as for the next five. Defaults to `"euclidean"`.
-        mining: defaults to `"batch_hard"`.
-        margin: defaults to 0.3.
-        soft_margin: defaults to `False`.
-        intra: defaults to `"ranking"`.
-        temperature: defaults to 0.
-        name: str. Defaults to `"joint_loss"`.
+            of its own to add to theirs. For a model without that classifier it is always the sum.
+        distance, mining, margin, soft_margin, intra, temperature: see `ModalityRankingLoss`.
+        name: the loss's name.
+
+    Raises:
+        ValueError: an argument that cannot be used.
 
     Example:
         loss = JointLoss(mining="semi_hard")
@@ -66,17 +60,18 @@ class JointLoss(keras.losses.Loss):
         name="joint_loss",
     ):
         self._ranking = ModalityRankingLoss(distance, mining, margin, soft_margin, intra, temperature)
-        self.weight_spatial = _weight("weight_spatial", weight_spatial)
-        self.weight_temporal = _weight("weight_temporal", weight_temporal)
-        self.weight_fused = _weight("weight_fused", weight_fused)
-        self.lambda_intra = _weight("lambda_intra", lambda_intra)
-        self.lambda_inter = _weight("lambda_inter", lambda_inter)
+        weights = {
+            "weight_spatial": weight_spatial,
+            "weight_temporal": weight_temporal,
+            "weight_fused": weight_fused,
+            "lambda_intra": lambda_intra,
+            "lambda_inter": lambda_inter,
+        }
+        self._weights = {key: at_least_0(key, value) for key, value in weights.items()}
         if not 0.0 <= label_smoothing < 1.0:
             raise ValueError(f"`label_smoothing` must be in [0, 1). Received: label_smoothing={label_smoothing}")
-        self.label_smoothing = float(label_smoothing)
-        if fused not in FUSED:
-            raise ValueError(f"`fused` must be one of {', '.join(FUSED)}. Received: fused={fused}")
-        self.fused = fused
+        check_choice("fused", fused, FUSED)
+        self.label_smoothing, self.fused = float(label_smoothing), fused
         # Of the streams' logits in the model's fused ones; `CCSN.compile` sets them, None where there is nothing else.
         self.fusion_weights = (1.0, 1.0)
         super().__init__(name=name, dtype="float32")
@@ -94,11 +89,8 @@ class JointLoss(keras.losses.Loss):
         spatial, temporal, fused = (outputs[name] for name in ("spatial_logits", "temporal_logits", "logits"))
         if self.fused == "own" and self.fusion_weights:  # what the classifier on both features has added
             fused = fused - self.fusion_weights[0] * spatial - self.fusion_weights[1] * temporal
-        return {
-            "ce_spatial": self._cross_entropy(labels, spatial),
-            "ce_temporal": self._cross_entropy(labels, temporal),
-            "ce_fused": self._cross_entropy(labels, fused),
-        }
+        logits = zip(_CLASSIFIED, (spatial, temporal, fused), strict=True)
+        return {f"ce_{name}": self._cross_entropy(labels, each) for name, each in logits}
 
     def ranking(self, labels, outputs):
         """The ranking terms; computed whatever their weights, because they are reported too.
@@ -114,15 +106,11 @@ class JointLoss(keras.losses.Loss):
 
     def weighted_cross_entropy(self, terms):
         """w_s CE(spatial) + w_m CE(temporal) + w_f CE(fused), of the shape that the terms have."""
-        return (
-            self.weight_spatial * terms["ce_spatial"]
-            + self.weight_temporal * terms["ce_temporal"]
-            + self.weight_fused * terms["ce_fused"]
-        )
+        return sum(self._weights[f"weight_{stream}"] * terms[f"ce_{stream}"] for stream in _CLASSIFIED)
 
     def weighted_ranking(self, terms):
         """lambda_intra * intra + lambda_inter * inter, a scalar."""
-        return self.lambda_intra * terms["intra"] + self.lambda_inter * terms["inter"]
+        return sum(self._weights[f"lambda_{term}"] * terms[term] for term in ("intra", "inter"))
 
     def call(self, labels, outputs):
         """The objective of a batch that is whole on one device, a float32 scalar."""
@@ -130,12 +118,9 @@ class JointLoss(keras.losses.Loss):
         return cross_entropy + self.weighted_ranking(self.ranking(labels, outputs))
 
     def __call__(self, labels, outputs, sample_weight=None):
-        """As `call`. Keras's own version would turn labels into floats and multiply a scalar by sample weights.
+        """As `call`. Keras's own version would turn labels into floats, and multiply a scalar by sample weights.
 
-        Args:
-            labels: integer tensor (B,).
-            outputs: the model's dict.
-            sample_weight: only `None`: a triplet belongs to three clips, so there is no weight to give it.
+        There are none to give: a triplet belongs to three clips.
         """
         if sample_weight is not None:
             raise ValueError("`JointLoss` takes no sample weights. Received: sample_weight which is not None")
@@ -144,17 +129,8 @@ class JointLoss(keras.losses.Loss):
 
     def get_config(self):
         """Returns the arguments that make an equal loss."""
-        return {
-            "weight_spatial": self.weight_spatial,
-            "weight_temporal": self.weight_temporal,
-            "weight_fused": self.weight_fused,
-            "lambda_intra": self.lambda_intra,
-            "lambda_inter": self.lambda_inter,
-            "label_smoothing": self.label_smoothing,
-            "fused": self.fused,
-            **self._ranking.get_config(),
-            "name": self.name,
-        }
+        own = {"label_smoothing": self.label_smoothing, "fused": self.fused, "name": self.name}
+        return {**self._weights, **self._ranking.get_config(), **own}
 
     def _cross_entropy(self, labels, logits):
         log_probabilities = ops.log_softmax(ops.cast(logits, "float32"), axis=-1)
@@ -162,9 +138,3 @@ class JointLoss(keras.losses.Loss):
         truth = ops.one_hot(ops.cast(label_vector("labels", labels), "int32"), classes, dtype="float32")
         target = (1.0 - self.label_smoothing) * truth + self.label_smoothing / classes
         return -ops.sum(target * log_probabilities, axis=-1)
-
-
-def _weight(name, value):
-    if not 0.0 <= value < float("inf"):
-        raise ValueError(f"`{name}` must be a finite number of at least 0. Received: {name}={value}")
-    return float(value)

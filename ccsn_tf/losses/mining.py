@@ -1,13 +1,42 @@
-"""Which triplets count: from distances and pair masks to the triplets that a ranking loss averages over.
+"""Distances between embeddings, and which triplets count: those that a ranking loss averages over.
 
-Every function takes `distances` (N, M) float32, anchors by references, and two boolean masks (N, M) that say which
-references are an anchor's positives and negatives; it returns `Triplets`. An anchor takes part only if it has at least
-one of each.
+The functions of `MINING` take `distances` (N, M) float32, anchors by references, and two boolean masks (N, M) that say
+which references are an anchor's positives and negatives; they return `Triplets`. An anchor takes part only if it has at
+least one of each.
 """
 
 from typing import Any, NamedTuple
 
 from keras import ops
+
+DISTANCES = ("euclidean", "squared")
+
+
+def pairwise_distance(a, b, squared=False):
+    """Distance of every row of `a` to every row of `b`.
+
+    Each difference is formed before it is squared. The cheaper |a|^2 - 2ab + |b|^2 loses its digits to cancellation for
+    close embeddings, which are what a ranking loss produces, and its matrix product may run in TF32 (three decimal
+    digits) on a GPU. The price is an intermediate of N * M * D floats: 8 MiB for 128 clips of width 128. Sets of
+    thousands of clips should be passed in chunks of rows.
+
+    Args:
+        a: float tensor (N, D), of any float dtype.
+        b: float tensor (M, D).
+        squared: bool, the squared Euclidean distance instead of the Euclidean.
+
+    Returns:
+        float32 tensor (N, M), at least 0; exactly 0 for equal rows, where the gradient is 0 as well. NaN stays NaN.
+    """
+    a, b = ops.cast(a, "float32"), ops.cast(b, "float32")
+    square = ops.sum(ops.square(ops.expand_dims(a, 1) - ops.expand_dims(b, 0)), axis=-1)
+    if squared:
+        return square
+    # The slope of sqrt at 0 is infinite, and infinity times the zero slope of the square is NaN. Both branches of
+    # `where` are differentiated, so the root must not see the zeros at all. The test is for equality with 0, not for
+    # "above 0", because the latter would turn NaN into a distance of 0.
+    coincide = ops.equal(square, 0.0)
+    return ops.where(coincide, 0.0, ops.sqrt(ops.where(coincide, 1.0, square)))
 
 
 class Triplets(NamedTuple):
@@ -58,11 +87,7 @@ def pair_masks(anchor_labels, reference_labels, same_modality):
 
 
 def batch_hard(distances, positives, negatives):
-    """One triplet an anchor: its farthest positive and its nearest negative (Hermans et al. 2017, arXiv 1703.07737).
-
-    Returns:
-        `Triplets` of shape (N,).
-    """
+    """One triplet an anchor, (N,): farthest positive, nearest negative (Hermans et al. 2017, arXiv 1703.07737)."""
     return Triplets(
         positive=_masked_max(distances, positives),
         negative=_masked_min(distances, negatives),
@@ -71,33 +96,24 @@ def batch_hard(distances, positives, negatives):
 
 
 def semi_hard(distances, positives, negatives):
-    """One triplet a positive pair: with the nearest negative that is farther than the positive.
+    """One triplet a positive pair, (N, M): with the nearest negative that is farther than the positive.
 
     The semi-hard negatives of Schroff et al. 2015 (FaceNet, arXiv 1503.03832). Where no negative is strictly farther,
     the farthest negative stands in, as in TensorFlow Addons. Compares every positive with every negative: an
     intermediate of N * M * M elements.
-
-    Returns:
-        `Triplets` of shape (N, M).
     """
-    to_positive = ops.expand_dims(distances, 2)
-    to_negative = ops.expand_dims(distances, 1)
+    to_positive, to_negative = ops.expand_dims(distances, 2), ops.expand_dims(distances, 1)
     farther = ops.logical_and(ops.expand_dims(negatives, 1), ops.greater(to_negative, to_positive))
     farthest = ops.expand_dims(_masked_max(distances, negatives), 1)
-    has_negative = ops.any(negatives, axis=-1, keepdims=True)
     return Triplets(
         positive=distances,
         negative=ops.where(ops.any(farther, axis=-1), _masked_min(to_negative, farther), farthest),
-        valid=ops.logical_and(positives, has_negative),
+        valid=ops.logical_and(positives, ops.any(negatives, axis=-1, keepdims=True)),
     )
 
 
 def all_triplets(distances, positives, negatives):
-    """Every triplet there is, easy ones included ("batch all", Hermans et al. 2017).
-
-    Returns:
-        `Triplets` that broadcast to (N, M, M): anchor, positive, negative.
-    """
+    """Every triplet there is, easy ones included ("batch all", Hermans et al. 2017); they broadcast to (N, M, M)."""
     return Triplets(
         positive=ops.expand_dims(distances, 2),
         negative=ops.expand_dims(distances, 1),
@@ -115,6 +131,4 @@ def _masked_max(values, mask):
 
 
 def _masked_min(values, mask):
-    """Smallest of the masked values along the last axis; 0, with a zero gradient, where the mask is empty."""
-    smallest = ops.min(ops.where(mask, values, float("inf")), axis=-1)
-    return ops.where(ops.any(mask, axis=-1), smallest, 0.0)
+    return -_masked_max(-values, mask)

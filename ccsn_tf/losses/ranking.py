@@ -2,8 +2,7 @@
 
 from keras import ops
 
-from ccsn_tf.losses.distances import DISTANCES, pairwise_distance
-from ccsn_tf.losses.mining import MINING, pair_masks
+from ccsn_tf.losses.mining import DISTANCES, MINING, pair_masks, pairwise_distance
 
 INTRA = ("ranking", "centre", "both")
 
@@ -33,21 +32,20 @@ def ranking_loss(
         references: float tensor (M, E). The set `anchors` itself, in the same order, for the intra-modality term.
         anchor_labels: integer tensor (N,).
         reference_labels: integer tensor (M,).
-        same_modality: bool. If true an anchor is not its own positive (by position, so N = M); if false the other
-            stream of the same clip is a valid positive.
-        distance: `"euclidean"` or `"squared"`. Defaults to `"euclidean"`.
-        mining: `"batch_hard"`, `"semi_hard"` or `"all"` (see `ccsn_tf.losses.mining`). Defaults to `"batch_hard"`.
-        margin: float, at least 0. Not used with `soft_margin`. Defaults to 0.3.
-        soft_margin: bool. Defaults to `False`.
-        temperature: float t. Above 0 the loss is contrastive (Khosla et al. 2020) in place of triplets: the mean over
-            the anchors with a positive of -log(exp(cos(anchor, p) / t) / sum of the same over all references but the
-            anchor itself), averaged over the positives p. Every pair counts, so it does not rest at a margin. Defaults
-            to 0.
+        same_modality: if true an anchor is not its own positive (by position, so N = M); if false the other stream of
+            the same clip is a valid positive.
+        distance: "euclidean" or "squared".
+        mining: "batch_hard", "semi_hard" or "all" (see `ccsn_tf.losses.mining`).
+        margin: at least 0. Not used with `soft_margin`.
+        soft_margin: log(1 + exp(.)) in place of the hinge with its margin.
+        temperature: t. Above 0 the loss is contrastive (Khosla et al. 2020) in place of triplets: the mean over the
+            anchors with a positive of -log(exp(cos(anchor, p) / t) / sum of the same over all references but the
+            anchor itself), averaged over the positives p. Every pair counts, so it does not rest at a margin.
 
     Returns:
         float32 scalar, at least 0; exactly 0 with a zero gradient when no anchor has a positive and a negative.
     """
-    _check_ranking(distance, mining, margin)
+    _check(distance, mining, margin, temperature)
     positives, negatives = pair_masks(anchor_labels, reference_labels, same_modality)
     if temperature:
         return _contrastive(anchors, references, positives, negatives, temperature)
@@ -114,13 +112,12 @@ class ModalityRankingLoss:
     that the hardest triplets cannot all come from one of them. The terms come out unweighted.
 
     Args:
-        distance: `"euclidean"` or `"squared"`. Defaults to `"euclidean"`.
-        mining: `"batch_hard"`, `"semi_hard"` or `"all"`. Defaults to `"batch_hard"`.
-        margin: float, at least 0. Defaults to 0.3.
-        soft_margin: bool, log(1 + exp(.)) in place of the hinge with its margin. Defaults to `False`.
-        intra: `"ranking"` as above; `"centre"` for `centre_loss(s) + centre_loss(m)` in its place; `"both"` for the sum
-            of the two. Defaults to `"ranking"`.
-        temperature: float, above 0 for the contrastive form of `ranking_loss`. Defaults to 0.
+        distance, mining, margin, soft_margin, temperature: see `ranking_loss`.
+        intra: "ranking" as above; "centre" for `centre_loss(s) + centre_loss(m)` in its place; "both" for the sum of
+            the two.
+
+    Raises:
+        ValueError: an argument that cannot be used.
 
     Example:
         loss = ModalityRankingLoss(mining="semi_hard")
@@ -136,18 +133,16 @@ class ModalityRankingLoss:
         intra="ranking",
         temperature=0.0,
     ):
-        _check_ranking(distance, mining, margin)
-        _check_choice("intra", intra, INTRA)
-        self.distance = distance
-        self.mining = mining
-        self.margin = float(margin)
-        self.soft_margin = bool(soft_margin)
+        _check(distance, mining, margin, temperature)
+        check_choice("intra", intra, INTRA)
         self.intra = intra
-        if not 0.0 <= temperature < float("inf"):
-            raise ValueError(
-                f"`temperature` must be a finite number of at least 0. Received: temperature={temperature}"
-            )
-        self.temperature = float(temperature)
+        self._options = {
+            "distance": distance,
+            "mining": mining,
+            "margin": float(margin),
+            "soft_margin": bool(soft_margin),
+            "temperature": float(temperature),
+        }
 
     def __call__(self, spatial_embedding, temporal_embedding, labels):
         """Computes both terms.
@@ -160,50 +155,39 @@ class ModalityRankingLoss:
         Returns:
             `{"intra": scalar, "inter": scalar}`, float32, at least 0.
         """
+
+        def rank(anchors, references, within):
+            return ranking_loss(anchors, references, labels, labels, same_modality=within, **self._options)
+
         spatial, temporal = spatial_embedding, temporal_embedding
         intra = 0.0
-        if self.intra in ("ranking", "both"):
-            intra += self._rank(spatial, spatial, labels, same_modality=True)
-            intra += self._rank(temporal, temporal, labels, same_modality=True)
-        if self.intra in ("centre", "both"):
+        if self.intra != "centre":
+            intra += rank(spatial, spatial, True) + rank(temporal, temporal, True)
+        if self.intra != "ranking":
             intra += centre_loss(spatial, labels) + centre_loss(temporal, labels)
-        inter = self._rank(spatial, temporal, labels, same_modality=False)
-        inter += self._rank(temporal, spatial, labels, same_modality=False)
+        inter = rank(spatial, temporal, False) + rank(temporal, spatial, False)
         return {"intra": intra, "inter": inter}
-
-    def _rank(self, anchors, references, labels, same_modality):
-        return ranking_loss(
-            anchors,
-            references,
-            labels,
-            labels,
-            same_modality=same_modality,
-            distance=self.distance,
-            mining=self.mining,
-            margin=self.margin,
-            soft_margin=self.soft_margin,
-            temperature=self.temperature,
-        )
 
     def get_config(self):
         """Returns the arguments that make an equal loss."""
-        return {
-            "distance": self.distance,
-            "mining": self.mining,
-            "margin": self.margin,
-            "soft_margin": self.soft_margin,
-            "intra": self.intra,
-            "temperature": self.temperature,
-        }
+        return {**self._options, "intra": self.intra}
 
 
-def _check_ranking(distance, mining, margin):
-    _check_choice("distance", distance, DISTANCES)
-    _check_choice("mining", mining, MINING)
-    if not 0.0 <= margin < float("inf"):
-        raise ValueError(f"`margin` must be a finite number of at least 0. Received: margin={margin}")
-
-
-def _check_choice(name, value, choices):
+def check_choice(name, value, choices):
+    """ValueError, with the argument's name, for a value that is not among the choices."""
     if value not in choices:
         raise ValueError(f"`{name}` must be one of {', '.join(choices)}. Received: {name}={value}")
+
+
+def at_least_0(name, value) -> float:
+    """The value as a float; ValueError, with the argument's name, where it is negative or not finite."""
+    if not 0.0 <= value < float("inf"):
+        raise ValueError(f"`{name}` must be a finite number of at least 0. Received: {name}={value}")
+    return float(value)
+
+
+def _check(distance, mining, margin, temperature):
+    check_choice("distance", distance, DISTANCES)
+    check_choice("mining", mining, MINING)
+    at_least_0("margin", margin)
+    at_least_0("temperature", temperature)

@@ -8,14 +8,22 @@ import keras
 
 from ccsn_tf.config.settings import STREAMS, DataConfig
 from ccsn_tf.errors import UserError
-from ccsn_tf.models.backbones import Backbone, build_backbone, for_flow, split_into_stages
+from ccsn_tf.models.backbones import build_backbone
+from ccsn_tf.models.backbones.backbone import Backbone, for_flow, split_into_stages
 from ccsn_tf.models.connections import connection_config, connection_maker
+from ccsn_tf.models.connections.attention import POSITION_BIASES
 from ccsn_tf.models.connections.block import ConnectionBlock
-from ccsn_tf.models.connections.position import POSITION_BIASES
 from ccsn_tf.models.flow import TVL1Flow
 from ccsn_tf.models.heads import consensus_of, heads
-from ccsn_tf.models.inputs import check_inputs, frame_inputs, normalized, stored_inputs
-from ccsn_tf.models.layers import BlankImages, FoldSegments, UnfoldSegments
+from ccsn_tf.models.inputs import (
+    BlankImages,
+    FoldSegments,
+    UnfoldSegments,
+    check_inputs,
+    frame_inputs,
+    normalized,
+    stored_inputs,
+)
 from ccsn_tf.models.train_step import TwoStreamModel
 from ccsn_tf.models.weights import initialise_temporal_from_spatial, load_imagenet
 
@@ -141,11 +149,9 @@ class CCSN(TwoStreamModel):
         # Nothing else is passed on: Keras would take a misspelt argument without a word.
         super().__init__(inputs=inputs, outputs=outputs, name=name, trainable=trainable)
         # Closures, because Keras would track the networks a second time as attributes.
-        self._network_of = lambda stream: backbones[stream].network
-        self._stages_of = lambda stream: parts[stream]
+        self._streams = lambda: (backbones, parts)
         self._graph = lambda: (inputs, maps, clips, outputs)
         self._blocks = lambda: blocks
-        self._backbone = lambda: backbones["spatial"]
         self._arguments = lambda: {
             **arguments,
             "classes": list(classes),
@@ -164,17 +170,17 @@ class CCSN(TwoStreamModel):
         if weights == "imagenet" or (isinstance(backbone, Backbone) and not weights):
             initialise_temporal_from_spatial(self.network("spatial"), self.network("temporal"))
 
-    def call(self, inputs, training=None, mask=None):
+    def __call__(self, inputs, *args, **kwargs):
         check_inputs(inputs, self._graph()[0])
-        return super().call(inputs, training=training, mask=mask)
+        return super().__call__(inputs, *args, **kwargs)
 
     def network(self, stream: str) -> keras.Model:
         """The backbone network of "spatial" or "temporal", which shares its layers with this model."""
-        return self._network_of(stream)
+        return self._streams()[0][stream].network
 
     def stages(self, stream: str) -> dict[str, keras.Model]:
         """The stages of that network by name, in order; they share its layers, too."""
-        return self._stages_of(stream)
+        return self._streams()[1][stream]
 
     @property
     def connection_blocks(self) -> list[ConnectionBlock]:
@@ -201,12 +207,12 @@ class CCSN(TwoStreamModel):
                 f"{stage} or a later stage."
             )
         images, maps, clips, outputs = self._graph()
-        bottom = {stream: keras.Function(images, end) for stream, end in zip(STREAMS, maps[stage], strict=True)}
-        inputs, folded, blank = {}, [], []
-        for stream, end in zip(STREAMS, maps[stage], strict=True):
-            inputs[stream] = keras.Input((clips[0].shape[1], *end.shape[1:]), name=stream, dtype=end.dtype)
+        bottom, inputs, folded, blank = {}, {}, [], []
+        for stream, end, clip in zip(STREAMS, maps[stage], clips, strict=True):
+            bottom[stream] = keras.Function(images, end)
+            inputs[stream] = keras.Input((clip.shape[1], *end.shape[1:]), name=stream, dtype=end.dtype)
             folded.append(FoldSegments(name=f"fold_{stream}_maps", dtype=self.dtype_policy)(inputs[stream]))
-        for stream, clip in zip(STREAMS, clips, strict=True):  # of which only the number of segments is used
+            # Of the clips, only the number of segments is used.
             blank.append(BlankImages(clip.shape[2:], name=f"{stream}_blank")(inputs[stream]))
         outputs = keras.Function([*maps[stage], *clips], outputs).call([*folded, *blank])
         return bottom, TwoStreamModel(inputs, outputs, name=f"{self.name}_from_{stage}")
@@ -215,7 +221,7 @@ class CCSN(TwoStreamModel):
         config = {**self._arguments(), "name": self.name, "trainable": self.trainable}
         config["connection"] = connection_config(config["connection"], self.connection_blocks)
         if not isinstance(config["backbone"], str):
-            config["backbone"] = self._backbone().get_config()
+            config["backbone"] = self._streams()[0]["spatial"].get_config()
         config["flow"] = keras.saving.serialize_keras_object(config["flow"])
         return config
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Mapping
 
 import keras
@@ -37,14 +38,12 @@ def _efficientnet(path):
 
 
 def _bn_inception(path):
-    """`pretrainedmodels` calls the classifier last_linear; its predecessor, and tsn-pytorch without dropout, fc."""
-    return _CLASSIFIER if path in ("last_linear", "fc", "fc_action") else path
+    """`pretrainedmodels` calls the classifier last_linear, its predecessor fc, tsn-pytorch fc, fc_action or new_fc.
 
-
-def _tsn_pytorch(path):
-    """`module.` is that of DataParallel, in which tsn-pytorch trains."""
-    path = path.removeprefix("module.")
-    return _CLASSIFIER if path == "new_fc" else _bn_inception(path.removeprefix("base_model."))
+    `module.` is that of DataParallel, in which tsn-pytorch trains.
+    """
+    path = path.removeprefix("module.").removeprefix("base_model.")
+    return _CLASSIFIER if path in ("last_linear", "fc", "fc_action", "new_fc") else path
 
 
 def _mmaction2(path):
@@ -59,18 +58,14 @@ def _torchvision(path):
     """`bn1` normalises `conv1`; a shortcut's convolution and normalisation are `downsample.0` and `.1`."""
     if path == "fc":
         return _CLASSIFIER
-    *module, part = path.split(".")
-    if part.startswith("bn"):
-        part = f"conv{part[2:]}_bn"
-    elif module and module[-1] == "downsample":
-        part = {"0": "", "1": "bn"}.get(part, part)
-    return "_".join([*module, part]).rstrip("_")
+    path = path.replace("downsample.0", "downsample").replace("downsample.1", "downsample_bn").replace(".", "_")
+    return re.sub(r"(^|_)bn(\d)$", r"\1conv\2_bn", path)
 
 
 LAYOUTS = {
     "efficientnet_lite0": Layout("efficientnet_lite0", _efficientnet),
     "bninception": Layout("bn_inception", _bn_inception),
-    "tsn": Layout("bn_inception", _tsn_pytorch, Normalization(128.0, 1.0)),
+    "tsn": Layout("bn_inception", _bn_inception, Normalization(128.0, 1.0)),
     "torchvision": Layout("resnet50", _torchvision),
     "mmaction2": Layout("resnet50", _mmaction2, Normalization(128.0, 1 / 128)),
 }
@@ -93,7 +88,13 @@ def load_published(
     Raises:
         UserError: weights without a counterpart on either side, or of another shape; they are listed.
     """
-    entries = list(_entries(checkpoint, layout, {layer.name: layer for layer in network.layers}))
+    layers, entries = {layer.name: layer for layer in network.layers}, []
+    for name, array in checkpoint.items():
+        path, _, kind = name.rpartition(".")
+        if kind != "num_batches_tracked":  # counts of training steps; Keras has none
+            layer = layout.layer(path)
+            kind, array = _from_torch(layers.get(layer), kind, array)
+            entries.append((name, (layer, kind), array))
     classes = next((array.shape[-1] for _, (layer, _), array in entries if layer == _CLASSIFIER and array.ndim), None)
     wanted = {(layer.name, weight.name): tuple(weight.shape) for layer in network.layers for weight in layer.weights}
     wanted[_CLASSIFIER, "kernel"] = (network.output_shape[-1], classes)
@@ -134,16 +135,6 @@ def adopt_scaling(network: keras.Model, theirs: Normalization, ours: Normalizati
     added = (ours.mean - theirs.mean) * theirs.scale * kernel.sum(axis=tuple(range(kernel.ndim - 1)))
     convolution.kernel.assign(kernel * (theirs.scale / ours.scale))
     norm.moving_mean.assign(norm.moving_mean - added)
-
-
-def _entries(checkpoint, layout, layers):
-    """(name in the checkpoint, (our layer, our weight), array in Keras's layout) of each weight."""
-    for name, array in checkpoint.items():
-        path, _, kind = name.rpartition(".")
-        if kind != "num_batches_tracked":  # counts of training steps; Keras has none
-            layer = layout.layer(path)
-            kind, array = _from_torch(layers.get(layer), kind, array)
-            yield name, (layer, kind), array
 
 
 def _from_torch(layer, kind, array):

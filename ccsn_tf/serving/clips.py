@@ -14,11 +14,10 @@ import tensorflow as tf
 from ccsn_tf.config import Config, DataConfig
 from ccsn_tf.data.demo.render import render_demo_set
 from ccsn_tf.data.pipeline import evaluation_views
-from ccsn_tf.data.plan import refuse_short
+from ccsn_tf.data.plan import centre_starts, middle_frame, refuse_short
 from ccsn_tf.data.prepare.prepare import prepare
 from ccsn_tf.data.records.manifest import FILE_NAME, Manifest, StoredClip, stored_settings
-from ccsn_tf.data.records.tfrecord import HEADER_BYTES
-from ccsn_tf.data.sampling import centre_starts, middle_frame
+from ccsn_tf.data.records.read import HEADER_BYTES
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +35,7 @@ class Clips:
     record_dir: str
 
     def arrays(self, num_segments: int) -> dict[str, np.ndarray]:
-        """As the test pipeline makes them, centre crop: {name: uint8 (N, K, ...)}, see `data.inputs`."""
+        """As the test pipeline makes them, centre crop: {name: uint8 (N, K, ...)}, see `InputForm`."""
         views = evaluation_views(self.stored, self.classes, self.record_dir, self.config.model, num_segments, 1)
         parts = [{name: value[0].numpy() for name, value in view.items() if name != "label"} for view in views]
         return {name: np.stack([part[name] for part in parts]) for name in parts[0]}

@@ -17,6 +17,7 @@ import numpy as np
 from ccsn_tf.config import RUN_INDEPENDENT, Config
 from ccsn_tf.data.records.manifest import input_settings
 from ccsn_tf.errors import UserError
+from ccsn_tf.evaluation.compare import read_evaluation
 from ccsn_tf.serving.client.config import FORMAT
 from ccsn_tf.serving.saved_model.decoding import MAX_PIXELS
 
@@ -60,6 +61,7 @@ def make_metadata(model: keras.Model, config: Config, max_segments: int | None, 
             f"{config.train.workdir} was trained with --consensus=trn, whose fixed number of segments no export takes "
             "yet: use evaluate.py and predict.py, or train with --consensus=mean."
         )
+    workdir = pathlib.Path(config.train.workdir)
     return {
         "format": FORMAT,
         "classes": list(model.classes),
@@ -78,7 +80,7 @@ def make_metadata(model: keras.Model, config: Config, max_segments: int | None, 
         "exported": datetime.date.today().isoformat(),
         "weights_sha256": weights_hash(model),
         "training": _training(config),
-        "evaluation": _evaluation(pathlib.Path(config.train.workdir, "evaluation.json")),
+        "evaluation": read_evaluation(workdir) if (workdir / "evaluation.json").is_file() else None,
     }
 
 
@@ -104,12 +106,3 @@ def _version(package):
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:  # run from the source tree
         return "unknown"
-
-
-def _evaluation(path):
-    if not path.is_file():
-        return None
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError):
-        raise UserError(f"{path} is damaged: run evaluate.py again, or delete it.") from None

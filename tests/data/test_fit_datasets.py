@@ -14,7 +14,7 @@ from ccsn_tf.data.records.manifest import Manifest
 
 
 def datasets(tiny_data, **settings):
-    arguments = {"image_size": 32, "num_segments": 2, "flow_length": 5, "clips_per_class": 2, **settings}
+    arguments = {"image_size": 32, "num_segments": 2, "flow_length": 5, "clips_per_class": 1, **settings}
     return (make(tiny_data.record_dir, **arguments) for make in (ct.data.training_dataset, ct.data.validation_dataset))
 
 
@@ -25,10 +25,9 @@ def test_importing_the_package_loads_neither_tensorflow_nor_opencv():
 
 
 def test_every_pass_is_the_next_epoch(tiny_data):
-    train, _ = datasets(tiny_data, seed=3, flip=False, clips_per_class=1)
-    config = Config(data=tiny_data).replace(
-        image_size=32, num_segments=2, flip=False, clips_per_class=1, lambda_intra=0.0, lambda_inter=0.0
-    )
+    train, _ = datasets(tiny_data, seed=3, flip=False)
+    settings = {"image_size": 32, "num_segments": 2, "flip": False, "clips_per_class": 1}
+    config = Config(data=tiny_data).replace(**settings, lambda_intra=0.0, lambda_inter=0.0)
     classes, clips = Manifest.read(tiny_data.record_dir).select(tiny_data, "train")
     for epoch in range(3):
         plan = training_plan(clips, classes, config.data, config.model, 3, epoch)
@@ -47,7 +46,7 @@ def test_a_notebook_s_ten_lines(tiny_data, tmp_path):
         def messages(self, spatial, temporal):
             return self.swap(temporal), self.swap(spatial)
 
-    train, validation = datasets(tiny_data)
+    train, validation = datasets(tiny_data, clips_per_class=2)
     names = ct.data.class_names(tiny_data.record_dir)
     model = ct.CCSN(classes=names, connection=MyBlock, image_size=32)
     model.compile(optimizer=keras.optimizers.AdamW(1e-3), loss=ct.JointLoss(), metrics=["accuracy"])
@@ -62,53 +61,33 @@ def test_a_notebook_s_ten_lines(tiny_data, tmp_path):
     assert len(history["loss"]) == 2 and {"fused", "accuracy", "val_accuracy", "val_ce_fused"} <= set(history)
     assert history["fused"] == history["accuracy"] and history["val_fused"] == history["val_accuracy"]
     assert (tmp_path / "log.csv").is_file() and (tmp_path / "best.weights.h5").is_file()
-    measured = model.evaluate(validation, return_dict=True, verbose=0)
-    assert measured["fused"] == pytest.approx(history["val_fused"][-1])
     model.save(tmp_path / "model.keras")
     loaded = ct.load_model(tmp_path / "model.keras")
-    again = loaded.evaluate(validation, return_dict=True, verbose=0)
-    assert again == pytest.approx(measured)
-    for name, value in model.predict(validation, verbose=0).items():
-        np.testing.assert_array_equal(loaded.predict(validation, verbose=0)[name], value)
+    measured = loaded.evaluate(validation, return_dict=True, verbose=0)
+    assert {f"val_{name}": value for name, value in measured.items()} == pytest.approx(
+        {name: values[-1] for name, values in history.items() if name.startswith("val_")}
+    )
 
 
-def test_the_history_is_the_epoch_s_mean(tiny_data):
+def test_the_history_is_the_epoch_s_mean_and_bad_labels_and_losses_are_refused(tiny_data):
     """With a learning rate of zero the epoch's figures are those of a plain loop over its batches."""
-    train, _ = datasets(tiny_data, clips_per_class=1, flip=False)
+    train, _ = datasets(tiny_data, flip=False)
     keras.utils.set_random_seed(0)
     model = ct.CCSN(3, image_size=32, dropout=0.0)
     for layer in model._flatten_layers():
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.trainable = False
     loss = ct.JointLoss(lambda_intra=0.5, lambda_inter=0.5)
-    model.compile(optimizer=keras.optimizers.SGD(0.0), loss=loss)
-    batches = list(train)
-    history = model.fit(iter_again(batches), epochs=1, verbose=0).history
+    model.compile(optimizer=keras.optimizers.SGD(0.0), loss=loss, jit_compile=False)
+    batches = list(next(datasets(tiny_data, flip=False)))  # the same first epoch
+    history = model.fit(train, epochs=1, verbose=0).history
     assert len(batches) > 1
     outputs = [(labels, model(inputs, training=True)) for inputs, labels in batches]
     mean = np.mean([float(loss(labels, out)) for labels, out in outputs])
     hits = np.concatenate([out["logits"].numpy().argmax(1) == labels.numpy() for labels, out in outputs])
     assert history["loss"][0] == pytest.approx(mean, rel=1e-5)
     assert history["fused"][0] == pytest.approx(hits.mean())
-
-
-def iter_again(batches):
-    import tensorflow as tf
-
-    spec = tf.nest.map_structure(tf.type_spec_from_value, batches[0])
-    dataset = tf.data.Dataset.from_generator(lambda: iter(batches), output_signature=spec)
-    return dataset.apply(tf.data.experimental.assert_cardinality(len(batches)))
-
-
-def test_labels_outside_the_classes_are_one_sentence(tiny_data):
-    train, _ = datasets(tiny_data)
-    model = ct.CCSN(2, image_size=32)
-    model.compile()
     with pytest.raises(ValueError, match="`y`"):
-        model.fit(train, verbose=0)
-
-
-def test_other_losses_and_sample_weights_are_refused():
-    model = ct.CCSN(2, image_size=32)
+        model.fit(train.map(lambda inputs, labels: (inputs, labels + 1)), verbose=0)
     with pytest.raises(ValueError, match="`loss`"):
         model.compile(loss="mse")

@@ -42,7 +42,7 @@ def first_and_last(clip, records):
 
 
 def by_opencv(path):
-    """The first and the last frame, grey, and how many there are; turned as the file says, but not mirrored."""
+    """The first and the last frame, grey and upright, and how many there are."""
     capture, frames = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG), []
     while (frame := capture.read())[0]:
         frames.append(cv2.cvtColor(frame[1], cv2.COLOR_BGR2GRAY))
@@ -50,33 +50,25 @@ def by_opencv(path):
 
 
 def by_pyav(path, keep=False):
-    """The same, as they are stored, by the shortest way there is; `keep`: all frames are held until the end."""
+    """The same, as they are stored; `keep`: all frames are held meanwhile.
+
+    None in place of a frame with values out of its format's range, as FFmpeg fills what is missing: every conversion
+    clips them in its way.
+    """
     with av.open(str(path), metadata_errors="ignore") as container:
         stream = container.streams.best("video")
         stream.codec_context.thread_count = 1
         frames, ends, count = container.decode(stream), [None, None], 0
         for count, frame in enumerate(list(frames) if keep else frames, start=1):
-            ends[1] = cv2.cvtColor(frame.to_ndarray(format="rgb24"), cv2.COLOR_RGB2GRAY), out_of_range(frame)
+            grey = cv2.cvtColor(frame.to_ndarray(format="rgb24"), cv2.COLOR_RGB2GRAY)
+            ends[1] = None if out_of_range(frame) else grey
             ends[0] = ends[1] if count == 1 else ends[0]
         return ends, count
 
 
 def out_of_range(frame):
-    """Whether values exceed the format's bits, as FFmpeg fills what is missing: every conversion clips them its way."""
     bits, order = frame.format.components[0].bits, ">u2" if frame.format.name.endswith("be") else "<u2"
-    if not 8 < bits < 16:
-        return False
-    return any(np.frombuffer(bytes(plane), order).max() >= 2**bits for plane in frame.planes)
-
-
-def references(path):
-    """The frames of `by_pyav`, None in place of those that nothing determines; and how many there are.
-
-    Where FFmpeg cannot decode, it leaves what it finds in memory, and that depends on which frames are held.
-    """
-    (ends, count), (others, _) = by_pyav(path), by_pyav(path, keep=True)
-    pairs = zip(ends, others, strict=True)
-    return [None if out or difference(image, other) >= 1 else image for (image, out), (other, _) in pairs], count
+    return 8 < bits < 16 and any(np.frombuffer(bytes(plane), order).max() >= 2**bits for plane in frame.planes)
 
 
 def difference(image, other):
@@ -91,17 +83,16 @@ def orientations(image):
 
 def check_prepared(case, clip, records):
     images, count = first_and_last(clip, records)
-    # OpenCV cannot convert interlaced frames: it says so on stderr and gives them half done.
-    by_player = case.recipe and not any("interlaced" in value for _, value in case.recipe.options)
-    expected, other_count = (by_opencv if by_player else references)(case.path)
+    expected, other_count = (by_opencv if case.for_opencv else by_pyav)(case.path)
+    others = expected if case.for_opencv else by_pyav(case.path, keep=True)[0]
     assert count == other_count == (case.frames or count), case
-    turned = by_player and not (case.recipe.display and any(case.recipe.display[1:]))
-    for image, reference in zip(images, expected, strict=True):
+    for image, reference, other in zip(images, expected, others, strict=True):
         assert min(image.shape) <= SHORT_SIDE
-        if reference is not None:
-            candidates = [reference] if turned else orientations(reference)
+        # Where FFmpeg cannot decode, it leaves what it finds in memory, and that depends on which frames are held.
+        if reference is not None and other is not None and difference(reference, other) < 1:
             # Other frames, and other ways up, differ by 24 and more; noise scaled before or after conversion by 10.
-            assert min(difference(image, np.ascontiguousarray(other)) for other in candidates) < 12, case
+            ways = [reference] if case.for_opencv else orientations(reference)
+            assert min(difference(image, np.ascontiguousarray(way)) for way in ways) < 12, case
 
 
 def check_listed(case, reason):

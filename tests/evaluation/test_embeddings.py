@@ -77,32 +77,26 @@ def assert_equal(report, expected):
 
 
 @pytest.mark.parametrize("elements", [1, 60, 1 << 21])  # a row at a time, a remainder at the end, all at once
-@pytest.mark.parametrize(("clips", "classes"), [(37, 4), (12, 10), (9, 1)])
-def test_equals_plain_loops(clips, classes, elements, monkeypatch):
+@pytest.mark.parametrize(
+    "labels",
+    [
+        np.random.default_rng(0).integers(0, 4, 37) * 3 + 5,  # any integers will do
+        np.random.default_rng(1).integers(0, 10, 12),
+        np.zeros(9, int),  # one class
+        np.arange(4),  # no two clips of a class
+        np.zeros(1, int),
+        np.zeros(0, int),
+    ],
+    ids=len,
+)
+def test_equals_plain_loops(labels, elements, monkeypatch):
     monkeypatch.setattr(embeddings, "_ELEMENTS_A_CHUNK", elements)
-    rng = np.random.default_rng(clips)
-    labels = rng.integers(0, classes, clips) * 3 + 5  # any integers will do
-    spatial, temporal = unit_rows(rng, clips, 3), unit_rows(rng, clips, 3)
-    report = embedding_report(spatial, temporal, labels)
+    rng = np.random.default_rng(2)
+    spatial, temporal = unit_rows(rng, len(labels), 3), unit_rows(rng, len(labels), 3)
+    lengths = rng.uniform(0.1, 9, (len(labels), 1)).astype(np.float32)  # do not matter
+    report = embedding_report(3 * spatial, temporal * lengths, labels)
     assert_equal(report, reference(spatial, temporal, labels))
     assert json.loads(json.dumps(report, allow_nan=False)) == report
-
-
-def test_length_does_not_matter():
-    rng = np.random.default_rng(1)
-    spatial, temporal, labels = unit_rows(rng, 10, 4), unit_rows(rng, 10, 4), np.arange(10) // 2
-    scaled = embedding_report(3 * spatial, temporal * rng.uniform(0.1, 9, (10, 1)).astype(np.float32), labels)
-    assert_equal(scaled, reference(spatial, temporal, labels))
-
-
-def test_classes_well_apart():
-    axes = np.eye(3, dtype=np.float32)
-    labels = np.array([0, 1, 2, 0, 1, 2])
-    report = embedding_report(axes[labels], axes[labels], labels)
-    assert report["variation"] == {"spatial": 0.0, "temporal": 0.0, "cross": 0.0}
-    assert report["nearest_other_class"] == pytest.approx(dict.fromkeys(("spatial", "temporal", "cross"), 2**0.5))
-    perfect = {"queries": 6, "recall_at_1": 1.0, "mean_average_precision": 1.0}
-    assert report["retrieval"] == {"flow_to_rgb": perfect, "rgb_to_flow": perfect}
 
 
 def test_the_same_video_is_no_hit():
@@ -110,7 +104,6 @@ def test_the_same_video_is_no_hit():
     clips = np.array([[1, 0], [-1, 0], [0, 1], [0, -1]], np.float32)
     report = embedding_report(clips, clips, np.array([0, 0, 1, 1]))
     assert report["retrieval"]["flow_to_rgb"]["recall_at_1"] == 0.0
-    assert report["retrieval"]["flow_to_rgb"]["mean_average_precision"] == pytest.approx(1 / 3)
     assert report["variation"] == pytest.approx({"spatial": 2.0, "temporal": 2.0, "cross": 1.0})  # cross: 0 and 2
 
 
@@ -127,23 +120,6 @@ def test_a_collapsed_network_is_not_rewarded():
         assert figures["recall_at_1"] == 0.0
         expected = statistics.fmean(j / (j + 25) for j in range(1, 25))  # behind the 25 clips of the other class
         assert figures["mean_average_precision"] == pytest.approx(expected)
-
-
-def test_no_two_clips_of_a_class():
-    rng = np.random.default_rng(3)
-    report = embedding_report(unit_rows(rng, 4, 3), unit_rows(rng, 4, 3), np.arange(4))
-    nothing = {"queries": 0, "recall_at_1": None, "mean_average_precision": None}
-    assert report["retrieval"] == {"flow_to_rgb": nothing, "rgb_to_flow": nothing}
-    assert report["variation"]["spatial"] is None
-    assert report["variation"]["cross"] > 0  # each clip still has its own two embeddings
-
-
-@pytest.mark.parametrize("clips", [0, 1])
-def test_hardly_any_clip(clips):
-    report = embedding_report(np.ones((clips, 2)), np.ones((clips, 2)), np.zeros(clips, int))
-    assert report["clips"] == report["classes"] == clips
-    assert set(report["nearest_other_class"].values()) == {None}
-    assert report["retrieval"]["flow_to_rgb"]["queries"] == 0
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

@@ -5,10 +5,10 @@ import videos
 
 from ccsn_tf.config import Config
 from ccsn_tf.data.flow import make_estimator
+from ccsn_tf.data.plan import centre_starts
 from ccsn_tf.data.prepare.encode import encode_clip
-from ccsn_tf.data.sampling import centre_starts
 from ccsn_tf.data.video import VideoError
-from ccsn_tf.evaluation.predict import read_snippets
+from ccsn_tf.evaluation.predict import EMBEDDINGS, LOGITS, average_views, read_snippets
 
 LENGTH = 3
 
@@ -67,3 +67,35 @@ def test_shortest_video_of_a_stride(tmp_path, stride, needed):
     ):
         with pytest.raises(VideoError, match=message):
             read()
+
+
+def outputs(logits):
+    """The network's, with these logits (V, C) of each stream and random embeddings."""
+    vectors = np.random.default_rng(1).normal(size=(len(logits), 5))
+    vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype("float32")
+    return dict.fromkeys(LOGITS.values(), np.array(logits, "float32")) | dict.fromkeys(EMBEDDINGS, vectors)
+
+
+def test_views_are_averaged():
+    views = np.random.default_rng(0).normal(0, 3, (6, 4)).astype("float32")
+    logits, probabilities = (average_views(outputs(views), 3, average) for average in ("logits", "probabilities"))
+    for name in LOGITS.values():
+        for clip in range(2):
+            of_clip = views[3 * clip : 3 * clip + 3].astype(float)
+            np.testing.assert_allclose(logits[name][clip], sum(of_clip) / 3, rtol=1e-5)
+            expected = sum(np.exp(view) / np.exp(view).sum() / 3 for view in of_clip)
+            np.testing.assert_allclose(np.exp(probabilities[name][clip]), expected, rtol=1e-4)
+    for name in EMBEDDINGS:
+        for means in (logits, probabilities):
+            np.testing.assert_allclose(np.linalg.norm(means[name], axis=1), 1, rtol=1e-6)
+
+
+def test_the_two_averages_can_disagree():
+    """One crop is very sure of class 0, two are a little surer of class 1; a probability is at most 1."""
+    views = outputs([[30.0, 0], [-1, 1], [-1, 1]])
+    assert average_views(views, 3)["logits"].argmax() == 0
+    assert average_views(views, 3, "probabilities")["logits"].argmax() == 1
+
+
+def test_impossible_classes_stay_finite():
+    assert np.isfinite(average_views(outputs([[0.0, -500.0]]), 1, "probabilities")["logits"]).all()

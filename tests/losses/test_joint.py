@@ -39,19 +39,6 @@ def test_cross_entropy_of_extreme_logits_is_finite():
     np.testing.assert_array_equal(JointLoss().cross_entropies([0, 1], outputs)["ce_fused"], [0.0, 2e4])
 
 
-def test_ranking_is_that_of_the_embeddings_whatever_its_weight():
-    outputs = model_outputs()
-    options = {"distance": "squared", "mining": "semi_hard", "margin": 0.2, "intra": "both"}
-    expected = ModalityRankingLoss(**options)(outputs["spatial_embedding"], outputs["temporal_embedding"], LABELS)
-    for weight in (0.0, 2.0):
-        loss = JointLoss(lambda_intra=weight, lambda_inter=weight, **options)
-        terms = loss.ranking(LABELS, outputs)
-        assert {name: float(value) for name, value in terms.items()} == {
-            name: float(value) for name, value in expected.items()
-        }
-        assert float(terms["intra"]) > 0
-
-
 @pytest.mark.parametrize(
     "weights",
     [
@@ -62,7 +49,8 @@ def test_ranking_is_that_of_the_embeddings_whatever_its_weight():
 )
 def test_the_sum_of_weighted_terms(weights):
     outputs = model_outputs(1)
-    loss = JointLoss(**weights)
+    options = {"distance": "squared", "mining": "semi_hard", "margin": 0.2, "intra": "both"}
+    loss = JointLoss(**weights, **options)
     w = {
         "weight_spatial": 1,
         "weight_temporal": 1,
@@ -71,17 +59,14 @@ def test_the_sum_of_weighted_terms(weights):
         "lambda_inter": 0.5,
     } | weights
     ce, rank = loss.cross_entropies(LABELS, outputs), loss.ranking(LABELS, outputs)
-    per_clip = (
-        w["weight_spatial"] * ce["ce_spatial"].numpy()
-        + w["weight_temporal"] * ce["ce_temporal"].numpy()
-        + w["weight_fused"] * ce["ce_fused"].numpy()
-    )
+    expected = ModalityRankingLoss(**options)(outputs["spatial_embedding"], outputs["temporal_embedding"], LABELS)
+    assert {name: float(value) for name, value in rank.items()} == {name: float(v) for name, v in expected.items()}
+    per_clip = sum(w[f"weight_{name}"] * ce[f"ce_{name}"].numpy() for name in ("spatial", "temporal", "fused"))
     ranking = w["lambda_intra"] * float(rank["intra"]) + w["lambda_inter"] * float(rank["inter"])
     np.testing.assert_allclose(loss.weighted_cross_entropy(ce), per_clip, rtol=1e-6)
     assert float(loss.weighted_ranking(rank)) == pytest.approx(ranking, rel=1e-6)
     value = loss(LABELS, outputs)
-    assert value.shape == ()
-    assert value.dtype == tf.float32
+    assert (value.shape, value.dtype) == ((), tf.float32)
     assert float(value) == pytest.approx(per_clip.mean() + ranking, rel=1e-6)
 
 
@@ -103,15 +88,10 @@ def test_every_weighted_term_moves_its_own_outputs():
         assert {output for output, gradient in gradients.items() if np.abs(gradient).max() > 0} == expected
 
 
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-def test_half_precision_outputs_give_float32(dtype):
-    outputs = model_outputs(3, dtype)
-    loss = JointLoss(label_smoothing=0.1, mining="all")
+def test_half_precision_outputs_give_float32():
+    outputs, loss = model_outputs(3, "float16"), JointLoss(label_smoothing=0.1, mining="all")
     exact = loss(LABELS, {name: tf.cast(value, "float32") for name, value in outputs.items()})
-    terms = loss.cross_entropies(LABELS, outputs) | loss.ranking(LABELS, outputs)
-    assert {value.dtype for value in terms.values()} == {tf.float32}
-    assert loss(LABELS, outputs).dtype == tf.float32
-    assert float(loss(LABELS, outputs)) == float(exact)
+    assert loss(LABELS, outputs).dtype == tf.float32 and float(loss(LABELS, outputs)) == float(exact)
 
 
 def test_a_batch_without_positives_leaves_the_cross_entropy():
@@ -144,8 +124,6 @@ def test_config_round_trip():
         "temperature": 0.2,
         "name": "objective",
     }
-    assert JointLoss.from_config(config).get_config() == config
-    assert JointLoss.from_config(JointLoss().get_config()).get_config() == JointLoss().get_config()
     stored = keras.saving.serialize_keras_object(JointLoss(**config))
     assert stored["registered_name"] == "ccsn_tf>JointLoss"
     restored = keras.saving.deserialize_keras_object(stored)
@@ -164,6 +142,7 @@ def test_config_round_trip():
         {"label_smoothing": 1.0},
         {"mining": "hardest"},
         {"intra": "none"},
+        {"fused": "both"},
     ],
 )
 def test_wrong_values_are_named(wrong):
@@ -179,30 +158,6 @@ def test_what_would_broadcast_wrongly_is_refused():
         JointLoss()(LABELS, model_outputs(), sample_weight=np.ones(6))
 
 
-class Trained(keras.Model):
-    """A functional model whose training minimises the joint loss of all its outputs."""
-
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        return JointLoss()(y, y_pred, sample_weight)
-
-
-@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
-def test_training_lowers_it(policy):
-    keras.utils.set_random_seed(0)
-    features = keras.Input((8,))
-    heads = {name: keras.layers.Dense(4, dtype=policy, name=name)(features) for name in CE_OF.values()}
-    for name in ("spatial_embedding", "temporal_embedding"):
-        embedding = keras.layers.Dense(5, dtype=policy)(features)
-        heads[name] = keras.layers.UnitNormalization(dtype=policy, name=name)(embedding)
-    model = Trained(features, heads)
-    x = np.random.default_rng(5).normal(size=(6, 8)).astype(np.float32)
-    before = float(JointLoss()(LABELS, model(x)))
-    model.compile(keras.optimizers.SGD(0.05))
-    history = model.fit(x, LABELS, batch_size=6, epochs=5, verbose=0).history["loss"]
-    assert history[0] == pytest.approx(before, rel=1e-2 if "bfloat16" in policy else 1e-5)
-    assert history[-1] < history[0]
-
-
 @pytest.mark.parametrize(("weights", "features"), [((1.0, 1.5), True), ((1.0, 1.0), False)])
 def test_the_classifier_on_both_features_has_a_cross_entropy_of_its_own(weights, features):
     """With fused="own"; a model without that classifier has the sum's."""
@@ -216,5 +171,3 @@ def test_the_classifier_on_both_features_has_a_cross_entropy_of_its_own(weights,
     expected = np.log(np.exp(seen).sum(axis=1)) - seen[np.arange(4), labels]
     found = model.loss.cross_entropies(labels, {**outputs, "logits": whole})["ce_fused"]
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
-    with pytest.raises(ValueError, match="fused"):
-        JointLoss(fused="both")

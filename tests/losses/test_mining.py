@@ -1,8 +1,55 @@
+"""Distances and triplets, against plain loops."""
+
 import numpy as np
 import pytest
+import tensorflow as tf
 from reference import CASES, distance_between, mine, unit_rows
 
-from ccsn_tf.losses import MINING, pair_masks
+from ccsn_tf.losses.mining import MINING, pair_masks, pairwise_distance
+
+
+@pytest.mark.parametrize("squared", [False, True])
+def test_distances_equal_plain_loops(squared):
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(5, 3)), rng.normal(size=(7, 3))
+    kind = "squared" if squared else "euclidean"
+    expected = [[distance_between(u, v, kind) for v in b] for u in a]
+    np.testing.assert_allclose(pairwise_distance(a, b, squared=squared), expected, rtol=1e-5, atol=1e-6)
+    x = np.array([[np.nan, 0.0], [1.0, 0.0]], np.float32)  # which is not hidden
+    np.testing.assert_array_equal(np.isnan(pairwise_distance(x, x, squared=squared)), [[True, True], [True, False]])
+
+
+def test_close_embeddings_keep_their_digits():
+    # Through |a|^2 - 2ab + |b|^2 this distance would be wrong in its first digit.
+    a = np.array([[0.6, 0.8]], np.float32)
+    b = a + np.array([[1e-4, 0.0]], np.float32)
+    np.testing.assert_allclose(pairwise_distance(a, b), [[float(b[0, 0]) - float(a[0, 0])]], rtol=1e-6)
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])  # only XLA gives NaN for 0 times infinity in sqrt
+@pytest.mark.parametrize("squared", [False, True])
+def test_equal_embeddings_are_at_0_with_gradient_0(squared, jit_compile):
+    @tf.function(jit_compile=jit_compile)
+    def value_and_gradient(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            distances = pairwise_distance(x, x, squared=squared)
+            coincident = tf.linalg.trace(distances) + distances[0, 1] + distances[3, 2]
+        return coincident, tape.gradient(coincident, x)
+
+    x = np.repeat(unit_rows(np.random.default_rng(1), 2, 8), 2, axis=0)
+    value, gradient = value_and_gradient(tf.constant(x))
+    assert value.numpy() == 0.0
+    np.testing.assert_array_equal(gradient, np.zeros_like(x))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
+def test_any_float_becomes_float32_before_the_subtraction(dtype):
+    rng = np.random.default_rng(3)
+    a, b = tf.cast(unit_rows(rng, 4, 6), dtype), tf.cast(unit_rows(rng, 4, 6), dtype)
+    distances = pairwise_distance(a, b)
+    assert distances.dtype == tf.float32
+    np.testing.assert_array_equal(distances, pairwise_distance(tf.cast(a, "float32"), tf.cast(b, "float32")))
 
 
 def found(triplets):
@@ -35,25 +82,11 @@ def test_references_may_be_another_set():
 
 
 def test_semi_hard_by_hand():
-    # Anchor 0 has positives at 1 and 3, negatives at 2 and 2.5: the nearest farther one, then none: the farthest.
-    distances = np.array([[1.0, 3.0, 2.0, 2.5]], np.float32)
-    positives, negatives = pair_masks(np.array([0]), np.array([0, 0, 1, 1]), same_modality=False)
+    # Anchor 0 has positives at 1 and 3, negatives at 1, 2 and 2.5: the nearest one that is strictly farther; then there
+    # is none, and the farthest.
+    distances = np.array([[1.0, 3.0, 1.0, 2.0, 2.5]], np.float32)
+    positives, negatives = pair_masks(np.array([0]), np.array([0, 0, 1, 1, 1]), same_modality=False)
     assert found(MINING["semi_hard"](distances, positives, negatives)) == [(0, 1.0, 2.0), (0, 3.0, 2.5)]
-
-
-def test_semi_hard_negative_is_strictly_farther():
-    distances = np.array([[1.0, 1.0, 2.0]], np.float32)
-    positives, negatives = pair_masks(np.array([0]), np.array([0, 1, 1]), same_modality=False)
-    assert found(MINING["semi_hard"](distances, positives, negatives)) == [(0, 1.0, 2.0)]
-
-
-def test_an_anchor_is_not_its_own_positive_within_a_modality_only():
-    labels = np.array([5, 5, 6])
-    within, negatives = pair_masks(labels, labels, same_modality=True)
-    across, _ = pair_masks(labels, labels, same_modality=False)
-    np.testing.assert_array_equal(within, [[0, 1, 0], [1, 0, 0], [0, 0, 0]])
-    np.testing.assert_array_equal(across, [[1, 1, 0], [1, 1, 0], [0, 0, 1]])
-    np.testing.assert_array_equal(negatives, [[0, 0, 1], [0, 0, 1], [1, 1, 0]])
 
 
 @pytest.mark.parametrize("mining", MINING)

@@ -18,9 +18,8 @@ def entering(model, inputs):
     return block, keras.Model(model.inputs, block.input)(batch, training=False)
 
 
-@pytest.mark.parametrize("connection", ["none", "sum", "product", "concat"])
-def test_connections_without_attention(connection):
-    model = small_models.kept(connection)
+def test_connections_without_attention():
+    model = small_models.kept("sum")
     assert last_attention_block(model) is None and clip_attention(model, one_clip()) is None
 
 
@@ -54,9 +53,8 @@ def test_of_each_segment():
     for weights, expected in zip((found.to_spatial, found.to_temporal), block.attention_maps(maps), strict=True):
         flat = weights.reshape(SEGMENTS, height * width, -1)
         np.testing.assert_allclose(flat, np.asarray(expected).mean(axis=1), rtol=1e-5)
-    alone = clip_attention(
-        model, {name: part[1:2] for name, part in clip.items()}
-    )  # a segment does not depend on the others
+    # A segment does not depend on the others.
+    alone = clip_attention(model, {name: part[1:2] for name, part in clip.items()})
     np.testing.assert_allclose(alone.to_spatial[0], found.to_spatial[1], rtol=1e-3, atol=1e-5)
     after = [np.asarray(joined) for joined in block(maps, training=False)]
     expected = [np.linalg.norm(b - np.asarray(a)) / np.linalg.norm(a) for a, b in zip(maps, after, strict=True)]
@@ -75,16 +73,12 @@ def test_over_a_clip_each_segment_in_itself():
     assert (found.to_temporal.sum(axis=(2, 3)) < 1).all()
 
 
-def test_the_model_stays_as_it_was():
-    model, inputs = small_models.model(), small_models.clips(number=1)
+def test_the_block_nearest_to_the_output_and_a_model_that_stays_as_it_was():
+    model, inputs = small_models.model(connect_at=("stage1", "stage2")), small_models.clips(number=1)
+    assert last_attention_block(model).name == "connection_stage2"
     before = small_models.predict(model, inputs)
     layers, config, variables = [layer.name for layer in model.layers], model.get_config(), len(model.variables)
     clip_attention(model, one_clip())
     small_models.assert_same(small_models.predict(model, inputs), before)
     assert [layer.name for layer in model.layers] == layers and model.get_config() == config
     assert len(model.variables) == variables
-
-
-def test_the_block_nearest_to_the_output():
-    model = small_models.model(connect_at=("stage1", "stage2"))
-    assert last_attention_block(model).name == "connection_stage2"

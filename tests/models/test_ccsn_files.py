@@ -12,14 +12,15 @@ import pytest
 from layers import dtype_policy
 from small_models import CLASSES, SIZE, assert_same, clips, kept, model, predict
 
+from ccsn_tf.config.settings import CONNECTIONS
 from ccsn_tf.models.ccsn import CCSN
-from ccsn_tf.models.connections import CONNECTIONS
 
 ROOT = pathlib.Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("span", ["segment", "clip"])
-@pytest.mark.parametrize("connection", CONNECTIONS)
+@pytest.mark.parametrize(
+    ("connection", "span"), [*((kind, "segment") for kind in CONNECTIONS), ("cross_attention", "clip")]
+)
 def test_a_file_holds_the_whole_model(connection, span, tmp_path):
     network = kept(connection, span=span)
     network.save(tmp_path / "model.keras")
@@ -31,8 +32,10 @@ def test_a_file_holds_the_whole_model(connection, span, tmp_path):
 
 def test_a_file_of_other_arguments(tmp_path):
     arguments = {
-        "connect_at": ("stage1", "stage3"),
+        "connect_at": ("stage3",),
         "position": "mlp",
+        "consensus": "trn",
+        "num_segments": 2,
         "flow_length": 2,
         "dropout": 0.25,
         "fusion_weights": (1.0, 1.5),
@@ -43,40 +46,34 @@ def test_a_file_of_other_arguments(tmp_path):
     network.trainable = False
     network.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
-    config = json.loads(json.dumps(loaded.get_config()))
-    plain = json.loads(json.dumps(arguments))
+    config, plain = (json.loads(json.dumps(each)) for each in (loaded.get_config(), arguments))
     assert {name: config[name] for name in arguments} == plain
     assert (config["classes"], config["image_size"], config["embedding_dim"]) == (CLASSES, SIZE, 8)
     assert config["trainable"] is False and not loaded.trainable_weights
-    assert_same(predict(loaded, clips(flow_length=2)), predict(network, clips(flow_length=2)))
+    inputs = clips(segments=2, flow_length=2)
+    assert_same(predict(loaded, inputs), predict(network, inputs))
 
 
 def test_a_file_opens_where_only_the_model_is_imported(tmp_path):
-    network = kept(position="mlp")
-    network.save(tmp_path / "model.keras")
-    inputs = clips()
-    np.savez(tmp_path / "in.npz", **inputs)
+    """And computes in the precision of the process: trained in bfloat16, it holds float32 weights."""
+    with dtype_policy("mixed_bfloat16"):
+        model(position="mlp").save(tmp_path / "model.keras")
+    np.savez(tmp_path / "in.npz", **clips())
     program = (
         "import sys, numpy as np, keras\n"
         "import ccsn_tf.models.ccsn\n"
         "model = keras.models.load_model(sys.argv[1] + '/model.keras')\n"
+        "assert model.get_layer('connection_stage2').compute_dtype == 'float32'\n"
         "outputs = model(dict(np.load(sys.argv[1] + '/in.npz')))\n"
         "np.savez(sys.argv[1] + '/out.npz', **{name: np.asarray(value) for name, value in outputs.items()})\n"
     )
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
-        [sys.executable, "-c", program, str(tmp_path)], env=environment, capture_output=True, text=True, timeout=300
+        [sys.executable, "-c", program, str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr
     with np.load(tmp_path / "out.npz") as outputs:
-        assert_same(dict(outputs), predict(network, inputs))
-
-
-def test_a_model_computes_in_the_precision_of_the_process(tmp_path):
-    """A file holds float32 weights: trained in bfloat16, it is evaluated in whatever the evaluation runs in."""
-    with dtype_policy("mixed_bfloat16"):
-        network = model()
-        network.save(tmp_path / "model.keras")
-    loaded = keras.models.load_model(tmp_path / "model.keras")
-    assert loaded.get_layer("connection_stage2").compute_dtype == "float32"
-    assert_same(predict(loaded, clips()), predict(kept(), clips()))
+        assert_same(dict(outputs), predict(kept(position="mlp"), clips()))

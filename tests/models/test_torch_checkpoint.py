@@ -66,25 +66,16 @@ def test_runs_no_foreign_code(tmp_path, torch, write):
     assert not victim.exists()
 
 
-@WRITERS
-@pytest.mark.parametrize(
-    "tensor",
-    [
-        Tensor(Storage("0", np.zeros(12, "float32")), 6, (3, 3), (3, 1)),
-        Tensor(Storage("0", np.zeros(12, "float32")), 11, (2, 2), (-4, 1)),
-        Tensor(Storage("0", np.zeros(12, "float32")), -1, (2,), (1,)),
-    ],
-)
-def test_a_tensor_stays_inside_its_storage(tmp_path, torch, write, tensor):
-    write(tmp_path / "net.pth", {"a": tensor}, torch)
-    with pytest.raises(UserError, match="outside its storage"):
-        read_torch_checkpoint(tmp_path / "net.pth")
+FLOATS = Storage("0", np.zeros(12, "float32"))
 
 
 @WRITERS
 @pytest.mark.parametrize(
     ("state", "message"),
     [
+        ({"a": Tensor(FLOATS, 6, (3, 3), (3, 1))}, "outside its storage"),
+        ({"a": Tensor(FLOATS, 11, (2, 2), (-4, 1))}, "outside its storage"),
+        ({"a": Tensor(FLOATS, -1, (2,), (1,))}, "outside its storage"),
         ([1, 2], "other than named tensors"),
         ({"state_dict": {"a": 3}}, "other than named tensors: a is of int"),
         ({"epoch": 3}, "other than named tensors"),

@@ -5,7 +5,7 @@ import pytest
 
 from ccsn_tf.errors import UserError
 from ccsn_tf.evaluation.metrics import softmax
-from ccsn_tf.evaluation.protocol import Scores, make_forward
+from ccsn_tf.evaluation.predict import Scores, make_forward
 from ccsn_tf.models.build import load_model
 from ccsn_tf.serving.agreement import EvaluationClips, compare_scores
 

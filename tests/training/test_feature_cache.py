@@ -20,15 +20,16 @@ from ccsn_tf.training.train import train
 FREEZE = "^(spatial|temporal)/stage1/:0"
 
 
-@pytest.fixture
-def config(tiny_data, tmp_path):
+def settings(tiny_data, folder):
+    """A run of two steps per epoch on features of stage1, kept for three boxes and their mirror images."""
     return Config(data=tiny_data).replace(
-        workdir=str(tmp_path / "run"),
+        workdir=str(folder / "run"),
         image_size=32,
         num_segments=2,
+        classes_per_batch=2,
         epochs=2,
         lr_mults=(FREEZE,),
-        feature_cache=str(tmp_path / "maps"),
+        feature_cache=str(folder / "maps"),
         cached_views=3,
         test_segments=3,
         deterministic=True,
@@ -36,11 +37,23 @@ def config(tiny_data, tmp_path):
 
 
 @pytest.fixture
+def config(tiny_data, tmp_path):
+    return settings(tiny_data, tmp_path)
+
+
+@pytest.fixture
 def frozen(config):
-    """(config, model, FrozenMaps, classes, training clips, test clips)"""
+    """(config, model, FeatureCache, classes, training clips, test clips)"""
     classes, training, test = select_clips(config)
     model = build_model(config.model, classes)
     return config, model, FeatureCache(model, config), classes, training, test
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_data, tmp_path_factory):
+    """(config, model) of a run that is done."""
+    config = settings(tiny_data, tmp_path_factory.mktemp("trained"))
+    return config, train(config)
 
 
 def files(config):
@@ -49,7 +62,7 @@ def files(config):
 
 def test_the_top_on_cached_features_is_the_network(frozen):
     config, model, maps, classes, _, test = frozen
-    kept = maps.evaluation_views(test, classes, 3, 5, lambda done, total: None)
+    kept = maps.evaluation_views(test, classes, 3, 5, silent)
     whole = evaluation_views(test, classes, config.data.record_dir, config.model, 3, 5)
     for own, view in zip(kept, whole, strict=True):
         assert int(own.pop("label")) == int(view.pop("label"))
@@ -60,10 +73,10 @@ def test_the_top_on_cached_features_is_the_network(frozen):
 
 def test_training_batches_are_the_fixed_views(frozen):
     config, model, maps, classes, training, _ = frozen
-    maps.add_training(training, lambda done, total: None)
+    maps.add_training(training, silent)
     plan = training_plan(training, classes, config.data, config.model, 0, 0)
-    (batch, labels), *rest = maps.training_batches(training, maps.choose(plan, 5), 1, slice(0, 1))
-    assert not rest and np.array_equal(labels, plan["label"][0])
+    (batch, labels), *_ = maps.training_batches(training, maps.choose(plan, 5), 1, slice(0, 1))
+    assert np.array_equal(labels, plan["label"][0])
     views = np.random.default_rng([0, 5]).integers(3, size=plan["label"].shape)[0] * 2 + plan["mirrored"][0]
     images = [
         inputs for inputs, _ in training_batches(fixed_views(training, config.data, config.model, 3), config.model)
@@ -86,24 +99,26 @@ def test_every_other_fixed_view_is_the_mirror_image_of_the_one_before(frozen):
     assert np.array_equal(alone["box"][0], plan["box"][2]), "whatever other clips there are"
 
 
-def test_frozen_stages_stay_and_the_others_learn(config):
+def silent(done, total):
+    pass
+
+
+def test_frozen_stages_stay_and_the_others_learn(trained):
+    config, model = trained
+    keras.utils.set_random_seed(config.train.seed)
     before = build_model(config.model, select_clips(config)[0])
-    model = train(config)
-    names = {stream: list(model.stages(stream)) for stream in ("spatial", "temporal")}
-    for stream, stages in names.items():
-        frozen = [weight.path for weight in model.stages(stream)["stage1"].weights]
-        assert frozen and not {v.path for v in model.trainable_variables} & set(frozen)
-        assert all(stage in model.stages(stream) for stage in stages)
-    saved = load_model(str(pathlib.Path(config.train.workdir, "model.keras")))
-    first = FeatureCache(saved, config)
-    assert before.count_params() == saved.count_params()
-    count = len(files(config))
-    first.add_training(select_clips(config)[1], lambda done, total: pytest.fail("made anew"))
-    assert len(files(config)) == count, "the trained model's frozen stages are those that it started from"
+    for stream in ("spatial", "temporal"):
+        (_, now), *later = model.stages(stream).items()
+        (name, then), *start = before.stages(stream).items()
+        assert name == "stage1" and not now.trainable_weights
+        for mine, theirs in zip(now.weights, then.weights, strict=True):
+            np.testing.assert_array_equal(mine.numpy(), theirs.numpy())
+        pairs = zip(later[-1][1].trainable_weights, start[-1][1].trainable_weights, strict=True)
+        assert any(np.any(mine.numpy() != theirs.numpy()) for mine, theirs in pairs), stream
 
 
-def test_a_run_on_kept_maps_is_evaluated_as_any_other(config):
-    train(config)
+def test_a_run_on_kept_maps_is_evaluated_as_any_other(trained):
+    config, _ = trained
     on_maps = evaluate(config)
     logits = dict(np.load(pathlib.Path(config.train.workdir, "scores.npz")))
     whole = evaluate(config.replace(feature_cache=""))
@@ -112,14 +127,24 @@ def test_a_run_on_kept_maps_is_evaluated_as_any_other(config):
     np.testing.assert_allclose(logits["fused"], again["fused"], atol=1e-4)
 
 
-def test_what_is_kept_serves_other_seeds_and_connections_but_no_other_weights(config):
-    train(config)
+def test_what_is_kept_serves_other_connections_but_no_other_weights_or_precision(trained, tmp_path):
+    config, model = trained
+    classes, training, _ = select_clips(config)
     kept = files(config)
-    other = config.replace(workdir=config.train.workdir + "2", connection="sum", seed=0)
-    train(other)
+    saved = load_model(str(pathlib.Path(config.train.workdir, "model.keras")))
+    other = build_model(config.replace(connection="sum").model, classes)
+    for stream in ("spatial", "temporal"):
+        for mine, theirs in zip(other.stages(stream).values(), model.stages(stream).values(), strict=True):
+            mine.set_weights(theirs.get_weights())
+    for same in (saved, other):
+        FeatureCache(same, config).add_training(training, lambda done, total: pytest.fail("made anew"))
+    one, maps = training[:1], config.replace(feature_cache=str(tmp_path))
+    for count, (own, network) in enumerate(
+        [(maps, saved), (maps.replace(precision="mixed_bfloat16"), saved), (maps, build_model(config.model, classes))]
+    ):
+        FeatureCache(network, own).add_training(one, silent)
+        assert len(files(own)) == 2 * (count + 1)
     assert files(config) == kept
-    train(config.replace(workdir=config.train.workdir + "3", seed=1))  # random weights, so others
-    assert len(files(config)) == 2 * len(kept)
 
 
 def test_maps_of_flow_in_the_graph_are_those_of_its_settings(config):
@@ -131,22 +156,23 @@ def test_maps_of_flow_in_the_graph_are_those_of_its_settings(config):
         model = CCSN(classes, flow_source="graph", flow=flow, image_size=32)
         weights = weights or model.get_weights()
         model.set_weights(weights)
-        FeatureCache(model, config).add_training(training, lambda done, total: None)
+        FeatureCache(model, config).add_training(training, silent)
         counts.append(len(files(config)))
     # The spatial stream's are made anew as well: one key serves both.
     assert counts == [2 * len(training), 4 * len(training), 4 * len(training)]
 
 
-def test_a_run_that_goes_on_finds_its_maps(config, tmp_path):
+def test_a_run_that_goes_on_finds_its_maps(trained, tmp_path):
     """Its streams start from another run's, so that the weights it is built with are not those it was trained with."""
-    first = config.replace(workdir=str(tmp_path / "first"), feature_cache="", lr_mults=())
-    train(first)
-    run = config.replace(init_spatial=first.train.workdir, init_temporal=first.train.workdir, epochs=1)
+    first, _ = trained
+    run = settings(first.data, tmp_path).replace(
+        init_spatial=first.train.workdir, init_temporal=first.train.workdir, epochs=1
+    )
     train(run)
-    kept = files(config)
-    os.unlink(pathlib.Path(config.train.workdir, "model.keras"))
+    kept = files(run)
+    os.unlink(pathlib.Path(run.train.workdir, "model.keras"))
     train(run)
-    assert files(config) == kept
+    assert files(run) == kept
 
 
 def test_a_killed_keeper_goes_on(frozen):
@@ -178,7 +204,7 @@ def test_stages_that_cannot_be_frozen_are_refused(config, changes, reason):
         train(config.replace(**changes))
 
 
-def test_a_killed_run_on_features_ends_as_the_uninterrupted_one(config, tmp_path):
+def test_a_killed_run_on_features_ends_as_the_uninterrupted_one(trained, tmp_path):
     """The views of an epoch are those of its seed, wherever in it a run goes on."""
 
     class Kill(keras.callbacks.Callback):
@@ -186,18 +212,9 @@ def test_a_killed_run_on_features_ends_as_the_uninterrupted_one(config, tmp_path
             if batch == 0 and self.params["epochs"] > 1:
                 raise KeyboardInterrupt
 
-    config = config.replace(classes_per_batch=2, epochs=2)  # two steps per epoch
-    whole = train(config.replace(workdir=str(tmp_path / "whole")))
+    config, whole = trained
     killed = config.replace(workdir=str(tmp_path / "killed"), checkpoint_minutes=0.0)
     with pytest.raises(KeyboardInterrupt):
         train(killed, callbacks=[Kill()])
     for mine, theirs in zip(train(killed).variables, whole.variables, strict=True):
         np.testing.assert_array_equal(mine.numpy(), theirs.numpy())
-
-
-def test_precision_has_features_of_its_own(config):
-    model = build_model(config.model, select_clips(config)[0])
-    clips = select_clips(config)[1][:1]
-    FeatureCache(model, config).add_training(clips, lambda done, total: None)
-    FeatureCache(model, config.replace(precision="mixed_bfloat16")).add_training(clips, lambda done, total: None)
-    assert len(files(config)) == 4

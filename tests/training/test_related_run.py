@@ -8,8 +8,7 @@ import pytest
 from ccsn_tf.config import Config
 from ccsn_tf.errors import UserError
 from ccsn_tf.evaluation.evaluate import evaluate
-from ccsn_tf.evaluation.predict import predict_video
-from ccsn_tf.evaluation.protocol import make_forward
+from ccsn_tf.evaluation.predict import make_forward, predict_video
 from ccsn_tf.models.build import load_model
 from ccsn_tf.serving.metadata import make_metadata
 from ccsn_tf.training.train import train

@@ -19,31 +19,31 @@ def one_device():
     return tf.distribute.OneDeviceStrategy("/cpu:0")
 
 
-@pytest.mark.parametrize("connection", ["none", "cross_attention"])
-def test_two_replicas_step_as_one(two_replicas, one_device, connection):
-    config = steps.small_config(connection=connection)
-    weights_one, values_one = steps.step_on(one_device, config, sgd)
-    weights_two, values_two = steps.step_on(two_replicas, config, sgd)
-    np.testing.assert_allclose(weights_two, weights_one, atol=2e-6)
-    assert values_two == pytest.approx(values_one, abs=1e-5)
+@pytest.fixture(scope="module")
+def on_one(one_device):
+    return steps.step_on(one_device, steps.small_config(), sgd)
+
+
+def test_two_replicas_step_as_one(two_replicas, on_one):
+    weights, values = steps.step_on(two_replicas, steps.small_config(), sgd)
+    np.testing.assert_allclose(weights, on_one[0], atol=2e-6)
+    assert values == pytest.approx(on_one[1], abs=1e-5)
 
 
 def test_clipping_sees_the_gradient_of_the_global_batch(two_replicas, one_device):
     config = steps.small_config(clip_norm=0.05)
-    start, _ = steps.step_on(one_device, config, lambda: keras.optimizers.SGD(0.0))
+    start = np.concatenate([v.numpy().ravel() for v in steps.make_trainable(config, sgd()).trainable_variables])
     weights_one, _ = steps.step_on(one_device, config, lambda: keras.optimizers.SGD(1.0))
     weights_two, _ = steps.step_on(two_replicas, config, lambda: keras.optimizers.SGD(1.0))
     assert np.linalg.norm(weights_one - start) == pytest.approx(0.05, rel=1e-3)
     np.testing.assert_allclose(weights_two, weights_one, atol=2e-6)
 
 
-def test_without_the_gathering_the_step_would_differ(two_replicas, one_device, monkeypatch):
+def test_without_the_gathering_the_step_would_differ(two_replicas, on_one, monkeypatch):
     """The test above can fail: a replica that ranks its own share alone takes another step."""
-    config = steps.small_config()
-    weights_one, _ = steps.step_on(one_device, config, sgd)
     monkeypatch.setattr("ccsn_tf.models.train_step._gather", lambda replica, outputs, labels: (outputs, labels))
-    weights_two, _ = steps.step_on(two_replicas, config, sgd)
-    assert np.abs(weights_two - weights_one).max() > 1e-4
+    weights, _ = steps.step_on(two_replicas, steps.small_config(), sgd)
+    assert np.abs(weights - on_one[0]).max() > 1e-4
 
 
 def test_step_descends_the_joint_loss():

@@ -17,7 +17,8 @@ from ccsn_tf.data.datasets import Split
 from ccsn_tf.data.plan import refuse_short
 from ccsn_tf.data.prepare.worker_pool import WorkerPool
 from ccsn_tf.data.records.manifest import Manifest, StoredClip
-from ccsn_tf.data.records.tfrecord import FOOTER_BYTES, HEADER_BYTES, framed, read_example
+from ccsn_tf.data.records.read import FOOTER_BYTES, HEADER_BYTES, PLACE
+from ccsn_tf.data.records.write import EncodedClip, framed, serialise
 from ccsn_tf.errors import UserError
 
 
@@ -65,18 +66,13 @@ def _read(
     if content != framed(record):
         return "its bytes are not those that were written: the checksum differs", ""
     beat()
-    try:
-        features = read_example(record)
-        name, rgb, flow = features["name"][0].decode(), features["rgb"], features["flow"]
-        table = np.frombuffer(features["table"][0], "<i4").reshape(-1, 2).tolist()
-    except (ValueError, LookupError):
-        return "it is not a record of name, rgb, flow and table", ""
-    found, stated = (name, len(rgb), len(flow)), (clip.name, clip.fields + 1, clip.fields if with_flow else 0)
-    if found != stated:
-        texts = ("{} with {} frames and {} fields".format(*which) for which in (found, stated))
-        return "it holds {}, not {}".format(*texts), ""
-    if [record[start : start + size] for start, size in table] != flow + rgb:
-        return "its table does not point at its JPEGs", ""
+    num_fields = clip.fields if with_flow else 0
+    table = np.frombuffer(record[-PLACE.itemsize * (num_fields + clip.fields + 1) :], np.uint8)
+    places = table[: len(table) // PLACE.itemsize * PLACE.itemsize].view(PLACE.base).reshape(-1, 2).tolist()
+    jpegs = [record[start : start + size] for start, size in places]
+    flow, rgb = jpegs[:num_fields], jpegs[num_fields:]
+    if record != serialise(clip.name, EncodedClip(rgb, flow, clip.height, clip.width)):
+        return f"it is not the record of {clip.name} with {clip.fields + 1} frames and {num_fields} flow fields", ""
     for kind, jpegs, shape in (
         ("frame", rgb, (clip.height, clip.width, 3)),
         ("flow field", flow, (2 * clip.height, clip.width)),

@@ -16,8 +16,7 @@ from ccsn_tf.config import Config, DataConfig
 from ccsn_tf.data.checks.findings import Finding
 from ccsn_tf.data.checks.lists import same_videos
 from ccsn_tf.data.datasets import Clip, Listing, Split
-from ccsn_tf.data.frame_folders import iter_flow
-from ccsn_tf.data.frames import count_frames, iter_frames
+from ccsn_tf.data.frames import count_frames, iter_flow, iter_frames
 from ccsn_tf.data.prepare.encode import refuse_few_frames
 from ccsn_tf.data.prepare.worker_pool import WorkerPool
 from ccsn_tf.data.video import VideoError, decode_ends, decode_whole

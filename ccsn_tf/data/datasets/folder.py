@@ -13,14 +13,14 @@ from ccsn_tf.data.datasets.listing import (
     require_folder,
     select_classes,
 )
-from ccsn_tf.data.frame_folders import is_frame_folder
+from ccsn_tf.data.frames import is_frame_folder
 from ccsn_tf.errors import UserError
 
 
 def read_folder(video_dir: str, classes: tuple[str, ...] = (), test_fraction: float = 0.2) -> Listing:
     """Reads `train/<class>/<video>` and `test/<class>/<video>`, or `<class>/<video>` split by `test_fraction`.
 
-    A video may also be the folder of its frames (see `frame_folders`). In the second form the test clips are drawn by
+    A video may also be the folder of its frames (see `frames`). In the second form the test clips are drawn by
     a hash of their names (see `draw_split`). Every video is its own group. The split has the number 1.
 
     Raises:

@@ -18,7 +18,7 @@ VIDEO_SUFFIXES = frozenset({".avi", ".mp4", ".mkv", ".mov", ".webm", ".mpg", ".m
 class Clip:
     """One video: `name` is its path below the data set's root without suffix, `group` what must not be split.
 
-    `path` is a file, or the folder of its frames (see `frame_folders`). Groups of different classes are different.
+    `path` is a file, or the folder of its frames (see `frames`). Groups of different classes are different.
     """
 
     name: str

@@ -11,6 +11,8 @@ gives it away:
   at constant luminance. Optical flow is computed on luminance: at best it finds both directions, not whose is whose.
 """
 
+from __future__ import annotations
+
 import dataclasses
 
 import cv2
@@ -30,7 +32,7 @@ _DIAMETER = (17.0, 20.0)
 _SPEED = (1.5, 2.2)
 _SHAKE = 0.75  # largest push that the camera gets from one frame to the next, along each axis
 _SHAKE_MEMORY = 0.8  # the share of its displacement that the camera keeps: it wanders, but comes back
-_MAX_SHAKE = 6.0
+_MAX_SHAKE = 6.0  # more than these can add up to: the window stays inside the backdrop
 
 # Corners of the polygons, the last as good as a disc. Objects and clutter share them.
 _CORNERS = (4, 5, 6, 32)
@@ -79,10 +81,6 @@ class Scene:
     backdrop: np.ndarray
     origin: np.ndarray
 
-    @property
-    def num_frames(self) -> int:
-        return len(self.positions)
-
 
 def paint_backdrop(rng: np.random.Generator, size: int) -> np.ndarray:
     """Paints clutter for frames of `size` pixels: overlapping greyish shapes of a random family, with fine grain.
@@ -108,13 +106,7 @@ def paint_backdrop(rng: np.random.Generator, size: int) -> np.ndarray:
     return np.clip(np.round(canvas + grain[..., None]), 0, 255).astype(np.uint8)
 
 
-def sample_scene(
-    rng: np.random.Generator,
-    direction: str,
-    size: int = 64,
-    num_frames: int = 12,
-    backdrop: np.ndarray | None = None,
-) -> Scene:
+def sample_scene(rng: np.random.Generator, direction: str, size: int, num_frames: int, backdrop: np.ndarray) -> Scene:
     """Draws a scene whose marked object moves along `direction`.
 
     Args:
@@ -122,31 +114,29 @@ def sample_scene(
         direction: a key of `DIRECTIONS`.
         size: side of the frame in pixels, at least 32.
         num_frames: T, at least 2.
-        backdrop: from `paint_backdrop` for the same size; by default a new one.
+        backdrop: from `paint_backdrop` for the same size.
     """
-    if direction not in DIRECTIONS:
-        raise ValueError(f"direction must be one of {', '.join(DIRECTIONS)}. Received: direction={direction!r}")
-    if size < MIN_SIZE or num_frames < 2:
-        raise ValueError(
-            f"A scene needs size >= {MIN_SIZE} and num_frames >= 2. Received: size={size}, num_frames={num_frames}"
-        )
-    if backdrop is None:
-        backdrop = paint_backdrop(rng, size)
     unit = size / _REFERENCE_SIZE
     other_direction = str(rng.choice([name for name in DIRECTIONS if name != direction]))
     speed = rng.uniform(*_SPEED) * unit
-    camera = _shake(rng, num_frames) * unit
+    camera = np.zeros((num_frames, 2))
+    for t in range(1, num_frames):
+        camera[t] = _SHAKE_MEMORY * camera[t - 1] + rng.uniform(-_SHAKE, _SHAKE, 2)
+    camera *= unit
     silhouette = _silhouette(rng, rng.uniform(*_DIAMETER) * unit)
     mark_hue = _MARK_HUE + rng.uniform(-_MARK_HUE_SPREAD, _MARK_HUE_SPREAD)
     other_hue = _MARK_HUE + 180.0 + rng.uniform(-_OTHER_HUE_SPREAD, _OTHER_HUE_SPREAD)
     sprites = [_object_texture(rng, len(silhouette), hue, _GRAIN * unit) for hue in (mark_hue, other_hue)]
+    # Image positions of objects that start anywhere on the torus, independently of everything else.
+    steps = speed * np.array([DIRECTIONS[name] for name in (direction, other_direction)], np.float64)
+    start, times = rng.uniform(0.0, size, (2, 2)), np.arange(num_frames)[:, None, None]
     return Scene(
         size=size,
         direction=direction,
         other_direction=other_direction,
         speed=speed,
         camera=camera,
-        positions=_trajectories(rng, (direction, other_direction), speed, camera, size),
+        positions=(start + times * steps + camera[:, None]) % size,
         silhouette=silhouette,
         sprites=np.stack(sprites),
         marked_in_front=bool(rng.integers(2)),
@@ -162,56 +152,15 @@ def render_scene(scene: Scene) -> np.ndarray:
     Returns:
         (T, size, size, 3) uint8 RGB.
     """
-    frames = np.empty((scene.num_frames, scene.size, scene.size, 3), np.uint8)
+    frames = np.empty((len(scene.positions), scene.size, scene.size, 3), np.uint8)
     for t, frame in enumerate(frames):
         canvas = _cut(scene.backdrop, scene.origin - scene.camera[t], scene.size)
-        for index in _back_to_front(scene):
+        for index in (OTHER, MARKED) if scene.marked_in_front else (MARKED, OTHER):
             coverage, rows_columns = _place(scene, scene.silhouette[..., None], index, t)
             colours, _ = _place(scene, scene.sprites[index], index, t)
             canvas[rows_columns] += coverage * (colours - canvas[rows_columns])
         frame[:] = np.clip(np.round(canvas), 0, 255)
     return frames
-
-
-def render_clip(
-    rng: np.random.Generator,
-    direction: str,
-    size: int = 64,
-    num_frames: int = 12,
-    backdrop: np.ndarray | None = None,
-) -> np.ndarray:
-    """Draws a scene and renders it: (T, size, size, 3) uint8 RGB. For the arguments see `sample_scene`."""
-    return render_scene(sample_scene(rng, direction, size, num_frames, backdrop))
-
-
-def visible_coverage(scene: Scene, t: int) -> np.ndarray:
-    """How much of each pixel each object fills in frame `t`: (2, size, size) float32 in 0..1, what is hidden left out.
-
-    The first axis is `MARKED`, `OTHER`.
-    """
-    coverage = np.zeros((2, scene.size, scene.size), np.float32)
-    for index in _back_to_front(scene):
-        patch, rows_columns = _place(scene, scene.silhouette, index, t)
-        coverage[:, *rows_columns] *= 1.0 - patch
-        coverage[index][rows_columns] += patch
-    return coverage
-
-
-def _trajectories(rng, directions, speed, camera, size) -> np.ndarray:
-    """Image positions (T, 2, 2) of objects that start anywhere on the torus, independently of everything else."""
-    start = rng.uniform(0.0, size, (2, 2))
-    steps = speed * np.array([DIRECTIONS[name] for name in directions], np.float64)
-    times = np.arange(len(camera))[:, None, None]
-    return (start + times * steps + camera[:, None]) % size
-
-
-def _shake(rng, num_frames) -> np.ndarray:
-    """The camera's displacement at each frame, (T, 2), for frames of the reference size."""
-    camera = np.zeros((num_frames, 2))
-    for t in range(1, num_frames):
-        camera[t] = _SHAKE_MEMORY * camera[t - 1] + rng.uniform(-_SHAKE, _SHAKE, 2)
-    # The limit cannot be met with these constants; it keeps the window inside the backdrop if they are changed.
-    return np.clip(camera, -_MAX_SHAKE, _MAX_SHAKE)
 
 
 def _polygon(corners, radius, turn) -> np.ndarray:
@@ -253,10 +202,6 @@ def _rgb(luminance, hue, chroma) -> np.ndarray:
     angle = np.deg2rad(hue)
     ycbcr = np.stack(np.broadcast_arrays(luminance, chroma * np.cos(angle), chroma * np.sin(angle)), axis=-1)
     return ycbcr @ _RGB_FROM_YCBCR
-
-
-def _back_to_front(scene) -> tuple[int, int]:
-    return (OTHER, MARKED) if scene.marked_in_front else (MARKED, OTHER)
 
 
 def _cut(image, corner, side) -> np.ndarray:

@@ -1,9 +1,9 @@
-"""A clip to the JPEGs of its record: decode, compute flow, compress. No TensorFlow: workers need not load it."""
+"""A clip to its record: decode, compute flow, compress. No TensorFlow: workers need not load it."""
 
 from __future__ import annotations
 
 import collections
-import dataclasses
+import functools
 import os
 from collections.abc import Callable
 
@@ -11,25 +11,42 @@ import cv2
 import numpy as np
 
 from ccsn_tf.config import DataConfig
-from ccsn_tf.data.flow import Estimator, flow_fields, quantise
-from ccsn_tf.data.frame_folders import iter_flow, iter_jpegs
+from ccsn_tf.data.datasets.listing import Clip
+from ccsn_tf.data.flow import Estimator, flow_fields, make_estimator, quantise
+from ccsn_tf.data.frames import iter_flow, iter_jpegs
+from ccsn_tf.data.prepare.worker_pool import Outcome, WorkerLostError
+from ccsn_tf.data.records.write import EncodedClip, Record, Skipped, framed, last_change, serialise
 from ccsn_tf.data.video import VideoError, iter_frames
 
 MAX_BYTES = 2**31 - 2**24  # a protocol buffer ends at 2 GiB; the rest is for its own bookkeeping
 
+_estimator = functools.lru_cache(maxsize=1)(make_estimator)
 
-@dataclasses.dataclass(frozen=True)
-class EncodedClip:
-    """JPEGs of a clip: `rgb` colour (H, W), `flow` grey (2H, W), x above y, quantised; field i leaves frame i.
 
-    There is one field fewer than frames, or, with `flow=none`, none. With `flow_stride` s, frame i is the video's frame
-    i * s.
+def make_record(clip: Clip, beat: Callable[[], None], config: DataConfig, min_fields: int) -> Record | Skipped:
+    """What a worker does with a clip: decodes its video, computes its flow and serialises both.
+
+    Args:
+        clip: which video, and the name that the record bears.
+        beat: called for every frame.
+        config: sizes, flow and quality.
+        min_fields: a clip with fewer flow fields is skipped.
     """
+    change = last_change(clip)
+    cv2.setNumThreads(1)  # one process a core: more threads would only wait for one another
+    try:
+        encoded = encode_clip(clip.path, _estimator(config), config, min_fields, beat)
+    except VideoError as error:
+        return Skipped(str(error), change)
+    return Record(framed(serialise(clip.name, encoded)), len(encoded.rgb) - 1, encoded.height, encoded.width)
 
-    rgb: list[bytes]
-    flow: list[bytes]
-    height: int
-    width: int
+
+def result_of(outcome: Outcome, clip: Clip) -> Record | Skipped:
+    """What a worker made of a clip; where it died, hung or raised what it should not, the clip is to be tried again."""
+    if outcome.error is None:
+        return outcome.value
+    remedy = "; the same command tries it again." if isinstance(outcome.error, WorkerLostError) else ""
+    return Skipped(outcome.why(clip.path) + remedy, None)
 
 
 def encode_clip(
@@ -128,15 +145,14 @@ def flow_failure(path: str, config: DataConfig, height: int, width: int, error: 
 
 def encode_frame(frame: np.ndarray, quality: int) -> bytes:
     """The JPEG of a frame, uint8 RGB (H, W, 3)."""
-    return encode_jpeg(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR), quality)
+    return _jpeg(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR), quality)
 
 
 def encode_field(field: np.ndarray, quality: int) -> bytes:
     """The JPEG of a quantised flow field, uint8 (H, W, 2): grey, x above y."""
-    return encode_jpeg(np.concatenate(cv2.split(field)), quality)
+    return _jpeg(np.concatenate(cv2.split(field)), quality)
 
 
-def encode_jpeg(image: np.ndarray, quality: int) -> bytes:
-    """The JPEG of an image as OpenCV has it, grey (H, W) or BGR (H, W, 3)."""
+def _jpeg(image, quality):
     _, encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
     return encoded.tobytes()

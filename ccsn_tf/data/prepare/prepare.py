@@ -7,25 +7,30 @@ makes it hang is skipped and listed with the reason.
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from ccsn_tf.config import DataConfig
 from ccsn_tf.data.datasets import read_listing
-from ccsn_tf.data.prepare import local as prepare_local
-from ccsn_tf.data.prepare.lock import claim, refuse_other_files
+from ccsn_tf.data.datasets.listing import Listing
+from ccsn_tf.data.prepare.encode import make_record, result_of
+from ccsn_tf.data.prepare.worker_pool import WorkerPool
 from ccsn_tf.data.records.folder import LocalFolder, alone_in
-from ccsn_tf.data.records.manifest import FILE_NAME, Manifest
-from ccsn_tf.data.records.shards import collect, is_missing, plan_shards
+from ccsn_tf.data.records.manifest import FILE_NAME, VERSION, Manifest, refuse_other_settings, stored_settings
+from ccsn_tf.data.records.write import Shard, collect, is_missing, plan_shards, write_shard
 from ccsn_tf.errors import UserError
 
-Progress = Callable[[int, int, int], None]
+PLAN = "plan.json"  # what a record folder is for, noted before the first record: no two preparations mix in it
+_VERSION = 2  # of the plan and the shards' indices
 
 
 def prepare(
     config: DataConfig,
     min_fields: int,
-    progress: Progress = lambda done, total, frames: None,
+    progress: Callable[[int, int, int], None] = lambda done, total, frames: None,
     say: Callable[[str], None] = lambda text: None,
 ) -> Manifest:
     """Writes the records of every clip of `config.dataset` into `config.record_dir`, and their manifest.
@@ -49,12 +54,13 @@ def prepare(
     for note in listing.notes:
         say(note)
     folder, write_shards = _folder_and_writer(config)
-    refuse_other_files(folder)
+    names = folder.names()
+    if PLAN not in names and any(not name.startswith(".") for name in names):
+        raise UserError(f"--record_dir={folder} holds other files: choose an empty or new folder.")
     with alone_in(folder):
-        claim(folder, config, listing, min_fields)
+        _note_or_compare_plan(folder, config, listing, min_fields)
         shards = plan_shards(listing.clips, config.clips_per_shard)
-        missing = [shard for shard in shards if is_missing(folder, shard)]
-        total = len(listing.clips)
+        missing, total = [shard for shard in shards if is_missing(folder, shard)], len(listing.clips)
         there = total - sum(len(shard.clips) for shard in missing)
         progress(there, total, 0)
         if missing:
@@ -73,19 +79,102 @@ def prepare(
 
 
 def _folder_and_writer(config):
-    """The record folder, and the function that writes shards into it."""
+    """The record folder, and what writes shards into it, called with (folder, shards, config, min_fields, progress)."""
     if config.runner == "local":
         if "://" in config.record_dir:
             raise UserError(f"--record_dir={config.record_dir} is no folder of this machine: pass another --runner.")
-        return LocalFolder(config.record_dir), prepare_local.write_shards
+        return LocalFolder(config.record_dir), _write_shards
     try:
-        from ccsn_tf.data import beam
-        from ccsn_tf.data.prepare import beam as prepare_beam
+        from ccsn_tf.data.prepare import beam
     except ModuleNotFoundError as error:
         if error.name.split(".")[0] != "apache_beam":
             raise
         raise UserError(f"--runner={config.runner} needs Apache Beam: pip install 'ccsn_tf[beam]'.") from None
-    return beam.open_folder(config.record_dir, config), prepare_beam.write_shards
+    return beam.open_folder(config.record_dir, config), beam.write_shards
+
+
+def _write_shards(folder, shards, config, min_fields, progress):
+    with record_pool(config, min_fields, config.workers) as pool:
+        fill_shards(folder, shards, pool, progress)
+
+
+def record_pool(config: DataConfig, min_fields: int, workers: int) -> WorkerPool:
+    """Processes that make records of clips."""
+    function = functools.partial(make_record, config=config, min_fields=min_fields)
+    return WorkerPool(function, workers, config.stall_seconds)
+
+
+def fill_shards(
+    folder: LocalFolder,
+    shards: Sequence[Shard],
+    pool: WorkerPool,
+    progress: Callable[[int, int], None] = lambda done, frames: None,
+) -> None:
+    """Writes shards: the workers of a `record_pool` make records, this process puts them in order and into files.
+
+    A worker has one clip at a time, the next one of the list, so that all are busy to the end. At most as many shards
+    are open as there are workers, and one more.
+
+    Args:
+        progress: called often, with (clips done, frames decoded).
+
+    Raises:
+        UserError: the disk is full, or no worker process starts.
+    """
+    places = [(shard, position) for shard in shards for position in range(len(shard.clips))]
+    done, frames, writers = 0, 0, {}
+
+    def count(beats):
+        nonlocal frames
+        frames += beats
+        progress(done, frames)
+
+    with contextlib.ExitStack() as stack:
+        for outcome in pool.run([(shard.clips[position],) for shard, position in places], on_beat=count):
+            shard, position = places[outcome.index]
+            if shard.name not in writers:
+                writers[shard.name] = stack.enter_context(contextlib.closing(write_shard(folder, shard)))
+                next(writers[shard.name])
+            with contextlib.suppress(StopIteration):  # the shard's last clip
+                writers[shard.name].send((position, result_of(outcome, shard.clips[position])))
+            done += 1
+            progress(done, frames)
+
+
+def _note_or_compare_plan(folder: LocalFolder, config: DataConfig, listing: Listing, min_fields: int) -> None:
+    """Notes what the folder is for, or checks that a folder which was begun is for the same.
+
+    Classes, labels and splits are not part of it: they can change without the records.
+
+    Raises:
+        UserError: it is for something else; the message names the flag or file.
+    """
+    layout = {"clips_per_shard": config.clips_per_shard, "flow_length": min_fields}
+    names = json.dumps([clip.name for clip in listing.clips]).encode()
+    clips = {"num_clips": len(listing.clips), "clips": hashlib.sha256(names).hexdigest()}
+    plan = {"version": _VERSION, "manifest_version": VERSION, "settings": stored_settings(config), **layout, **clips}
+    content = folder.read(PLAN)
+    if content is None:
+        with folder.whole(PLAN) as file:
+            file.write((json.dumps(plan, indent=1) + "\n").encode())
+        return
+    try:
+        begun = dict(json.loads(content))
+    except (ValueError, TypeError):
+        raise UserError(f"{folder}/{PLAN} is damaged: empty the folder, or choose another --record_dir.") from None
+    if any(begun.get(name, 1) != plan[name] for name in ("version", "manifest_version")):
+        raise UserError(f"{folder} was begun by another version of this program: choose another --record_dir.")
+    refuse_other_settings(begun["settings"], config, str(folder))
+    for name, asked in layout.items():
+        if begun[name] != asked:
+            raise UserError(
+                f"--{name}={asked}, but {folder} was begun with {begun[name]}: pass that, or another --record_dir."
+            )
+    if any(begun[name] != value for name, value in clips.items()):
+        raise UserError(
+            f"{folder} holds records of another list of clips, {begun['num_clips']} then and {len(listing.clips)} now: "
+            "choose another --record_dir."
+        )
 
 
 def _write_manifest(folder, manifest, say):

@@ -1,9 +1,8 @@
-"""A process of a `WorkerPool`, started as `python -m ccsn_tf.data.prepare.worker FD`; FD is its socket.
+"""A process of a `WorkerPool`, started as `python -m ccsn_tf.data.prepare.worker FD`; FD is its connection.
 
-Messages are pickles, each behind its length. The pool sends the function, then one tuple of arguments after the other.
-The worker answers (kind, value): "ready" once; for each task "begun", then "beat" with a count, now and then, and last
-"value" or "error".
-It ends when the socket does, whatever it is doing then: a pool that was killed leaves nothing behind.
+It is sent the function, then one tuple of arguments after the other. It answers (kind, value): for each task "begun",
+then "beat" with a count, now and then, and last "value" or "error". It ends when its connection does, whatever it is
+doing then: a pool that was killed leaves nothing behind.
 """
 
 from __future__ import annotations
@@ -13,20 +12,41 @@ import os
 import pathlib
 import pickle
 import queue
-import socket
 import sys
 import threading
 import time
 import traceback
+from multiprocessing.connection import Connection
 
-LENGTH_BYTES = 8
 _BEAT_SECONDS = 0.1  # at most this often: a beat wakes the pool up
 
 
-def send(connection: socket.socket, content: bytes) -> None:
-    """Sends a message, which the other side finds whole."""
-    connection.sendall(len(content).to_bytes(LENGTH_BYTES, "little"))
-    connection.sendall(content)
+def serve(descriptor: int) -> None:
+    """Serves the pool at the other end of a connection, for ever."""
+    connection, messages = Connection(descriptor), queue.SimpleQueue()
+    threading.Thread(target=_receive, args=(connection, messages), daemon=True).start()
+    with contextlib.suppress(OSError):  # where memory ends, a worker is to go, not the pool
+        pathlib.Path("/proc/self/oom_score_adj").write_text("500")
+    try:
+        function = pickle.loads(messages.get())
+    except Exception as error:
+        connection.send_bytes(_pickled_error(error))
+        return
+    beat = _Beat(connection)
+    while True:
+        arguments = messages.get()
+        connection.send(("begun", None))
+        answer = _answer(function, arguments, beat)
+        beat.flush()
+        connection.send_bytes(answer)
+
+
+def _receive(connection, messages):
+    """Hands on what the pool sends. The process ends with it, however it ended: nobody waits for an answer any more."""
+    with contextlib.suppress(OSError, EOFError):  # OSError: reset, where the pool left something unread
+        while True:
+            messages.put(connection.recv_bytes())
+    os._exit(1)
 
 
 class _Beat:
@@ -41,42 +61,13 @@ class _Beat:
             self.flush()
 
     def flush(self) -> None:
-        send(self._connection, pickle.dumps(("beat", self._count)))
+        self._connection.send(("beat", self._count))
         self._count, self._sent = 0, time.monotonic()
-
-
-def main(descriptor: int) -> None:
-    """Serves the pool at the other end of the socket, for ever."""
-    connection, messages = socket.socket(fileno=descriptor), queue.SimpleQueue()
-    threading.Thread(target=_listen, args=(connection, messages), daemon=True).start()
-    with contextlib.suppress(OSError):  # where memory ends, a worker is to go, not the pool
-        pathlib.Path("/proc/self/oom_score_adj").write_text("500")
-    try:
-        function = pickle.loads(messages.get())
-    except Exception as error:
-        send(connection, _pickled_error(error))
-        return
-    send(connection, pickle.dumps(("ready", None)))
-    beat = _Beat(connection)
-    while True:
-        arguments = messages.get()
-        send(connection, pickle.dumps(("begun", None)))
-        answer = _answer(function, pickle.loads(arguments), beat)
-        beat.flush()
-        send(connection, answer)
-
-
-def _listen(connection, messages):
-    """Hands on what the pool sends. The process ends with it, however it ended: nobody waits for an answer any more."""
-    with contextlib.suppress(OSError), connection.makefile("rb") as stream:  # reset, where it left something unread
-        while length := int.from_bytes(stream.read(LENGTH_BYTES), "little"):
-            messages.put(stream.read(length))
-    os._exit(1)
 
 
 def _answer(function, arguments, beat):
     try:
-        return pickle.dumps(("value", function(*arguments, beat)))
+        return pickle.dumps(("value", function(*pickle.loads(arguments), beat)))
     except Exception as error:
         return _pickled_error(error)
 
@@ -93,4 +84,4 @@ def _pickled_error(error):
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    serve(int(sys.argv[1]))

@@ -12,19 +12,18 @@ import pickle
 import selectors
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from multiprocessing.connection import Connection
 
-from ccsn_tf.data.prepare.worker import LENGTH_BYTES, send
 from ccsn_tf.errors import UserError
 
 _TICK = 0.5  # seconds between two looks at silent workers
 _START_SECONDS = 120.0  # to load the function's modules, on a busy machine or from a slow disk
 _MOST_FAILED_STARTS = 3
-_AHEAD = 4  # tasks a worker that may be begun after the one whose turn it is
-_CHUNK = 1 << 18  # more than a socket holds
 
 
 class WorkerLostError(Exception):
@@ -79,53 +78,45 @@ class WorkerPool:
             self._end(worker)
         self._selector.close()
 
-    def run(
-        self, tasks: Iterable[tuple], *, ordered: bool = False, on_beat: Callable[[int], None] = lambda count: None
-    ) -> Iterator[Outcome]:
-        """Yields the outcome of every task, as they are completed or in the order of the tasks.
+    def run(self, tasks: Iterable[tuple], *, on_beat: Callable[[int], None] = lambda count: None) -> Iterator[Outcome]:
+        """Yields the outcome of every task, as they are completed.
 
         `tasks` is read as workers become free, and a worker that has ended a task waits until its outcome is taken:
-        memory does not depend on the number of tasks. With `ordered`, outcomes wait here for their turn, `_AHEAD` a
-        worker at most.
+        memory does not depend on the number of tasks.
 
         Args:
             tasks: the arguments of each call.
-            ordered: whether outcomes come in the order of the tasks.
             on_beat: called with what `beat` was called with, several times a second.
 
         Raises:
             UserError: worker processes do not start.
         """
-        tasks, waiting, begun, turn = enumerate(tasks), {}, 0, 0
-        finished, task = [], next(tasks, None)
+        tasks, finished = enumerate(tasks), []
+        task = next(tasks, None)
         try:
             while True:
-                while task and self._has_room() and (not ordered or begun - turn < _AHEAD * self._most):
-                    self._give(task)
-                    begun, task = begun + 1, next(tasks, None)
-                waiting.update((outcome.index, outcome) for outcome in finished)
-                while waiting and (not ordered or turn in waiting):
-                    yield waiting.pop(turn if ordered else next(iter(waiting)))
-                    turn += 1
-                if turn == begun and not task:
+                while task and self._give(task):
+                    task = next(tasks, None)
+                yield from finished
+                if not task and not any(worker.task for worker in self._workers):
                     return
                 finished = self._listen(on_beat)
         finally:
             for worker in [worker for worker in self._workers if worker.task]:
                 self._end(worker)  # nobody waits for it any more
 
-    def _has_room(self):
-        return len(self._workers) < self._most or any(not worker.task for worker in self._workers)
-
     def _give(self, task):
-        for worker in self._workers:
-            if not worker.task:
-                try:
-                    return worker.give(task)
-                except OSError:  # it died while it was idle
-                    self._end(worker)
-                    break
-        return self._start(task)
+        """Whether there was a worker for the task."""
+        for worker in [worker for worker in self._workers if not worker.task]:
+            try:
+                worker.give(task)
+                return True
+            except OSError:  # it died while it was idle
+                self._end(worker)
+        if len(self._workers) == self._most:
+            return False
+        self._start(task)
+        return True
 
     def _start(self, task):
         try:
@@ -151,30 +142,34 @@ class WorkerPool:
         for worker in list(self._workers):
             worker.silent = 0.0 if worker in heard else worker.silent + listened
             try:
-                for kind, value in worker.receive() if worker in heard else ():
-                    if kind == "beat":
-                        on_beat(value)
-                    elif kind == "ready":
-                        worker.greet()
-                    elif kind == "begun":
-                        self._failed_starts, worker.begun = 0, True
-                    elif worker.ready:
-                        outcomes.append(Outcome(worker.task[0], **{kind: value}))
-                        worker.task = None
-                    else:
-                        raise WorkerLostError(f"{type(value).__name__}: {value}")
-                if worker.task and worker.silent > (self._stall_seconds if worker.ready else _START_SECONDS):
-                    raise WorkerLostError(f"no progress for {self._stall_seconds:g} s (--stall_seconds)")
+                kind, value = worker.connection.recv() if worker in heard else ("", None)
+                if kind == "beat":
+                    on_beat(value)
+                elif kind == "begun":
+                    self._failed_starts, worker.begun = 0, True
+                elif kind and not worker.begun:
+                    raise WorkerLostError(f"{type(value).__name__}: {value}")
+                elif kind:
+                    outcomes.append(Outcome(worker.task[0], **{kind: value}))
+                    worker.task, worker.begun = None, False
+                elif worker.task and worker.silent > (self._stall_seconds if worker.begun else _START_SECONDS):
+                    raise TimeoutError
             except (OSError, EOFError, WorkerLostError) as lost:
                 self._end(worker)
-                reason = str(lost) if isinstance(lost, WorkerLostError) else worker.cause_of_death()
-                outcomes += self._without(worker, reason)
+                outcomes += self._without(worker, self._reason(worker, lost))
         return outcomes
+
+    def _reason(self, worker, lost):
+        if isinstance(lost, TimeoutError | BlockingIOError):  # silent, or in the midst of what it said
+            return f"no progress for {self._stall_seconds:g} s (--stall_seconds)"
+        return str(lost) if isinstance(lost, WorkerLostError) else worker.cause_of_death()
 
     def _without(self, worker, reason):
         """What becomes of the task of a worker that is no more: it is lost if it was begun, else another has it."""
+        if not worker.task:
+            return []
         if worker.begun:
-            return [Outcome(worker.task[0], error=WorkerLostError(reason))] if worker.task else []
+            return [Outcome(worker.task[0], error=WorkerLostError(reason))]
         self._failed_starts += 1
         if self._failed_starts == _MOST_FAILED_STARTS:
             raise UserError(
@@ -186,48 +181,31 @@ class WorkerPool:
 
 
 class _Worker:
-    """A process, the socket to it, and the task that it has: (index, arguments), or None."""
+    """A process, the connection to it, and the task that it has: (index, arguments), or None."""
 
-    def __init__(self, function, task, timeout):
-        self.task, self.ready, self.begun, self.silent, self._received = task, False, False, 0.0, bytearray()
-        with contextlib.ExitStack() as undo:
-            self.connection, theirs = map(undo.enter_context, socket.socketpair())
-            self.connection.settimeout(timeout)
-            with _interrupts_held_back():
-                self._process = subprocess.Popen(
-                    [sys.executable, "-P", "-m", "ccsn_tf.data.prepare.worker", str(theirs.fileno())],
-                    stdin=subprocess.DEVNULL,
-                    pass_fds=[theirs.fileno()],
-                    env=_environment(),
-                )
+    def __init__(self, function, task, stall_seconds):
+        self.task, self.begun, self.silent = task, False, 0.0
+        ours, theirs = socket.socketpair()
+        seconds = struct.pack("ll", *divmod(round(1e6 * stall_seconds), 10**6))
+        for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):  # else one that stops in mid-message would stop us
+            ours.setsockopt(socket.SOL_SOCKET, option, seconds)
+        with theirs, contextlib.ExitStack() as undo:
+            self.connection = undo.enter_context(Connection(ours.detach()))
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "ccsn_tf.data.prepare.worker", str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+                env=_environment(),
+                process_group=0,  # Ctrl-C reaches every process of the terminal's: this one is to say what happens
+            )
             undo.pop_all()
-        theirs.close()
         with contextlib.suppress(OSError):  # it has died already, as will be heard
-            send(self.connection, function)
-
-    def greet(self):
-        self.ready = True
-        self.give(self.task)
+            self.connection.send_bytes(function)
+            self.give(task)
 
     def give(self, task):
-        self.task, self.begun, self.silent = task, False, 0.0
-        send(self.connection, pickle.dumps(task[1]))
-
-    def receive(self):
-        """Messages that have arrived whole."""
-        chunk = self.connection.recv(_CHUNK)
-        if not chunk:
-            raise EOFError
-        self._received += chunk
-        messages = []
-        while len(self._received) >= LENGTH_BYTES:
-            end = LENGTH_BYTES + int.from_bytes(self._received[:LENGTH_BYTES], "little")
-            if len(self._received) < end:
-                break
-            with memoryview(self._received) as view, view[LENGTH_BYTES:end] as content:
-                messages.append(pickle.loads(content))
-            del self._received[:end]
-        return messages
+        self.task, self.silent = task, 0.0
+        self.connection.send(task[1])
 
     def end(self):
         self._process.kill()
@@ -242,16 +220,6 @@ class _Worker:
             return f"its process ended with status {status}"
         name = next((known.name for known in signal.Signals if known == -status), f"signal {-status}")
         return f"its process was killed by {name}" + (", as when memory runs out" if name == "SIGKILL" else "")
-
-
-@contextlib.contextmanager
-def _interrupts_held_back():
-    """Ctrl-C reaches every process of a terminal; those started meanwhile leave it to this one to say what happens."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _environment():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import pathlib
 from collections.abc import Iterator
 from typing import BinaryIO
@@ -25,21 +26,15 @@ class LocalFolder:
 
     def names(self) -> list[str]:
         """Of all files, none if there is no folder."""
-        with _errors_as_sentences(self.path):
-            return [path.name for path in self.path.iterdir()]
-        return []
+        return _if_there(os.listdir, self.path) or []
 
     def read(self, name: str) -> bytes | None:
         """A file's content, None if there is none."""
-        with _errors_as_sentences(self.path / name):
-            return (self.path / name).read_bytes()
-        return None
+        return _if_there(pathlib.Path.read_bytes, self.path / name)
 
     def size(self, name: str) -> int | None:
         """A file's size in bytes, None if there is none."""
-        with _errors_as_sentences(self.path / name):
-            return (self.path / name).stat().st_size
-        return None
+        return _if_there(os.path.getsize, self.path / name)
 
     @contextlib.contextmanager
     def whole(self, name: str) -> Iterator[BinaryIO]:
@@ -50,25 +45,18 @@ class LocalFolder:
 
 @contextlib.contextmanager
 def alone_in(folder: LocalFolder) -> Iterator[None]:
-    """Keeps other processes out of a folder of this machine, or one that it mounts, and clears up; see `only_process`.
-
-    Nothing of the kind for a `BeamFolder`.
-    """
-    if not isinstance(folder, LocalFolder):
-        yield
-        return
-    with only_process(folder.path) as alone:
+    """Keeps other processes out of a `LocalFolder`, and clears up in it; see `only_process`."""
+    with only_process(folder.path) if isinstance(folder, LocalFolder) else contextlib.nullcontext() as alone:
         if alone:
             remove_leftovers(folder.path)
         yield
 
 
-@contextlib.contextmanager
-def _errors_as_sentences(path):
-    """Leaves the block where the file does not exist."""
+def _if_there(function, path):
+    """What a function returns of a file or folder, None where there is none."""
     try:
-        yield
+        return function(path)
     except (FileNotFoundError, NotADirectoryError):
-        return
+        return None
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}): choose another folder.") from None

@@ -16,25 +16,14 @@ VERSION = 2
 FILE_NAME = "manifest.json"
 
 # Settings that the stored pixels depend on: a run that asks for others is refused.
-STORED = (
-    "dataset",
-    "short_side",
-    "flow",
-    "dis_preset",
-    "dis_finest_scale",
-    "flow_side",
-    "flow_stride",
-    "flow_bound",
-    "jpeg_quality",
-)
-# Settings that not every algorithm looks at.
-_OF_FLOW = {
+STORED = ("dataset", "short_side", "flow", "dis_preset", "dis_finest_scale", "flow_side", "flow_stride", "flow_bound")
+STORED += ("jpeg_quality",)
+_OF_FLOW = {  # those that not every algorithm looks at
     "dis_preset": ("dis",),
     "dis_finest_scale": ("dis",),
     "flow_side": ("dis", "farneback", "tvl1", "tvl1_graph"),
 }
-# Those that the frames depend on.
-_OF_FRAMES = ("short_side", "flow_stride", "jpeg_quality")
+_OF_FRAMES = ("short_side", "flow_stride", "jpeg_quality")  # those that the frames depend on
 
 
 def stored_settings(config: DataConfig) -> dict:

@@ -7,8 +7,6 @@ import base64
 import cv2
 import numpy as np
 
-from ccsn_tf.evaluation.flow_colour import colour_wheel, flow_to_colour, full_speed
-
 _SIDE = 176  # pixels of a picture in a strip
 _GAP = 4
 _JPEG_QUALITY = 80
@@ -25,9 +23,37 @@ def frame_strip(frames: np.ndarray) -> str:
 
 
 def flow_strip(flow: np.ndarray) -> tuple[str, float]:
-    """Flow, float (K, H, W, 2), in colour on one scale; and the speed of the full hue, in pixels."""
-    maximum = max(_LEAST_FULL_FLOW, full_speed(list(flow)))
-    return _strip([_scaled(flow_to_colour(field, maximum)) for field in flow]), maximum
+    """Flow, float (K, H, W, 2), in colour on one scale; and the speed of the full hue, in pixels.
+
+    It is not the greatest: a few wild vectors, which estimators do produce, would leave the rest nearly white.
+    """
+    full = max(_LEAST_FULL_FLOW, float(np.percentile(np.hypot(flow[..., 0], flow[..., 1]), 99.5)))
+    return _strip([_scaled(flow_to_colour(field, full)) for field in flow]), full
+
+
+def flow_to_colour(flow: np.ndarray, full: float) -> np.ndarray:
+    """Optical flow as a picture: the hue is the direction, its saturation the speed.
+
+    Right is red, down yellow-green, left blue-green, up violet; what stands still is white.
+
+    Args:
+        flow: float (H, W, 2), x to the right and y down, in pixels.
+        full: speed from which the hue is full, in pixels.
+
+    Returns:
+        uint8 (H, W, 3), RGB.
+    """
+    x, y = np.moveaxis(np.asarray(flow, np.float32), -1, 0)
+    hue, saturation = np.degrees(np.arctan2(y, x)) % 360, np.minimum(np.hypot(x, y) / full, 1)
+    hsv = np.dstack([hue, saturation, np.ones_like(hue)]).astype(np.float32)
+    return np.uint8(np.rint(255 * cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)))
+
+
+def wheel(side: int = 96) -> str:
+    """The key to the flow's colours: each point of a disc shows the flow that points to it."""
+    x, y = np.meshgrid(*[np.linspace(-1, 1, side, dtype=np.float32)] * 2)
+    opacity = np.uint8(255 * np.clip(side / 2 * (1 - np.hypot(x, y)), 0, 1))  # a smooth rim
+    return _uri("png", np.dstack([flow_to_colour(np.dstack([x, y]), 1.0)[..., ::-1], opacity]))
 
 
 def heat_strip(
@@ -48,20 +74,14 @@ def heat_strip(
     full = max(_LEAST_FULL_HEAT, peak)
     heated = []
     for number, (picture, map_) in enumerate(zip(pictures, times, strict=True)):
-        picture = _scaled(picture)
         strength = np.clip((cv2.resize(map_, (_SIDE, _SIDE), interpolation=cv2.INTER_CUBIC) - 1) / (full - 1), 0, 1)
-        image = _heated(picture, strength)
+        image = _heated(_scaled(picture), strength)
         if marks:
             row, column = ((np.array(marks[number]) + 0.5) * _SIDE / np.array(map_.shape)).astype(int)
-            for radius_thickness, colour in ((4, (0, 0, 0)), (2, (255, 255, 255))):
-                cv2.circle(image, (int(column), int(row)), 8, colour, radius_thickness, cv2.LINE_AA)
+            for thickness, colour in ((4, (0, 0, 0)), (2, (255, 255, 255))):
+                cv2.circle(image, (int(column), int(row)), 8, colour, thickness, cv2.LINE_AA)
         heated.append(image)
     return _strip(heated), peak
-
-
-def wheel() -> str:
-    """The key to the flow's colours."""
-    return _uri("png", cv2.cvtColor(colour_wheel(96), cv2.COLOR_RGBA2BGRA))
 
 
 def strongest_motion(flow: np.ndarray, shape: tuple[int, int]) -> list[tuple[int, int]]:

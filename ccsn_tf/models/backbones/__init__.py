@@ -5,28 +5,14 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 
-import keras
-
 from ccsn_tf.config.settings import BACKBONES
 from ccsn_tf.errors import UserError
 from ccsn_tf.models.backbones import applications
-from ccsn_tf.models.backbones.backbone import Backbone, Normalization, cut_layers, split_into_stages
+from ccsn_tf.models.backbones.backbone import Backbone
 from ccsn_tf.models.backbones.bn_inception import bn_inception
 from ccsn_tf.models.backbones.efficientnet_lite0 import efficientnet_lite0
 from ccsn_tf.models.backbones.resnet50 import resnet50
 from ccsn_tf.models.backbones.tiny import tiny
-
-__all__ = [
-    "APPLICATIONS_PREFIX",
-    "Backbone",
-    "Normalization",
-    "backbone_names",
-    "build_backbone",
-    "cut_layers",
-    "for_flow",
-    "register_backbone",
-    "split_into_stages",
-]
 
 APPLICATIONS_PREFIX = "applications:"
 
@@ -92,25 +78,3 @@ def register_backbone(name: str, builder: Builder) -> None:
     else:
         BACKBONES.append(name)
     _BUILDERS[name] = builder
-
-
-def for_flow(backbone: Backbone, in_channels: int) -> Backbone:
-    """The same network with another number of input channels and weights of its own, for the other stream.
-
-    Args:
-        backbone: of the RGB stream.
-        in_channels: 2L.
-
-    Raises:
-        UserError: the network cannot be built for these channels.
-    """
-    shape = (*backbone.network.input_shape[1:3], in_channels)
-    try:
-        network = keras.models.clone_model(backbone.network, input_tensors=keras.Input(shape, name="flow_image"))
-    except ValueError as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(
-            f"`backbone` {backbone.network.name} cannot be built for {in_channels} channels of flow ({reason}): pass a "
-            "function of (image_size, in_channels) that returns a Backbone."
-        ) from error
-    return Backbone(network, backbone.stages, backbone.normalization, backbone.default_connect_at)

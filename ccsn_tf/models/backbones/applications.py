@@ -28,7 +28,12 @@ _FAMILIES = (
 
 def class_names() -> tuple[str, ...]:
     """Class names of `keras.applications` that can serve as a backbone, sorted."""
-    return tuple(name for name in _all_class_names() if _normalization(name) is not None)
+    return tuple(name for name in _every_class_name() if scaling_of(name))
+
+
+def scaling_of(class_name: str) -> Normalization | None:
+    """The pixel scaling of a class's ImageNet weights; None if it is inside the network, which flow cannot pass."""
+    return next((scaling for pattern, scaling in _FAMILIES if re.fullmatch(pattern, class_name)), None)
 
 
 def build_application(class_name: str, image_size: tuple[int, int], in_channels: int) -> Backbone:
@@ -48,7 +53,16 @@ def build_application(class_name: str, image_size: tuple[int, int], in_channels:
     Raises:
         UserError: no such class, a class that cannot be used, or an image too small for it.
     """
-    normalization = _checked_normalization(class_name)
+    if class_name not in _every_class_name():
+        raise UserError(
+            f"`backbone`: applications:{class_name} is not in keras.applications; it has {', '.join(class_names())}."
+        )
+    normalization = scaling_of(class_name)
+    if normalization is None:
+        raise UserError(
+            f"`backbone`: applications:{class_name} scales RGB pixels inside the network, which flow cannot pass; use "
+            "efficientnet_lite0 or applications:EfficientNetV2B0."
+        )
     try:
         network = _construct(class_name, weights=None, input_shape=(*image_size, in_channels))
     except ValueError as error:
@@ -56,12 +70,7 @@ def build_application(class_name: str, image_size: tuple[int, int], in_channels:
             f"`image_size`: {image_size[0]}x{image_size[1]} does not suit `backbone` applications:{class_name}: {error}"
         ) from error
     stages = find_stages(network)
-    return Backbone(
-        network=network,
-        stages=stages,
-        normalization=normalization,
-        default_connect_at=(_default_connection(network, stages),),
-    )
+    return Backbone(network, stages, normalization, (default_connection(network, stages),))
 
 
 def find_stages(network) -> dict[str, str]:
@@ -91,28 +100,20 @@ def find_stages(network) -> dict[str, str]:
     return {f"stage{number}": end for number, end in enumerate(ends, start=1)}
 
 
-def load_applications_imagenet(network: keras.Model, class_name: str) -> None:
-    """Copies the ImageNet weights of `keras.applications` into `network`; they are downloaded once and cached.
-
-    Args:
-        network: the network of `build_application(class_name, image_size, 3)`; it is changed in place.
-        class_name: class of `keras.applications`.
-
-    Raises:
-        UserError: no such class, or the download failed.
-        ValueError: `network` is another network, or has no RGB input.
-    """
-    _checked_normalization(class_name)
-    if network.input_shape[-1] != 3:
-        raise ValueError(
-            "ImageNet weights are for RGB: load them into the spatial stream and use initialise_temporal_from_spatial "
-            f"for the other. Received: input of {network.input_shape[-1]} channels"
-        )
-    network.set_weights(imagenet_network(class_name).get_weights())
+def default_connection(network, stages: dict[str, str]) -> str:
+    """The last stage but one, or the last one where the map before it has more than 16 times its positions."""
+    outputs = {operation.name: operation.output for operation in network.operations}
+    *_, before, last = (None, *stages)
+    near = before is not None and _area(outputs[stages[before]]) <= 16 * _area(network.output)
+    return before if near else last
 
 
 def imagenet_network(class_name: str) -> keras.Model:
-    """The named network for RGB, without its classifier, with its ImageNet weights. UserError if it cannot be had."""
+    """The named network for RGB, without its classifier, with its ImageNet weights, downloaded once and cached.
+
+    Raises:
+        UserError: the download failed.
+    """
     try:
         return _construct(class_name, weights="imagenet")
     except Exception as error:  # keras.utils.get_file raises a bare Exception when a download fails
@@ -133,36 +134,8 @@ def _construct(class_name, **arguments):
         return constructor(include_top=False, **arguments)
 
 
-def _all_class_names():
+def _every_class_name():
     return sorted(name for name in dir(keras.applications) if inspect.isfunction(getattr(keras.applications, name)))
-
-
-def _normalization(class_name):
-    for pattern, normalization in _FAMILIES:
-        if re.fullmatch(pattern, class_name):
-            return normalization
-    return None
-
-
-def _checked_normalization(class_name):
-    if class_name not in _all_class_names():
-        raise UserError(
-            f"`backbone`: applications:{class_name} is not in keras.applications; it has {', '.join(class_names())}."
-        )
-    normalization = _normalization(class_name)
-    if normalization is None:
-        raise UserError(
-            f"`backbone`: applications:{class_name} scales RGB pixels inside the network, which flow cannot pass; use "
-            "efficientnet_lite0 or applications:EfficientNetV2B0."
-        )
-    return normalization
-
-
-def _default_connection(network, stages):
-    outputs = {operation.name: operation.output for operation in network.operations}
-    *_, before, last = (None, *stages)
-    near = before is not None and _area(outputs[stages[before]]) <= 16 * _area(network.output)
-    return before if near else last
 
 
 def _area(features):

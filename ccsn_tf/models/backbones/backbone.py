@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 
 import keras
-from keras import ops
+from keras import layers, ops
+
+from ccsn_tf.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,11 +28,12 @@ class Normalization:
     reverse_channels: bool = False
 
     def __post_init__(self):
-        if len(self._lengths()) > 1:
+        for name in ("mean", "scale"):
+            value = getattr(self, name)
+            object.__setattr__(self, name, tuple(value) if isinstance(value, list) else value)  # JSON has lists only
+        lengths = {len(value) for value in (self.mean, self.scale) if isinstance(value, tuple)}
+        if len(lengths) > 1:
             raise ValueError(f"mean and scale must have equal lengths. Received: mean={self.mean}, scale={self.scale}")
-
-    def _lengths(self):
-        return {len(value) for value in (self.mean, self.scale) if isinstance(value, tuple)}
 
     def apply(self, images):
         """Normalises `images`, (..., C) of any numeric dtype with values 0..255; float32 of the same shape.
@@ -42,8 +45,7 @@ class Normalization:
         if self.reverse_channels:
             # A gather, because every exporter knows it; a slice of negative step is not safe there.
             images = ops.take(images, list(reversed(range(images.shape[-1]))), axis=-1)
-        mean = ops.convert_to_tensor(self.mean, dtype="float32")
-        scale = ops.convert_to_tensor(self.scale, dtype="float32")
+        mean, scale = (ops.convert_to_tensor(value, dtype="float32") for value in (self.mean, self.scale))
         return (images - mean) * scale
 
 
@@ -93,9 +95,9 @@ class Backbone:
     @classmethod
     def from_config(cls, config: dict) -> Backbone:
         """The backbone of `get_config`, its weights random."""
-        scaling = {k: tuple(v) if isinstance(v, list) else v for k, v in config["normalization"].items()}
         network = keras.saving.deserialize_keras_object(config["network"])
-        return cls(network, config["stages"], Normalization(**scaling), tuple(config["default_connect_at"]))
+        scaling = Normalization(**config["normalization"])
+        return cls(network, config["stages"], scaling, tuple(config["default_connect_at"]))
 
 
 def cut_layers(network) -> dict[str, keras.KerasTensor]:
@@ -166,3 +168,37 @@ def split_into_stages(backbone: Backbone, prefix: str) -> dict[str, keras.Model]
         models[stage] = keras.Model(inputs, outputs, name=f"{prefix}_{stage}")
         start = end
     return models
+
+
+def for_flow(backbone: Backbone, in_channels: int) -> Backbone:
+    """The same network with another number of input channels and weights of its own, for the other stream.
+
+    Args:
+        backbone: of the RGB stream.
+        in_channels: 2L.
+
+    Raises:
+        UserError: the network cannot be built for these channels.
+    """
+    shape = (*backbone.network.input_shape[1:3], in_channels)
+    try:
+        network = keras.models.clone_model(backbone.network, input_tensors=keras.Input(shape, name="flow_image"))
+    except ValueError as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(
+            f"`backbone` {backbone.network.name} cannot be built for {in_channels} channels of flow ({reason}): pass a "
+            "function of (image_size, in_channels) that returns a Backbone."
+        ) from error
+    return Backbone(network, backbone.stages, backbone.normalization, backbone.default_connect_at)
+
+
+def convolution_and_norm(x, name, filters, kernel, stride=1, use_bias=False, fan="fan_out"):
+    """PyTorch's Conv2d, padded by half the kernel on every side, and BatchNorm2d `<name>_bn`.
+
+    At stride 2 'same' would pad an even input at the bottom and right only, one pixel off what was trained.
+    """
+    if kernel > 1:
+        x = layers.ZeroPadding2D(kernel // 2, name=f"{name}_padding")(x)
+    start = keras.initializers.VarianceScaling(2.0, fan, "untruncated_normal")
+    x = layers.Conv2D(filters, kernel, stride, use_bias=use_bias, kernel_initializer=start, name=name)(x)
+    return layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=f"{name}_bn")(x)

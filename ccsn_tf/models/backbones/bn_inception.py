@@ -10,7 +10,7 @@ import keras
 from keras import layers
 
 from ccsn_tf.errors import UserError
-from ccsn_tf.models.backbones.backbone import Backbone, Normalization
+from ccsn_tf.models.backbones.backbone import Backbone, Normalization, convolution_and_norm
 
 # name: (1x1, (3x3 reduction, 3x3), (double 3x3 reduction, first, second), pooling, its projection). Without 1x1 and
 # projection the block halves the resolution, in the last convolution of each branch.
@@ -89,15 +89,7 @@ def _block(x, name, single, triple, double, pooling, projection):
 
 
 def _convolution(x, name, filters, kernel, stride=1):
-    """Convolution with bias, normalisation, ReLU, padded by half the kernel on every side.
-
-    At stride 2 'same' would pad an even input at the bottom and right only, one pixel off what was trained.
-    """
-    if kernel > 1:
-        x = layers.ZeroPadding2D(kernel // 2, name=f"{name}_padding")(x)
-    start = keras.initializers.VarianceScaling(2.0, "fan_in", "untruncated_normal")
-    x = layers.Conv2D(filters, kernel, stride, kernel_initializer=start, name=name)(x)
-    x = layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=f"{name}_bn")(x)
+    x = convolution_and_norm(x, name, filters, kernel, stride, use_bias=True, fan="fan_in")
     return layers.ReLU(name=f"{name}_relu")(x)
 
 

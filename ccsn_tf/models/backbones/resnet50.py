@@ -10,7 +10,7 @@ from __future__ import annotations
 import keras
 from keras import layers
 
-from ccsn_tf.models.backbones.backbone import Backbone, Normalization
+from ccsn_tf.models.backbones.backbone import Backbone, Normalization, convolution_and_norm
 
 # (blocks, width, stride) of `layer1` to `layer4`; a block ends in four times the width.
 STAGES = ((3, 64, 1), (4, 128, 2), (6, 256, 2), (3, 512, 2))
@@ -29,7 +29,7 @@ def resnet50(image_size: tuple[int, int], in_channels: int) -> Backbone:
         `Backbone` with stages `stem`, `layer1` .. `layer4`, connected after `layer3`.
     """
     image = keras.Input((*image_size, in_channels), name="image")
-    x = layers.ReLU(name="conv1_relu")(_convolution(image, "conv1", 64, 7, 2))
+    x = layers.ReLU(name="conv1_relu")(convolution_and_norm(image, "conv1", 64, 7, 2))
     # Maps are not negative here, so that zeros around them never win.
     x = layers.MaxPooling2D(3, 2, name="maxpool")(layers.ZeroPadding2D(1, name="maxpool_padding")(x))
     stages = {"stem": "maxpool"}
@@ -49,17 +49,8 @@ def resnet50(image_size: tuple[int, int], in_channels: int) -> Backbone:
 def _bottleneck(x, name, width, stride):
     shortcut = x
     if stride > 1 or x.shape[-1] != 4 * width:
-        shortcut = _convolution(x, f"{name}_downsample", 4 * width, 1, stride)
-    x = layers.ReLU(name=f"{name}_conv1_relu")(_convolution(x, f"{name}_conv1", width, 1))
-    x = layers.ReLU(name=f"{name}_conv2_relu")(_convolution(x, f"{name}_conv2", width, 3, stride))
-    x = layers.Add(name=f"{name}_add")([_convolution(x, f"{name}_conv3", 4 * width, 1), shortcut])
+        shortcut = convolution_and_norm(x, f"{name}_downsample", 4 * width, 1, stride)
+    x = layers.ReLU(name=f"{name}_conv1_relu")(convolution_and_norm(x, f"{name}_conv1", width, 1))
+    x = layers.ReLU(name=f"{name}_conv2_relu")(convolution_and_norm(x, f"{name}_conv2", width, 3, stride))
+    x = layers.Add(name=f"{name}_add")([convolution_and_norm(x, f"{name}_conv3", 4 * width, 1), shortcut])
     return layers.ReLU(name=f"{name}_relu")(x)
-
-
-def _convolution(x, name, filters, kernel, stride=1):
-    """Convolution and normalisation, padded by half the kernel on every side ('same' pads unevenly at stride 2)."""
-    if kernel > 1:
-        x = layers.ZeroPadding2D(kernel // 2, name=f"{name}_padding")(x)
-    start = keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
-    x = layers.Conv2D(filters, kernel, stride, use_bias=False, kernel_initializer=start, name=name)(x)
-    return layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=f"{name}_bn")(x)

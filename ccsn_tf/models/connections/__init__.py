@@ -11,10 +11,7 @@ import keras
 from ccsn_tf.config.settings import CONNECTIONS
 from ccsn_tf.errors import UserError
 from ccsn_tf.models.connections.attention import CrossAttention, SharedAffinityConnection
-from ccsn_tf.models.connections.block import ConnectionBlock
-from ccsn_tf.models.connections.pointwise import ConcatConnection, ProductConnection, SumConnection
-
-__all__ = ["ConnectionBlock", "connection_config", "connection_maker", "register_connection"]
+from ccsn_tf.models.connections.block import ConcatConnection, ConnectionBlock, ProductConnection, SumConnection
 
 # Each takes the layer's name and the block's dropout, and for the attention kinds `heads` and `position`.
 _MAKERS: dict[str, Callable] = {
@@ -70,7 +67,7 @@ def connection_maker(connection, **options) -> Callable[[str], ConnectionBlock] 
     if isinstance(connection, dict):
         connection = keras.saving.deserialize_keras_object(connection)
     if isinstance(connection, ConnectionBlock):
-        return _Copies(connection)
+        return _copies(connection)
     maker = _MAKERS.get(connection) if isinstance(connection, str) else connection
     if maker is None:
         raise UserError(f"`connection` must be one of {', '.join(CONNECTIONS)}. Received: {connection!r}.")
@@ -79,7 +76,16 @@ def connection_maker(connection, **options) -> Callable[[str], ConnectionBlock] 
             "`connection` must be a name, a ConnectionBlock subclass or instance, or a function that returns one. "
             f"Received: {connection!r}."
         )
-    return lambda name: _made(maker, {"name": name, **options}, connection)
+    known = _parameters(maker)
+
+    def make(name):
+        given = {"name": name, **options}
+        block = maker(**{key: value for key, value in given.items() if known is None or key in known})
+        if not isinstance(block, ConnectionBlock):
+            raise UserError(f"`connection` {connection!r} makes a {type(block).__name__}, not a ConnectionBlock.")
+        return block
+
+    return make
 
 
 def connection_config(connection, blocks: list[ConnectionBlock]):
@@ -90,49 +96,42 @@ def connection_config(connection, blocks: list[ConnectionBlock]):
     """
     if connection is None or isinstance(connection, str):
         return connection or "none"
-    block = blocks[0]
-    _check_config(block)
-    return keras.saving.serialize_keras_object(block)
+    _check_config(blocks[0])
+    return keras.saving.serialize_keras_object(blocks[0])
 
 
-class _Copies:
+def _copies(block):
     """Makes a block for each stage from one instance; one that cannot be copied serves one stage itself."""
+    unused = [] if block.built else [block]
 
-    def __init__(self, block):
-        self._block, self._used = block, block.built
-
-    def __call__(self, name):
+    def make(name):
         try:
-            _check_config(self._block)
+            _check_config(block)
         except UserError:
-            if self._used:
+            if not unused:
                 raise
-            self._used = True
-            return self._block
-        return type(self._block).from_config({**self._block.get_config(), "name": name})
+            return unused.pop()
+        return type(block).from_config({**block.get_config(), "name": name})
+
+    return make
 
 
-def _made(maker, options, connection):
-    try:
+def _parameters(maker) -> set[str] | None:
+    """Names of the keyword arguments that a class, its bases' included, or a function takes; None: any."""
+    if not inspect.isclass(maker):
         parameters = inspect.signature(maker).parameters
-    except ValueError:  # some built-in types have none
-        parameters = {}
-    if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-        options = {name: value for name, value in options.items() if name in parameters}
-    elif inspect.isclass(maker):  # Keras's layers refuse what they do not know
-        known = set().union(*(inspect.signature(c.__init__).parameters for c in maker.__mro__[:-1]))
-        options = {name: value for name, value in options.items() if name in known}
-    block = maker(**options)
-    if not isinstance(block, ConnectionBlock):
-        raise UserError(f"`connection` {connection!r} makes a {type(block).__name__}, not a ConnectionBlock.")
-    return block
+        return None if any(p.kind is p.VAR_KEYWORD for p in parameters.values()) else set(parameters)
+    known = set()
+    for base in maker.__mro__:
+        parameters = inspect.signature(base.__init__).parameters
+        known |= set(parameters)
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+            break
+    return known
 
 
 def _check_config(block):
-    try:
-        config = block.get_config()
-    except NotImplementedError:
-        config = {}
+    config = block.get_config()
     parameters = inspect.signature(type(block).__init__).parameters.values()
     named = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and p.name != "self"]
     missing = [name for name in named if name not in config]

@@ -1,13 +1,98 @@
-"""Connections in which each position of one stream gathers from all positions of the other."""
+"""Connections in which each position of a stream gathers from all of the other's, and their position biases."""
 
 from __future__ import annotations
 
 import math
 
+import keras
+import numpy as np
 from keras import ops
 
+from ccsn_tf.config.settings import STREAMS
 from ccsn_tf.models.connections.block import ConnectionBlock
-from ccsn_tf.models.connections.position import POSITION_BIASES
+
+# Offsets are measured in eighths of the frame's side: cells of an 8x8 map, whatever the map's size is.
+_UNITS_PER_SIDE = 8.0
+
+
+def offsets(height, width):
+    """Offsets between all positions of a map, float32 (H*W, H*W, 2): dy, dx in eighths of the frame's side."""
+    rows = (ops.arange(height, dtype="float32") + 0.5) * (_UNITS_PER_SIDE / height)
+    columns = (ops.arange(width, dtype="float32") + 0.5) * (_UNITS_PER_SIDE / width)
+    grid = ops.stack(ops.meshgrid(rows, columns, indexing="ij"), axis=-1)
+    flat = ops.reshape(grid, (height * width, 2))
+    return flat[:, None, :] - flat[None, :, :]
+
+
+@keras.saving.register_keras_serializable("ccsn_tf")
+class DistanceBias(keras.layers.Layer):
+    """b = -softplus(w_h) * squared offset: each head sees a Gaussian window, of a learned width.
+
+    The widths start in a geometric series from local (a standard deviation of half a unit) to nearly flat (8 units,
+    the frame's side).
+
+    Args:
+        heads: number of heads.
+
+    Call arguments:
+        height, width: of the map.
+
+    Returns:
+        float32 (heads, H*W, H*W), to be added to the attention's logits.
+    """
+
+    def __init__(self, heads, **kwargs):
+        super().__init__(**kwargs)
+        self.heads = heads
+
+    def build(self, _=None):
+        deviations = np.geomspace(0.5, _UNITS_PER_SIDE, self.heads)
+        precisions = 1.0 / (2.0 * deviations**2)
+        start = np.log(np.expm1(precisions))  # the inverse of softplus
+        self.width = self.add_weight(
+            shape=(self.heads,),
+            initializer=lambda shape, dtype=None: ops.cast(start, dtype),
+            dtype="float32",
+            autocast=False,  # mixed precision would round the widths before they are used in float32
+            name="width",
+        )
+
+    def call(self, height, width):
+        squared = ops.sum(ops.square(offsets(height, width)), axis=-1)
+        return -ops.softplus(self.width)[:, None, None] * squared
+
+    def get_config(self):
+        return {**super().get_config(), "heads": self.heads}
+
+
+@keras.saving.register_keras_serializable("ccsn_tf")
+class MLPBias(keras.layers.Layer):
+    """b = MLP(sign(o) log(1 + |o|)) of the offset o.
+
+    The idea is that of the log-spaced bias of Liu et al., Swin Transformer V2, CVPR 2022. Not bound to be symmetric
+    or to fall with distance; starts at zero. Arguments as `DistanceBias`.
+    """
+
+    def __init__(self, heads, hidden=32, **kwargs):
+        super().__init__(**kwargs)
+        self.heads, self.hidden = heads, hidden
+
+    def build(self, _=None):
+        self.inner = keras.layers.Dense(self.hidden, activation="relu", dtype="float32", name="inner")
+        self.outer = keras.layers.Dense(self.heads, kernel_initializer="zeros", dtype="float32", name="outer")
+        self.inner.build((None, 2))
+        self.outer.build((None, self.hidden))
+
+    def call(self, height, width):
+        difference = offsets(height, width)
+        spaced = ops.sign(difference) * ops.log1p(ops.abs(difference))
+        return ops.transpose(self.outer(self.inner(spaced)), (2, 0, 1))
+
+    def get_config(self):
+        return {**super().get_config(), "heads": self.heads, "hidden": self.hidden}
+
+
+POSITION_BIASES = {"distance": DistanceBias, "mlp": MLPBias, "none": None}
 
 
 class AttentionBlock(ConnectionBlock):
@@ -20,24 +105,21 @@ class AttentionBlock(ConnectionBlock):
     def build_messages(self, shape):
         self.width = max(self.heads, shape[-1] // 2 // self.heads * self.heads)
 
-    def projection(self, shape, name):
+    def inward(self, shape, name):
         return self.pointwise(shape, self.width, name)
+
+    def outward(self, shape, name):
+        return self.pointwise((*shape[:-1], self.width), shape[-1], name)
 
     def split(self, projected):
         """(N, ..., D) -> (N, heads, positions, D / heads)."""
-        batch = ops.shape(projected)[0]
-        flat = ops.reshape(projected, (batch, -1, self.heads, self.width // self.heads))
+        flat = ops.reshape(projected, (ops.shape(projected)[0], -1, self.heads, self.width // self.heads))
         return ops.transpose(flat, (0, 2, 1, 3))
 
-    def merge(self, attended, like):
-        """(N, heads, positions, D / heads) -> (N, ..., D), with the position axes of `like`."""
-        flat = ops.transpose(attended, (0, 2, 1, 3))
-        return ops.reshape(flat, (*ops.shape(like)[:-1], self.width))
-
     def logits(self, queries, keys):
-        """Scaled dot products, float32 (N, heads, positions, positions)."""
-        scaled = queries / math.sqrt(self.width // self.heads)  # first: float16 could not hold the products
-        return ops.cast(ops.matmul(scaled, ops.transpose(keys, (0, 1, 3, 2))), "float32")
+        """Scaled dot products of projections (N, ..., D), float32 (N, heads, positions, positions)."""
+        scaled = self.split(queries) / math.sqrt(self.width // self.heads)  # first: float16 could not hold the products
+        return ops.cast(ops.matmul(scaled, ops.transpose(self.split(keys), (0, 1, 3, 2))), "float32")
 
     def affinities(self, spatial, temporal):
         """The logits (of the spatial stream's positions to the temporal's, the reverse)."""
@@ -53,8 +135,10 @@ class AttentionBlock(ConnectionBlock):
         return tuple(ops.softmax(logits, axis=-1) for logits in self.affinities(*inputs))
 
     def gather(self, logits, values):
-        """The values weighted by the softmax over the other stream's positions (float32 softmax)."""
-        return ops.matmul(ops.cast(ops.softmax(logits, axis=-1), values.dtype), values)
+        """Values (N, ..., D), weighted by the softmax (float32) over their positions: likewise (N, ..., D)."""
+        weights = ops.cast(ops.softmax(logits, axis=-1), values.dtype)
+        gathered = ops.transpose(ops.matmul(weights, self.split(values)), (0, 2, 1, 3))
+        return ops.reshape(gathered, ops.shape(values))
 
     def get_config(self):
         return {**super().get_config(), "heads": self.heads}
@@ -84,11 +168,11 @@ class CrossAttention(AttentionBlock):
 
     def build_messages(self, shape):
         super().build_messages(shape)
-        self.to_spatial, self.to_temporal = self._side(shape, "spatial"), self._side(shape, "temporal")
+        self.to_spatial, self.to_temporal = (self._side(shape, side) for side in STREAMS)
 
     def _side(self, shape, side):
-        layers = {name: self.projection(shape, f"{side}_{name}") for name in ("query", "key", "value")}
-        layers["output"] = self.pointwise((*shape[:-1], self.width), shape[-1], f"{side}_output")
+        layers = {name: self.inward(shape, f"{side}_{name}") for name in ("query", "key", "value")}
+        layers["output"] = self.outward(shape, f"{side}_output")
         bias = POSITION_BIASES[self.position]
         if bias:
             layers["bias"] = bias(self.heads, name=f"{side}_bias")
@@ -99,14 +183,14 @@ class CrossAttention(AttentionBlock):
         return self._affinity(self.to_spatial, spatial, temporal), self._affinity(self.to_temporal, temporal, spatial)
 
     def messages(self, spatial, temporal):
-        to_spatial, to_temporal = self.affinities(spatial, temporal)
-        return (
-            self._message(self.to_spatial, to_spatial, spatial, temporal),
-            self._message(self.to_temporal, to_temporal, temporal, spatial),
+        sides = zip((self.to_spatial, self.to_temporal), self.affinities(spatial, temporal), strict=True)
+        return tuple(
+            layers["output"](self.gather(logits, layers["value"](other)))
+            for (layers, logits), other in zip(sides, (temporal, spatial), strict=True)
         )
 
     def _affinity(self, layers, own, other):
-        logits = self.logits(self.split(layers["query"](own)), self.split(layers["key"](other)))
+        logits = self.logits(layers["query"](own), layers["key"](other))
         if "bias" not in layers:
             return logits
         height, width = own.shape[-3:-1]
@@ -115,10 +199,6 @@ class CrossAttention(AttentionBlock):
             segments = ops.shape(own)[1]
             bias = ops.tile(bias, (1, segments, segments))
         return logits + bias
-
-    def _message(self, layers, logits, own, other):
-        gathered = self.gather(logits, self.split(layers["value"](other)))
-        return layers["output"](self.merge(gathered, own))
 
     def get_config(self):
         return {**super().get_config(), "position": self.position}
@@ -132,17 +212,15 @@ class SharedAffinityConnection(AttentionBlock):
 
     def build_messages(self, shape):
         super().build_messages(shape)
-        self.theta, self.phi = self.projection(shape, "theta"), self.projection(shape, "phi")
-        self.values = [self.projection(shape, f"{side}_value") for side in ("spatial", "temporal")]
-        inner = (*shape[:-1], self.width)
-        self.outputs = [self.pointwise(inner, shape[-1], f"{side}_output") for side in ("spatial", "temporal")]
+        self.theta, self.phi = self.inward(shape, "theta"), self.inward(shape, "phi")
+        self.values = [self.inward(shape, f"{side}_value") for side in STREAMS]
+        self.outputs = [self.outward(shape, f"{side}_output") for side in STREAMS]
 
     def affinities(self, spatial, temporal):
-        logits = self.logits(self.split(self.theta(spatial)), self.split(self.phi(temporal)))
+        logits = self.logits(self.theta(spatial), self.phi(temporal))
         return logits, ops.transpose(logits, (0, 1, 3, 2))
 
     def messages(self, spatial, temporal):
-        to_spatial, to_temporal = self.affinities(spatial, temporal)
-        from_temporal = self.gather(to_spatial, self.split(self.values[0](temporal)))
-        from_spatial = self.gather(to_temporal, self.split(self.values[1](spatial)))
-        return self.outputs[0](self.merge(from_temporal, spatial)), self.outputs[1](self.merge(from_spatial, temporal))
+        affinities = self.affinities(spatial, temporal)
+        sides = zip(self.values, self.outputs, affinities, (temporal, spatial), strict=True)
+        return tuple(output(self.gather(logits, value(other))) for value, output, logits, other in sides)

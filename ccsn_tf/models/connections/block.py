@@ -1,9 +1,11 @@
-"""What all connection blocks have in common: a residual message to each stream that is zero at the start."""
+"""What all connection blocks have in common, a residual message to each stream; those that mix position by position."""
 
 from __future__ import annotations
 
 import keras
+from keras import ops
 
+from ccsn_tf.config.settings import STREAMS
 from ccsn_tf.errors import UserError
 from ccsn_tf.models.train_step import Dropout
 
@@ -61,7 +63,7 @@ class ConnectionBlock(keras.layers.Layer):
             raise ValueError(f"A connection block joins maps of one shape. Received: {spatial} and {temporal}.")
         self.build_messages(spatial)
         self.norms, self.drops = [], []
-        for stream in ("spatial", "temporal"):
+        for stream in STREAMS:
             norm = keras.layers.BatchNormalization(
                 gamma_initializer="zeros", epsilon=1e-5, momentum=0.9, dtype=self.dtype_policy, name=f"{stream}_norm"
             )
@@ -108,3 +110,47 @@ class ConnectionBlock(keras.layers.Layer):
 def _fits(shape, wanted):
     """Whether two shapes are equal as far as both are known."""
     return len(shape) == len(wanted) and all(a == b or None in (a, b) for a, b in zip(shape, wanted, strict=True))
+
+
+class SumConnection(ConnectionBlock):
+    """Adds a 1x1 convolution of the other stream (after Feichtenhofer et al., Spatiotemporal Residual Networks, 2016).
+
+    There motion is added to appearance only; here both directions are joined, as METHOD asks of every block.
+    """
+
+    def build_messages(self, shape):
+        self.projections = [self.pointwise(shape, shape[-1], f"to_{stream}") for stream in STREAMS]
+
+    def messages(self, spatial, temporal):
+        to_spatial, to_temporal = self.projections
+        return to_spatial(temporal), to_temporal(spatial)
+
+
+class ProductConnection(SumConnection):
+    """Gates each stream by a 1x1 convolution of the other (after Feichtenhofer et al., Multiplier Networks, 2017)."""
+
+    def messages(self, spatial, temporal):
+        to_spatial, to_temporal = super().messages(spatial, temporal)
+        return spatial * to_spatial, temporal * to_temporal
+
+
+class ConcatConnection(ConnectionBlock):
+    """Concatenates the streams, then a 1x1 convolution that starts as their sum.
+
+    After Feichtenhofer et al., Convolutional Two-Stream Network Fusion, CVPR 2016. The residual around it, with BN_0's
+    scale of zero, is ours.
+    """
+
+    def build_messages(self, shape):
+        both = (*shape[:-1], 2 * shape[-1])
+        self.projections = [
+            self.pointwise(both, shape[-1], f"to_{stream}", kernel_initializer=_stacked_identity) for stream in STREAMS
+        ]
+
+    def messages(self, spatial, temporal):
+        both = ops.concatenate([spatial, temporal], axis=-1)
+        return tuple(projection(both) for projection in self.projections)
+
+
+def _stacked_identity(shape, dtype=None):
+    return ops.concatenate([ops.eye(shape[1], dtype=dtype)] * 2, axis=0)

@@ -118,39 +118,34 @@ def _middle_of(a, b, c):
     return ops.maximum(ops.minimum(a, b), ops.minimum(ops.maximum(a, b), c))
 
 
-class Warper:
+def warp(planes, length, field):
     """Looks into images where a field points, bilinearly; beyond the border is the border.
 
     Args:
         planes: what to look up, each (N * T, H, W), image t of snippet n at n * T + t.
         length: L = T - 1; pair (n, l) of a field looks into image l + 1 of snippet n.
+        field: (2, P, H, W), P = N L.
+
+    Returns:
+        (planes, P, H, W).
     """
-
-    def __init__(self, planes, length):
-        self.height, self.width = planes[0].shape[1:]
-        self.count, self.length = len(planes), length
-        rows = ops.reshape(ops.stack(planes, axis=-1), (-1, self.count))
-        # Neighbours of the last pixels, which have no weight: an image is exactly itself under no motion.
-        self.table = ops.pad(rows, ((0, self.width + 1), (0, 0)))
-
-    def __call__(self, field):
-        """Of a field (2, P, H, W), P = N L: (planes, P, H, W)."""
-        height, width, length = self.height, self.width, self.length
-        columns, rows = ops.arange(width, dtype="float32"), ops.arange(height, dtype="float32")[:, None]
-        # Parts of a pixel are taken of the motion, not of the place, in which a float has no room for them.
-        x = ops.clip(field[0], -columns, (width - 1.0) - columns)
-        y = ops.clip(field[1], -rows, (height - 1.0) - rows)
-        left, top = ops.floor(x), ops.floor(y)
-        part_x, part_y = x - left, y - top
-        pair = ops.arange(ops.shape(field)[1], dtype="int32")
-        image = pair + pair // length + 1  # a snippet has one image more than pairs
-        inside = ops.cast((top + rows) * float(width) + (left + columns), "int32")
-        place = inside + (image * (height * width))[:, None, None]
-        corners = [self._rows(place + offset) for offset in (0, 1, width, width + 1)]
-        above = corners[0] + part_x * (corners[1] - corners[0])
-        below = corners[2] + part_x * (corners[3] - corners[2])
-        return above + part_y * (below - above)
-
-    def _rows(self, place):
-        # Rows of all planes at once, then planes again: the arithmetic after it is on whole planes.
-        return ops.transpose(ops.take(self.table, place, axis=0), (3, 0, 1, 2))
+    height, width = planes[0].shape[1:]
+    # Neighbours of the last pixels, which have no weight: an image is exactly itself under no motion.
+    table = ops.pad(ops.reshape(ops.stack(planes, axis=-1), (-1, len(planes))), ((0, width + 1), (0, 0)))
+    columns, rows = ops.arange(width, dtype="float32"), ops.arange(height, dtype="float32")[:, None]
+    # Parts of a pixel are taken of the motion, not of the place, in which a float has no room for them.
+    x = ops.clip(field[0], -columns, (width - 1.0) - columns)
+    y = ops.clip(field[1], -rows, (height - 1.0) - rows)
+    left, top = ops.floor(x), ops.floor(y)
+    part_x, part_y = x - left, y - top
+    pair = ops.arange(ops.shape(field)[1], dtype="int32")
+    image = pair + pair // length + 1  # a snippet has one image more than pairs
+    inside = ops.cast((top + rows) * float(width) + (left + columns), "int32")
+    place = inside + (image * (height * width))[:, None, None]
+    # Rows of all planes at once, then planes again: the arithmetic after it is on whole planes.
+    corners = [
+        ops.transpose(ops.take(table, place + offset, axis=0), (3, 0, 1, 2)) for offset in (0, 1, width, width + 1)
+    ]
+    above = corners[0] + part_x * (corners[1] - corners[0])
+    below = corners[2] + part_x * (corners[3] - corners[2])
+    return above + part_y * (below - above)

@@ -113,7 +113,7 @@ class ModelThread:
             raise
 
     def submit(self, inputs: dict[str, np.ndarray]) -> concurrent.futures.Future:
-        """Queues a batch, {name: uint8 (B, K, ...)} (see `data.inputs`); its result is scores, float32 (B, classes).
+        """Queues a batch, {name: uint8 (B, K, ...)} (see `data.views`); its result is scores, float32 (B, classes).
 
         The result raises UserError where the model refuses the batch.
         """

@@ -13,9 +13,9 @@ import apache_beam as beam
 from apache_beam.utils.shared import Shared
 
 from ccsn_tf.config import DataConfig
-from ccsn_tf.data.beam import beam_options, errors_of_runner, open_folder
+from ccsn_tf.data.prepare.beam import beam_options, errors_of_runner, open_folder
 from ccsn_tf.data.records.folder import alone_in
-from ccsn_tf.data.stopwatch import Stopwatch
+from ccsn_tf.data.views import Stopwatch
 from ccsn_tf.serving.batch.backends import Exported, ModelThread
 from ccsn_tf.serving.batch.items import Items
 from ccsn_tf.serving.batch.output import Output, write_part

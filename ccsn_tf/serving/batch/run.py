@@ -14,7 +14,7 @@ import numpy as np
 
 from ccsn_tf.data.prepare.worker_pool import Outcome, WorkerPool, num_cores
 from ccsn_tf.data.records.folder import LocalFolder, alone_in
-from ccsn_tf.data.stopwatch import Stopwatch
+from ccsn_tf.data.views import Stopwatch
 from ccsn_tf.errors import UserError
 from ccsn_tf.serving.batch.backends import Exported, ModelThread
 from ccsn_tf.serving.batch.items import Items

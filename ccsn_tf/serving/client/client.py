@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 
 from ccsn_tf.config import Config
-from ccsn_tf.data.inputs import input_form
+from ccsn_tf.data.views import InputForm, to_jpegs
 from ccsn_tf.errors import UserError
 from ccsn_tf.serving.client.config import JPEG_SIGNATURES, client_config
 from ccsn_tf.serving.client.retry import StatusError, persist
@@ -167,8 +167,7 @@ def jpeg_inputs(path: str, config: Config, segments: int) -> dict[str, np.ndarra
     Raises:
         VideoError: the video cannot be used.
     """
-    form = input_form(config.model)
-    jpegs = form.to_jpegs(form.of_video(path, config, segments), config.data.jpeg_quality)
+    jpegs = to_jpegs(InputForm(config.model).of_video(path, config, segments), config.data.jpeg_quality)
     return {name: np.array(values, object) for name, values in jpegs.items()}
 
 

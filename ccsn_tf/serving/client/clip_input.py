@@ -13,12 +13,10 @@ import cv2
 import numpy as np
 
 from ccsn_tf.config import Config
-from ccsn_tf.data.augment import view_boxes
-from ccsn_tf.data.inputs import InputForm, input_form
+from ccsn_tf.data.plan import centre_starts, view_boxes
 from ccsn_tf.data.prepare.encode import refuse_few_frames
 from ccsn_tf.data.records.manifest import StoredClip
-from ccsn_tf.data.sampling import centre_starts
-from ccsn_tf.data.stopwatch import Stopwatch
+from ccsn_tf.data.views import InputForm, Stopwatch, frame_size, from_jpegs, to_jpegs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,10 +27,10 @@ class VideoFile:
     path: str
 
     def snippets(self, form: InputForm, config: Config, num_segments: int, watch: Stopwatch):
-        """What `form` calls snippets. Stages: decode, flow where it is an input, JPEG."""
+        """See `InputForm.of_video`. Stages: decode, flow where it is an input, JPEG."""
         snippets = form.of_video(self.path, config, num_segments, watch)
         with watch.stage("JPEG"):
-            return form.from_jpegs(form.to_jpegs(snippets, config.data.jpeg_quality))
+            return from_jpegs(to_jpegs(snippets, config.data.jpeg_quality))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +42,7 @@ class StoredRecord:
     record_dir: str
 
     def snippets(self, form: InputForm, config: Config, num_segments: int, watch: Stopwatch):
-        """What `form` calls snippets. Stage: JPEG."""
+        """See `InputForm.of_record`. Stage: JPEG."""
         clip, length = self.clip, config.model.flow_length
         refuse_few_frames(self.name, clip.fields + 1, length, 1)
         starts, shard = centre_starts(clip.fields, num_segments, length), os.path.join(self.record_dir, clip.shard)
@@ -54,7 +52,7 @@ class StoredRecord:
 
 @dataclasses.dataclass(frozen=True)
 class ClipInput:
-    """The network's input, {name: uint8 (K, ...)} (see `data.inputs`), and {stage: seconds} it took."""
+    """The network's input, {name: uint8 (K, ...)} (see `InputForm`), and {stage: seconds} it took."""
 
     arrays: dict[str, np.ndarray]
     seconds: dict[str, float]
@@ -75,11 +73,11 @@ def make_input(
         UserError: the video or its record cannot be used.
     """
     cv2.setNumThreads(1)  # one process a core: more threads would only wait for one another
-    watch, form = Stopwatch(beat), input_form(config.model)
+    watch, form = Stopwatch(beat), InputForm(config.model)
     snippets = item.snippets(form, config, num_segments, watch)
     beat()
     with watch.stage("crop"):
-        box, mirrored = view_boxes(*form.size(snippets), 1)[0]
+        box, mirrored = view_boxes(*frame_size(snippets), 1)[0]
         arrays = form.empty((num_segments,))
         form.write(snippets, box, mirrored, arrays)
     return ClipInput(arrays, watch.seconds)

@@ -17,7 +17,7 @@ ARRAY_SIGNATURES = {"stored": ("serving_default", "embed"), "graph": ("serving_d
 
 
 def client_config(metadata: dict) -> Config:
-    """The settings with which a client makes its input, as `data.inputs` takes them.
+    """The settings with which a client makes its input, as `data.views` takes them.
 
     Raises:
         UserError: the model comes from a version of this package that made its input otherwise.

@@ -23,8 +23,7 @@ from ccsn_tf.serving.client.config import FILE_NAME, MAX_SEGMENTS
 from ccsn_tf.serving.clips import clips_to_try
 from ccsn_tf.serving.metadata import make_metadata
 from ccsn_tf.serving.onnx.folding import Folding, fold_batch_norms
-from ccsn_tf.serving.saved_model.frames_signatures import ServedFrames
-from ccsn_tf.serving.saved_model.signatures import ServedFlow
+from ccsn_tf.serving.saved_model.signatures import ServedFlow, ServedFrames
 from ccsn_tf.serving.saved_model.verify import BATCHES, verify
 from ccsn_tf.serving.saved_model.warmup import FILE_NAME as WARMUP_FILE_NAME
 from ccsn_tf.serving.saved_model.warmup import warmup_requests, write_warmup

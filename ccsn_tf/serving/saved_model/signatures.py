@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 
 from ccsn_tf.models.flow.iterating import COMPILED, LOOPED, iterations
-from ccsn_tf.serving.saved_model.decoding import decode_segments
+from ccsn_tf.serving.saved_model.decoding import decode_frames, decode_segments, scale_frames
 
 EMBEDDINGS = ("spatial_embedding", "temporal_embedding")
 
@@ -34,10 +34,7 @@ class ServedModel:
         self._network, self._metadata = network, metadata
         self.size, self.length = metadata["image_size"], metadata["flow_length"]
         self.max_segments = metadata["limits"]["segments_a_request"]
-        specs = {name: tf.TensorSpec(tensor.shape, tensor.dtype) for name, tensor in network.input.items()}
-        # Once in the graph, for all signatures: flow alone is thousands of nodes.
-        with iterations(way_of(metadata)):
-            self._outputs = tf.function(self._of_network, autograph=False).get_concrete_function(**specs)
+        self._outputs = network_function(network, metadata)  # once in the graph, for all signatures
 
     def save(self, path: str) -> None:
         """Writes a SavedModel into the folder `path`, which loads where neither Keras nor this package is."""
@@ -47,7 +44,7 @@ class ServedModel:
 
     def signatures(self) -> dict:
         """Name -> concrete function."""
-        return {"metadata": concrete(self.describe, {"request": tf.TensorSpec((None,), tf.int32)})}
+        return {"metadata": _concrete(self.describe, {"request": tf.TensorSpec((None,), tf.int32)})}
 
     def describe(self, request):
         """One copy a number: a server that merges requests deals the answer out along the first axis.
@@ -61,9 +58,6 @@ class ServedModel:
         )
         with tf.control_dependencies([bound]):
             return {"metadata": tf.fill([tf.identity(count)], json.dumps(self._metadata))}
-
-    def _of_network(self, **inputs):
-        return self._network(inputs, training=False)
 
     def answers(self, **inputs) -> dict:
         """The answers of the network to its inputs."""
@@ -103,9 +97,9 @@ class ServedFlow(ServedModel):
             "flow": tf.TensorSpec((None, None, self.length), tf.string),
         }
         return {
-            "serving_default": concrete(self._classify, arrays),
-            "jpeg": concrete(self._classify_jpeg, jpegs),
-            "embed": concrete(self._embed, arrays),
+            "serving_default": _concrete(self._classify, arrays),
+            "jpeg": _concrete(self._classify_jpeg, jpegs),
+            "embed": _concrete(self._embed, arrays),
             **super().signatures(),
         }
 
@@ -125,12 +119,64 @@ class ServedFlow(ServedModel):
         return self.embeddings(rgb=rgb, flow=flow)
 
 
-def way_of(metadata: dict) -> str:
-    """How a model of this metadata iterates its flow: not every server has XLA."""
-    return COMPILED if metadata["xla"] else LOOPED
+class ServedFrames(ServedModel):
+    """A network of frames, with signatures.
+
+    serving_default   frames uint8 (B, K, L+1, H, W, 3): the consecutive frames of snippets, RGB -> answers
+    frames            the same, by the name of its input
+    jpeg_frames       frames string (B, K, L+1): the same as JPEGs, see `decode_frames` -> answers
+    embed             as serving_default -> spatial_embedding, temporal_embedding: float32 (B, E), of unit length
+
+    Any H and W will do: the centre square of each frame is cropped and scaled to (S, S), to the bit as for training;
+    frames of (S, S) are taken as they are. Flow is computed from what comes out.
+    """
+
+    def signatures(self) -> dict:
+        count = self.length + 1
+        arrays = {"frames": tf.TensorSpec((None, None, count, None, None, 3), tf.uint8)}
+        jpegs = {"frames": tf.TensorSpec((None, None, count), tf.string)}
+        each = f"a snippet, (clips, segments, {count}"
+        wrong = {"frames": f"frames: send {count} RGB frames {each}, height, width, 3); found:"}
+        wrong_jpegs = {"frames": f"frames: send {count} JPEGs {each}); found:"}
+        classify = _concrete(self._classify, arrays, wrong)
+        return {
+            "serving_default": classify,
+            "frames": classify,
+            "jpeg_frames": _concrete(self._classify_jpeg, jpegs, wrong_jpegs),
+            "embed": _concrete(self._embed, arrays, wrong),
+            **super().signatures(),
+        }
+
+    def _classify(self, frames):
+        return self.answers(frames=self._scaled(frames))
+
+    def _classify_jpeg(self, frames):
+        frames = _some_segments(frames, self.max_segments)
+        decoded = decode_frames(tf.reshape(frames, [-1, self.length + 1]), self.size)
+        return self.answers(frames=tf.reshape(decoded, tf.concat([tf.shape(frames)[:2], decoded.shape[1:]], 0)))
+
+    def _embed(self, frames):
+        return self.embeddings(frames=self._scaled(frames))
+
+    def _scaled(self, frames):
+        frames = _some_segments(frames, self.max_segments)
+        shape = tf.shape(frames)
+        scaled = scale_frames(tf.reshape(frames, tf.concat([[-1], shape[3:]], 0)), self.size)
+        return tf.reshape(scaled, [shape[0], shape[1], self.length + 1, self.size, self.size, 3])
 
 
-def concrete(function, specs, words=None):
+def network_function(network: keras.Model, metadata: dict):
+    """The network as one concrete function of its inputs by name, of any B and K, without dropout.
+
+    Its flow iterates by XLA or in a loop, as the metadata says: not every server has XLA.
+    """
+    specs = {name: tf.TensorSpec(tensor.shape, tensor.dtype) for name, tensor in network.input.items()}
+    with iterations(COMPILED if metadata["xla"] else LOOPED):
+        called = tf.function(lambda **inputs: network(inputs, training=False), autograph=False)
+        return called.get_concrete_function(**specs)
+
+
+def _concrete(function, specs, words=None):
     """The function of inputs of these specs, {name: tf.TensorSpec}; others end with InvalidArgument.
 
     Args:
@@ -171,10 +217,10 @@ def _same_segments(rgb, flow, most):
         tf.reduce_all(ours == theirs), ["rgb and flow differ in clips or segments: rgb, flow:", ours, theirs]
     )
     with tf.control_dependencies([same]):
-        return some_segments(rgb, most), tf.identity(flow)
+        return _some_segments(rgb, most), tf.identity(flow)
 
 
-def some_segments(inputs, most):
+def _some_segments(inputs, most):
     """The input (B, K, ...), once it is certain that neither B nor K is zero, and that they are not too many."""
     found = tf.shape(inputs)[:2]
     count = tf.reduce_prod(tf.cast(found, tf.int64))

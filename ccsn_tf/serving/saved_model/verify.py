@@ -15,19 +15,16 @@ import numpy as np
 import tensorflow as tf
 
 from ccsn_tf.errors import UserError
-from ccsn_tf.evaluation.protocol import make_forward
-from ccsn_tf.models.flow.iterating import iterations
 from ccsn_tf.serving.client.config import ARRAY_SIGNATURES, JPEG_SIGNATURES
-from ccsn_tf.serving.client.exchange import Answer, Request, read_answers, write_requests
 from ccsn_tf.serving.clips import Clips
-from ccsn_tf.serving.saved_model.signatures import way_of
+from ccsn_tf.serving.saved_model import exchange
+from ccsn_tf.serving.saved_model.exchange import Answer, Request, read_answers, write_requests
+from ccsn_tf.serving.saved_model.signatures import network_function
 
 BATCHES = (1, 3, 7)
 # The largest difference that is accepted, by the model's source of flow: flow that is computed is rounded to 8 bits, so
 # that another rounding of floats may become another level of a pixel.
 LIMITS = {"stored": 1e-5, "graph": 1e-4}
-
-_PROGRAM = pathlib.Path(__file__).with_name("run.py")
 
 
 def verify(path: str, model: keras.Model, metadata: dict, clips: Clips, also: Sequence[Request] = ()) -> dict:
@@ -51,15 +48,16 @@ def verify(path: str, model: keras.Model, metadata: dict, clips: Clips, also: Se
     """
     source = metadata["flow_source"]
     of_arrays, of_jpegs, limit = ARRAY_SIGNATURES[source], JPEG_SIGNATURES[source], LIMITS[source]
-    segments, forward = (metadata["segments_in_training"], metadata["segments_in_training"] + 2), make_forward(model)
+    segments = (metadata["segments_in_training"], metadata["segments_in_training"] + 2)
+    with tf.device("/CPU:0"):
+        trained = network_function(model, metadata)
     requests, expected = [Request("metadata", {"request": np.zeros(2, np.int32)}), *also], []
     for count in segments:
         arrays, jpegs = clips.arrays(count), clips.jpegs(count)
         for batch in BATCHES:
             head, told = ({name: value[:batch] for name, value in inputs.items()} for inputs in (arrays, jpegs))
             requests += [Request(name, head) for name in of_arrays] + [Request(of_jpegs, told)]
-            with iterations(way_of(metadata)):
-                expected.append(_keras_answers(forward, head))
+            expected.append(_with_scores(trained(**{name: tf.constant(value) for name, value in head.items()})))
     answers = ask(path, requests)
     for request, answer in zip(requests, answers, strict=True):
         if answer.error:
@@ -98,7 +96,7 @@ def ask(path: str, requests: Sequence[Request]) -> list[Answer]:
     """
     with tempfile.TemporaryDirectory() as folder:
         write_requests(pathlib.Path(folder), requests)
-        command = [sys.executable, "-I", str(_PROGRAM), str(pathlib.Path(path).resolve()), folder]
+        command = [sys.executable, "-I", exchange.__file__, str(pathlib.Path(path).resolve()), folder]
         environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1"}
         result = subprocess.run(
             command, cwd=folder, capture_output=True, text=True, errors="replace", check=False, env=environment
@@ -130,11 +128,10 @@ def compare(answer: Answer, wanted: dict[str, np.ndarray], metadata: dict) -> fl
     return float(np.max([np.max(np.abs(value - wanted[name])) for name, value in outputs.items()]))
 
 
-def _keras_answers(forward, inputs):
-    with tf.device("/CPU:0"):
-        outputs = {name: value.numpy() for name, value in forward(inputs).items()}
+def _with_scores(outputs):
     scores = {"scores": "logits", "spatial_scores": "spatial_logits", "temporal_scores": "temporal_logits"}
-    return {**outputs, **{name: tf.nn.softmax(outputs[logits]).numpy() for name, logits in scores.items()}}
+    scores = {name: tf.nn.softmax(outputs[logits]) for name, logits in scores.items()}
+    return {name: value.numpy() for name, value in {**outputs, **scores}.items()}
 
 
 def _in_a_line(text):

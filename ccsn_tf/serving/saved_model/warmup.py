@@ -9,8 +9,8 @@ import tensorflow as tf
 
 from ccsn_tf.errors import UserError
 from ccsn_tf.serving.client.config import ARRAY_SIGNATURES, JPEG_SIGNATURES
-from ccsn_tf.serving.client.exchange import Request
 from ccsn_tf.serving.clips import Clips
+from ccsn_tf.serving.saved_model.exchange import Request
 
 FILE_NAME = "tf_serving_warmup_requests"
 

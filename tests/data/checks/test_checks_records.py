@@ -3,12 +3,14 @@ import pathlib
 import shutil
 
 import pytest
+import tensorflow as tf
 
 from ccsn_tf.config import Config
 from ccsn_tf.data.checks.records import check_records
 from ccsn_tf.data.prepare.prepare import prepare
 from ccsn_tf.data.records.manifest import Manifest
-from ccsn_tf.data.records.tfrecord import FOOTER_BYTES, HEADER_BYTES, framed, read_example
+from ccsn_tf.data.records.read import FOOTER_BYTES, HEADER_BYTES
+from ccsn_tf.data.records.write import framed
 
 
 @pytest.fixture
@@ -52,7 +54,7 @@ def without(feature, number):
     """A function that zeroes a JPEG of a record."""
 
     def function(record):
-        jpeg = read_example(record)[feature][number]
+        jpeg = tf.train.Example.FromString(record).features.feature[feature].bytes_list.value[number]
         return record.replace(jpeg, bytes(len(jpeg)))
 
     return function
@@ -81,23 +83,23 @@ def test_a_bit_that_flipped_anywhere_and_a_file_that_is_gone(copy):
 
 def test_records_that_are_not_what_the_manifest_says(copy):
     """Each in a record of its own; what lies between a clip's first and last JPEGs shows in a thorough look only."""
-    records = {
-        "its table": forged(flip(-8)),
-        "not a record": forged(lambda record: bytes(len(record))),
-        "a frame is no JPEG": forged(without("rgb", 13)),
-        "a flow field is no JPEG": forged(without("flow", 0)),
-    }
-    entries = {
-        "it holds Move": {"name": "MoveDown/other"},
-        "14 frames and 13 fields, not": {"fields": 12},
-        "shape (36, 50, 3)": {"width": 50},
-    }
+    records = [
+        ("not the record of", forged(flip(-8))),  # its table
+        ("not the record of", forged(lambda record: bytes(len(record)))),
+        ("a frame is no JPEG", forged(without("rgb", 13))),
+        ("a flow field is no JPEG", forged(without("flow", 0))),
+    ]
+    entries = [
+        ("not the record of MoveDown/other", {"name": "MoveDown/other"}),
+        ("with 13 frames and 12 flow fields", {"fields": 12}),
+        ("shape (36, 50, 3)", {"width": 50}),
+    ]
     manifest = Manifest.read(copy.data.record_dir)
     clips, expected = list(manifest.clips), {}
-    for clip, (fault, function) in zip(clips, records.items(), strict=False):
+    for clip, (fault, function) in zip(clips, records, strict=False):
         change(copy, clip, function)
         expected[clip.name] = fault
-    for number, (fault, values) in enumerate(entries.items(), start=len(records)):
+    for number, (fault, values) in enumerate(entries, start=len(records)):
         clips[number] = dataclasses.replace(clips[number], **values)
         expected[clips[number].name] = fault
     change(copy, clips[-1], forged(without("rgb", 7)))

@@ -1,19 +1,123 @@
-"""The demo set: its files, and what a set looks like on disk."""
+"""The demo set: what its clips show, that positions say nothing about the label, and its files."""
 
+import dataclasses
 import hashlib
-import re
 import subprocess
 import sys
 
+import cv2
 import numpy as np
 import pytest
 
 from ccsn_tf.data.demo import render as demo
-from ccsn_tf.data.demo.scene import paint_backdrop, render_clip, render_scene
+from ccsn_tf.data.demo.scene import DIRECTIONS, MARKED, OTHER, paint_backdrop, render_scene, sample_scene
 from ccsn_tf.data.video import iter_frames
 from ccsn_tf.errors import UserError
 
-SMALL = {"num_train": 40, "num_test": 8, "size": 32, "num_frames": 3, "workers": 1}
+
+@pytest.fixture(scope="module")
+def scenes():
+    backdrop, names = paint_backdrop(np.random.default_rng(0), 64), list(DIRECTIONS)
+    return [sample_scene(np.random.default_rng(k), names[k % 4], 64, 12, backdrop) for k in range(1200)]
+
+
+def coverage(scene):
+    """How much of each pixel each object fills, what is hidden left out: float (2, T, size, size) in 0..1."""
+    black = dataclasses.replace(scene, backdrop=np.zeros_like(scene.backdrop))
+    white = 255.0 * np.eye(2, dtype=np.float32)[:, :, None, None, None]
+    sprites = [np.broadcast_to(own, scene.sprites.shape) for own in white]
+    return np.stack([render_scene(dataclasses.replace(black, sprites=own))[..., 0] / 255 for own in sprites])
+
+
+def test_objects_move_as_the_label_says(scenes):
+    for k, scene in enumerate(scenes[:80]):
+        assert scene.direction == list(DIRECTIONS)[k % 4] != scene.other_direction
+        # From frame to frame, without the camera's shake and the wrapping around.
+        steps = np.diff(scene.positions - scene.camera[:, None], axis=0)
+        steps = (steps + scene.size / 2) % scene.size - scene.size / 2
+        for index, name in ((MARKED, scene.direction), (OTHER, scene.other_direction)):
+            expected = scene.speed * np.array(DIRECTIONS[name])
+            np.testing.assert_allclose(steps[:, index], np.tile(expected, (11, 1)), atol=1e-9)
+
+
+def test_shake_stays_small_and_everything_else_is_balanced(scenes):
+    shake = np.stack([np.diff(scene.camera, axis=0) for scene in scenes])
+    assert 0.3 < np.abs(shake).mean() < 0.6 and np.abs(shake).max() < 1.5
+    assert max(np.abs(scene.camera).max() for scene in scenes) < 4
+    assert 0.45 < np.mean([scene.marked_in_front for scene in scenes]) < 0.55
+    for direction in DIRECTIONS:
+        others = [scene.other_direction for scene in scenes if scene.direction == direction]
+        names, counts = np.unique(others, return_counts=True)
+        assert set(names) == set(DIRECTIONS) - {direction}
+        assert counts.min() > len(others) / 3 - 40  # nearly five standard deviations
+
+
+def test_silhouettes_are_the_same_and_the_marked_one_is_orange(scenes):
+    whole = 0
+    for scene in scenes[:12]:
+        marked, other = coverage(scene)
+        assert (marked + other).max() <= 1 + 1 / 255
+        areas = np.stack([marked, other]).sum(axis=(2, 3))
+        shown = np.isclose(areas.sum(axis=0), 2 * scene.silhouette.sum(), rtol=2e-3)  # neither hides the other
+        np.testing.assert_allclose(areas[0, shown], areas[1, shown], rtol=4e-3)
+        whole += shown.sum()
+        frames = render_scene(scene).astype(float)
+        orange = frames[..., 0] - frames[..., 2]  # red without blue
+        assert orange[marked > 0.99].min() > 60 and orange[other > 0.99].max() < 0
+    assert whole > 60
+
+
+def test_luminance_does_not_show_the_mark(scenes):
+    """Grey images, from which flow is computed, have the same statistics on both objects."""
+    figures = []
+    for scene in scenes:
+        grey = cv2.cvtColor(np.round(scene.sprites.reshape(2, -1, 3)).astype(np.uint8), cv2.COLOR_RGB2GRAY)
+        assert grey.min() >= 79 and grey.max() <= 177
+        figures.append([grey.mean(axis=1), grey.std(axis=1)])
+    difference = np.array(figures)[..., MARKED] - np.array(figures)[..., OTHER]
+    error = difference.std(axis=0) / np.sqrt(len(scenes))
+    # The mark's hue may only enter through rounding: less than a fifth of a grey level, up to chance.
+    assert (np.abs(difference.mean(axis=0)) < 0.2 + 4 * error).all()
+
+
+@pytest.mark.parametrize("t", [0, 5, 11])
+def test_positions_are_uniform_and_independent_for_every_label(scenes, t):
+    """At every instant, not only on average over the clip: samplers may prefer the beginning."""
+    for direction in DIRECTIONS:
+        points = np.stack([scene.positions[t] for scene in scenes if scene.direction == direction]).reshape(-1, 4)
+        # Uniform and independent on the torus: the mean of every character exp(2 pi i k.x) but the constant is 0.
+        frequencies = np.stack(np.meshgrid(*[[-1, 0, 1]] * 4), axis=-1).reshape(-1, 4)
+        frequencies = frequencies[np.any(frequencies, axis=1)]
+        means = np.abs(np.exp(2j * np.pi * points @ frequencies.T / 64).mean(axis=0))
+        # Of 80 values with Rayleigh's distribution the largest exceeds 4.5 / sqrt(n) hardly ever (1e-7 for all).
+        assert means.max() < 4.5 / np.sqrt(len(points))
+
+
+def test_files_keep_frames_and_flow_finds_both_motions(tmp_path, scenes):
+    dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    dis.setFinestScale(0)
+    errors = []
+    for scene in scenes[:8]:
+        demo.write_clip(tmp_path / "clip.avi", render_scene(scene))
+        decoded = list(iter_frames(str(tmp_path / "clip.avi"), 64))
+        grey, drawn = (
+            [cv2.cvtColor(x, cv2.COLOR_RGB2GRAY) for x in frames] for frames in (decoded, render_scene(scene))
+        )
+        assert np.sqrt(np.mean((np.float32(grey) - np.float32(drawn)) ** 2)) < 3
+        inside = coverage(scene) > 0.5
+        for t in range(11):
+            flow = dis.calc(grey[t], grey[t + 1], None)
+            for index, name in ((MARKED, scene.direction), (OTHER, scene.other_direction)):
+                if inside[index, t].sum() > 50:
+                    true = scene.speed * np.array(DIRECTIONS[name]) + scene.camera[t + 1] - scene.camera[t]
+                    errors.append(np.linalg.norm(flow[inside[index, t]].mean(axis=0) - true))
+    assert len(errors) > 150
+    assert np.mean(errors) < 0.5  # pixels, of a motion of about 1.85
+
+
+# The set
+
+SMALL = {"num_train": 12, "num_test": 4, "size": 32, "num_frames": 3, "workers": 1}
 
 
 @pytest.fixture(scope="module")
@@ -28,115 +132,46 @@ def digests(root):
     return {str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
-def lines(root, name):
-    return (root / "ucfTrainTestlist" / name).read_text().splitlines()
-
-
-# Files
-
-
-@pytest.fixture
-def backdrop():
-    return paint_backdrop(np.random.default_rng(0), 64)
-
-
-def test_write_clip_keeps_frames_and_bytes(tmp_path, backdrop):
-    frames = render_clip(np.random.default_rng(2), "Down", backdrop=backdrop)
-    for name in ("a.avi", "b.avi"):
-        demo.write_clip(tmp_path / name, frames, fps=25)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.avi", "b.avi"]
-    assert (tmp_path / "a.avi").read_bytes() == (tmp_path / "b.avi").read_bytes()
-    decoded = np.stack(list(iter_frames(str(tmp_path / "a.avi"), 64)))
-    assert decoded.shape == frames.shape
-    luminance = [frame @ [0.299, 0.587, 0.114] for frame in (frames, decoded)]
-    assert np.sqrt(np.mean((luminance[0] - luminance[1]) ** 2)) < 3
-
-
-# The set
-
-
 def test_layout_and_lists(small_set):
-    assert lines(small_set, "classInd.txt") == [
-        "1 MarkedMovesDown",
-        "2 MarkedMovesLeft",
-        "3 MarkedMovesRight",
-        "4 MarkedMovesUp",
-    ]
-    train, test = lines(small_set, "trainlist01.txt"), lines(small_set, "testlist01.txt")
-    assert len(train) == 40
-    assert len(test) == 8
-    numbers = {name: number for number, name in (line.split() for line in lines(small_set, "classInd.txt"))}
-    pattern = re.compile(r"(\w+)/v_(\w+)_g(\d\d)_c(\d\d)\.avi")
-    names, groups = [], []
-    for entry in [line.split() for line in train + test]:
-        match = pattern.fullmatch(entry[0])
-        assert match
-        assert match[1] == match[2]
-        assert entry[1:] in ([numbers[match[1]]], [])
-        names.append(entry[0])
-        groups.append(int(match[3]))
-    assert all(len(line.split()) == 2 for line in train)
-    assert all(len(line.split()) == 1 for line in test)
-    assert min(groups[:40]) > demo.NUM_TEST_GROUPS >= max(groups[40:])
-    files = {path.relative_to(small_set / "videos").as_posix() for path in (small_set / "videos").rglob("*.*")}
-    assert files == set(names)
+    names = [f"MarkedMoves{direction}" for direction in ("Down", "Left", "Right", "Up")]
+    train = [(name, label, f"g{g:02d}_c01.avi") for label, name in enumerate(names, 1) for g in (6, 7, 8)]
+    lists = {path.name: path.read_text().splitlines() for path in (small_set / "ucfTrainTestlist").iterdir()}
+    assert lists == {
+        "classInd.txt": [f"{label} {name}" for label, name in enumerate(names, 1)],
+        "trainlist01.txt": [f"{name}/v_{name}_{rest} {label}" for name, label, rest in train],
+        "testlist01.txt": [f"{name}/v_{name}_g01_c01.avi" for name in names],
+    }
+    listed = {line.split()[0] for name in ("trainlist01.txt", "testlist01.txt") for line in lists[name]}
+    videos = small_set / "videos"
+    assert {path.relative_to(videos).as_posix() for path in videos.rglob("*.*")} == listed
     assert {path.name for path in small_set.iterdir()} == {"videos", "ucfTrainTestlist", "demo.json"}
-
-
-def test_classes_are_balanced_in_every_group():
-    clips = demo.demo_clips(2000, range(6, 26))
-    assert len(set(clips)) == 2000
-    cells = np.zeros((4, 26), int)
-    for clip in clips:
-        cells[clip.label, clip.group] += 1
-    assert (cells[:, 6:] == 25).all()
-
-
-def test_files_show_the_scenes(small_set):
     clip = demo.DemoClip(label=2, group=7, number=1)
-    decoded = np.stack(list(iter_frames(str(small_set / "videos" / clip.name), 32))).astype(float)
-    scene = demo.demo_scene_of(clip, size=32, num_frames=3, seed=0)
+    scene = demo.scene_of(clip, size=32, num_frames=3, seed=0)
     assert scene.direction == "Right"
+    decoded = np.stack(list(iter_frames(str(videos / clip.name), 32))).astype(float)
     assert np.abs(decoded - render_scene(scene)).mean() < 6
 
 
-def test_same_seed_same_bytes_however_many_processes(small_set, tmp_path):
-    demo.render_demo_set(tmp_path, **{**SMALL, "workers": 2})
-    assert digests(tmp_path) == digests(small_set)
-
-
-def test_other_seed_other_clips(small_set, tmp_path):
-    demo.render_demo_set(tmp_path, **{**SMALL, "num_train": 4, "num_test": 4, "seed": 1})
-    ours, theirs = digests(tmp_path), digests(small_set)
-    assert not {ours[name] for name in ours if name.endswith(".avi")} & set(theirs.values())
-
-
-def test_rerun_does_nothing(small_set):
-    before = {path: path.stat().st_mtime_ns for path in small_set.rglob("*")}
-    counts = []
-    demo.render_demo_set(small_set, **SMALL, progress=counts.append)
-    assert counts == [48]
-    assert {path: path.stat().st_mtime_ns for path in small_set.rglob("*")} == before
-
-
-def test_interrupted_set_is_completed(small_set, tmp_path):
+def test_killed_in_between_it_goes_on_and_a_rerun_does_nothing(small_set, tmp_path):
     def interrupt(count):
-        if count == 10:
+        if count == 5:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         demo.render_demo_set(tmp_path, **SMALL, progress=interrupt)
-    assert not (tmp_path / "demo.json").exists()
-    with pytest.raises(UserError, match="other parameters"):
+    with pytest.raises(UserError, match="other arguments"):
         demo.render_demo_set(tmp_path, **{**SMALL, "seed": 1})
     videos = sorted((tmp_path / "videos").glob("*/[!.]*.avi"))  # hidden: what a worker was at when it was ended
-    assert 10 <= len(videos) < 48  # workers are ahead of the report
-    videos[0].write_bytes(videos[0].read_bytes()[:-1000])
-    videos[1].write_bytes(b"")
+    assert 5 <= len(videos) < 16  # workers are ahead of the report
+    videos[0].unlink()
     counts = []
+    demo.render_demo_set(tmp_path, **{**SMALL, "workers": 2}, progress=counts.append)
+    assert counts == list(range(len(videos) - 1, 17))
+    visible = {name: digest for name, digest in digests(tmp_path).items() if "/." not in name}
+    assert visible == digests(small_set)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
     demo.render_demo_set(tmp_path, **SMALL, progress=counts.append)
-    assert counts == list(range(len(videos) - 2, 49))
-    assert digests(tmp_path) == digests(small_set)
+    assert counts[-1] == 16 and {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
 
 
 def test_worker_that_dies(tmp_path, monkeypatch):
@@ -145,37 +180,26 @@ def test_worker_that_dies(tmp_path, monkeypatch):
         demo.render_demo_set(tmp_path, **SMALL)
 
 
-def test_lost_clip_of_a_finished_set_is_redone(small_set, tmp_path):
-    few = {**SMALL, "num_train": 4, "num_test": 4}
-    demo.render_demo_set(tmp_path, **few)
-    before = digests(tmp_path)
-    next((tmp_path / "videos").rglob("*.avi")).unlink()
-    (tmp_path / "ucfTrainTestlist" / "classInd.txt").unlink()
-    demo.render_demo_set(tmp_path, **few)
-    assert digests(tmp_path) == before
-
-
-@pytest.mark.parametrize("name, value", [("seed", 1), ("num_train", 44), ("size", 34), ("num_frames", 4)])
-def test_other_parameters_are_refused(small_set, name, value):
-    with pytest.raises(UserError, match=f"{re.escape(str(small_set))} .*delete the folder"):
+@pytest.mark.parametrize("name, value", [("seed", 1), ("num_train", 16), ("size", 34), ("num_frames", 4)])
+def test_other_arguments_and_content_are_refused(small_set, tmp_path, name, value):
+    with pytest.raises(UserError, match=f"^{small_set} .*demo.json: delete the folder"):
         demo.render_demo_set(small_set, **{**SMALL, name: value})
-
-
-def test_other_content_is_refused(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(UserError, match="no demo set: delete the folder or choose another one"):
-        demo.render_demo_set(tmp_path, **SMALL)
-    with pytest.raises(UserError, match="no demo set"):
-        demo.render_demo_set(tmp_path / "notes.txt", **SMALL)
+    for root in (tmp_path, tmp_path / "notes.txt"):
+        with pytest.raises(UserError, match=f"^{root} .* no demo set: delete the folder"):
+            demo.render_demo_set(root, **{**SMALL, name: value})
 
 
 @pytest.mark.parametrize(
-    "name, value",
-    [("num_train", 6), ("num_train", 0), ("num_train", 7924), ("num_test", 1984), ("size", 33), ("size", 30)]
-    + [("num_frames", 1), ("seed", -1), ("workers", -1)],
+    "name, value, flag",
+    [
+        *(("num_train", value, "demo_train_clips") for value in (6, 0, 7924)),
+        ("num_test", 1984, "demo_test_clips"),
+        *(("size", value, "demo_size") for value in (33, 30)),
+    ],
 )
-def test_arguments_out_of_range_are_refused(tmp_path, name, value):
-    with pytest.raises(UserError, match=f"--{name}={value} "):
+def test_arguments_out_of_range_are_refused(tmp_path, name, value, flag):
+    with pytest.raises(UserError, match=rf"`{name}` \(--{flag}\) .*: {value}"):
         demo.render_demo_set(tmp_path / "set", **{**SMALL, name: value})
     assert not (tmp_path / "set").exists()
 

@@ -1,19 +1,37 @@
+"""A clip, from a video or a folder of frames, to what its record holds."""
+
+import dataclasses
+import itertools
 import weakref
 
 import cv2
 import numpy as np
 import pytest
+import tensorflow as tf
+from image_folders import flow_planes, write_clip
 from videos import moving, write_video
 
-from ccsn_tf.config import DataConfig
+from ccsn_tf.config import Config, DataConfig
+from ccsn_tf.data.datasets import Clip
 from ccsn_tf.data.flow import dequantise, make_estimator, quantise
+from ccsn_tf.data.frames import iter_frames as frames_of
 from ccsn_tf.data.prepare import encode as module
-from ccsn_tf.data.prepare.encode import encode_clip
+from ccsn_tf.data.prepare.encode import encode_clip, make_record, result_of
+from ccsn_tf.data.prepare.prepare import prepare
+from ccsn_tf.data.prepare.worker_pool import Outcome, WorkerLostError
+from ccsn_tf.data.records.manifest import Manifest
+from ccsn_tf.data.records.read import FOOTER_BYTES, HEADER_BYTES
+from ccsn_tf.data.records.write import Record, Skipped, last_change
 from ccsn_tf.data.video import VideoError, iter_frames
+from ccsn_tf.errors import UserError
+from ccsn_tf.evaluation.predict import read_snippets
+
+N = 8
+STORED = DataConfig(flow="stored", flow_bound=8.0, jpeg_quality=100)
 
 
-def encode(path, min_fields=5, **settings):
-    config = DataConfig(**settings)
+def encode(path, min_fields=5, config=None, **settings):
+    config = dataclasses.replace(config or DataConfig(), **settings)
     return encode_clip(str(path), make_estimator(config), config, min_fields)
 
 
@@ -21,22 +39,27 @@ def num_bytes(clip):
     return sum(map(len, clip.rgb + clip.flow))
 
 
-def flow_of(jpeg, bound=20.0):
-    """The x- and y-flow of a stored field, in pixels (H, W, 2)."""
-    x, y = np.split(cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_GRAYSCALE), 2)
-    return dequantise(np.stack([x, y], axis=-1), bound)
+def planes_of(clip):
+    """The stored fields, int (N, 2, H, W)."""
+    images = [cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_GRAYSCALE) for jpeg in clip.flow]
+    return np.array([np.split(image, 2) for image in images]).astype(int)
+
+
+def motion_of(clip, bound=20.0):
+    """The mean of each stored field away from the borders, in pixels (N, 2)."""
+    return dequantise(planes_of(clip), bound)[:, :, 8:-8, 8:-8].mean(axis=(2, 3))
+
+
+# Videos
 
 
 def test_field_i_goes_from_frame_i_to_the_next(tmp_path):
-    path = write_video(tmp_path / "a.avi", moving(10, (2, -1), still=6))
-    clip = encode(path)
+    clip = encode(write_video(tmp_path / "a.avi", moving(10, (2, -1), still=6)))
     assert (len(clip.rgb), len(clip.flow), clip.height, clip.width) == (10, 9, 36, 48)
-    moved = np.stack([flow_of(jpeg)[8:-8, 8:-8].mean(axis=(0, 1)) for jpeg in clip.flow])
-    np.testing.assert_allclose(moved[:6], 0, atol=0.25)
-    np.testing.assert_allclose(moved[6:], [[2, -1]] * 3, atol=0.25)
+    np.testing.assert_allclose(motion_of(clip), [[0, 0]] * 6 + [[2, -1]] * 3, atol=0.25)
 
 
-@pytest.mark.parametrize("num_frames, fields", [(7, 2), (8, 2), (9, 2), (10, 3)])
+@pytest.mark.parametrize("num_frames, fields", [(7, 2), (9, 2), (10, 3)])
 def test_stride_keeps_every_third_frame_with_the_motion_of_one(tmp_path, num_frames, fields):
     path = write_video(tmp_path / "a.avi", moving(num_frames, (2, -1)))
     every, third = encode(path, 1), encode(path, 1, flow_stride=3)
@@ -48,18 +71,17 @@ def test_stride_keeps_every_third_frame_with_the_motion_of_one(tmp_path, num_fra
 def test_flow_is_that_of_the_decoded_frames(tmp_path):
     path = write_video(tmp_path / "a.avi", moving(4, (3, 1)))
     clip = encode(path, 1, jpeg_quality=100, flow="farneback", flow_bound=8.0)
-    frames = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in iter_frames(str(path), 256)]
+    greys = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in iter_frames(str(path), 256)]
     estimator = make_estimator(DataConfig(flow="farneback"))
-    for index, jpeg in enumerate(clip.flow):
-        expected = dequantise(quantise(estimator(frames[index], frames[index + 1]), 8.0), 8.0)
-        assert np.abs(flow_of(jpeg, 8.0) - expected).max() < 0.3  # JPEG's loss
+    expected = [quantise(estimator(*pair), 8.0).transpose(2, 0, 1) for pair in itertools.pairwise(greys)]
+    np.testing.assert_allclose(planes_of(clip), expected, atol=4)  # JPEG's loss
 
 
 def test_large_frames_are_scaled_before_flow(tmp_path):
     path = write_video(tmp_path / "a.avi", moving(4, (4, 0), height=72, width=96))
     clip = encode(path, 1, short_side=36)
     assert (clip.height, clip.width) == (36, 48)
-    assert abs(flow_of(clip.flow[0])[8:-8, 8:-8, 0].mean() - 2) < 0.25
+    np.testing.assert_allclose(motion_of(clip)[0], [2, 0], atol=0.25)
 
 
 def test_quality_is_that_of_the_config(tmp_path):
@@ -68,24 +90,12 @@ def test_quality_is_that_of_the_config(tmp_path):
     assert lengths[1] > 1.5 * lengths[0]
 
 
-@pytest.mark.parametrize("count, text", [(1, "1 frame"), (2, "2 frames"), (5, "5 frames")])
+@pytest.mark.parametrize("count, text", [(1, "1 frame:"), (5, "5 frames:")])
 def test_clip_shorter_than_a_snippet(tmp_path, count, text):
     path = write_video(tmp_path / "short.avi", moving(count))
-    with pytest.raises(VideoError, match=rf"short\.avi has {text}: a snippet of --flow_length=5 flow fields needs 6"):
+    with pytest.raises(VideoError, match=rf"short\.avi has {text} a snippet of --flow_length=5 flow fields needs 6"):
         encode(path, 5)
     assert len(encode(write_video(tmp_path / "enough.avi", moving(6)), 5).flow) == 5
-
-
-def test_frames_too_small_for_the_flow(tmp_path):
-    path = write_video(tmp_path / "stamp.avi", moving(8, height=6, width=8))
-    with pytest.raises(VideoError, match=r"stamp\.avi: --flow=dis fails on frames of 8x6 pixels \("):
-        encode(path)
-
-
-def test_same_video_same_bytes(tmp_path):
-    path = write_video(tmp_path / "a.avi")
-    clip = encode(path)
-    assert encode(path) == clip
 
 
 def test_a_long_video_is_never_in_memory_as_frames(tmp_path, monkeypatch):
@@ -117,3 +127,133 @@ def test_a_video_without_end_is_not_decoded_to_the_end(tmp_path, monkeypatch):
     with pytest.raises(VideoError, match=r"long\.avi is too long: \d+ frames fill a record"):
         encode_clip(str(path), make_estimator(DataConfig()), DataConfig(), 5, lambda: beats.append(1))
     assert len(beats) < 20
+
+
+# Folders of frames
+
+
+def test_stored_flow_is_taken_as_it_is_and_so_are_the_frames(tmp_path):
+    folder = write_clip(tmp_path / "clip", moving(N), flow_planes(N - 1))
+    clip = encode(folder, config=STORED)
+    assert clip.rgb == [(folder / f"img_{number:05d}.jpg").read_bytes() for number in range(1, N + 1)]
+    assert (clip.height, clip.width) == (36, 48)
+    for field, found in enumerate(planes_of(clip), start=1):
+        for axis, plane in zip("xy", found, strict=True):
+            expected = cv2.imread(str(folder / f"flow_{axis}_{field:05d}.jpg"), cv2.IMREAD_GRAYSCALE)
+            np.testing.assert_allclose(plane, expected, atol=2)  # one more JPEG, of full quality
+
+
+@pytest.mark.parametrize("as_many", [False, True], ids=["one field fewer", "as many fields"])
+def test_stored_flow_goes_with_the_frames_as_computed_flow_does(tmp_path, as_many):
+    """A clip of which the motion changes at frame 4: whichever tool made the folder, the fields change there."""
+    video = moving(N + 1, (2, -1), still=4)
+    estimator = make_estimator(DataConfig(flow="farneback"))
+    grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in video]
+    flow = [quantise(estimator(a, b), 8.0) for a, b in itertools.pairwise(grey)]
+    planes = np.stack(flow).transpose(0, 3, 1, 2)
+    # denseflow: every frame, and field i from frame i. TSN's dense_flow: field i from frame i beside frame i + 1.
+    frames, planes = (video[1:], planes) if as_many else (video, planes)
+    stored = planes_of(encode(write_clip(tmp_path / "stored", frames, planes), config=STORED))
+    expected = planes_of(encode(write_clip(tmp_path / "computed", frames), config=STORED, flow="farneback"))
+    assert len(stored) == len(expected) == len(frames) - 1
+    motion = [np.median(fields[:, :, 8:-8, 8:-8], axis=(2, 3)) for fields in (stored, expected)]
+    np.testing.assert_allclose(motion[0], motion[1], atol=3)
+    assert np.ptp(motion[1][:, 0]) > 20
+
+
+def test_flow_is_computed_unless_it_is_asked_for_and_larger_frames_are_compressed_anew(tmp_path):
+    planes = np.zeros((N - 1, 2, 72, 96), np.uint8)
+    folder = write_clip(tmp_path / "clip", moving(N, (4, 0), height=72, width=96), planes)
+    whole, scaled = encode(folder), encode(folder, short_side=36)
+    assert whole.rgb[0] == (folder / "img_00001.jpg").read_bytes()
+    assert (scaled.height, scaled.width) == (36, 48)
+    assert cv2.imdecode(np.frombuffer(scaled.rgb[0], np.uint8), cv2.IMREAD_COLOR).shape == (36, 48, 3)
+    for clip, step in ((whole, 4), (scaled, 2)):
+        np.testing.assert_allclose(np.median(motion_of(clip), axis=0), [step, 0], atol=0.25)
+
+
+def test_flow_that_is_not_there(tmp_path):
+    video, folder = write_video(tmp_path / "a.avi"), write_clip(tmp_path / "clip", moving(N))
+    with pytest.raises(VideoError, match=r"a\.avi is a video, and --flow=stored"):
+        encode(video, config=STORED)
+    with pytest.raises(VideoError, match=r"clip holds no flow_x_00001\.jpg"):
+        encode(folder, config=STORED)
+    with pytest.raises(VideoError, match=r"clip has 8 frames: .*--flow_length=9"):
+        encode(folder, 9)
+    with pytest.raises(UserError, match="--flow=stored computes no flow"):
+        read_snippets(str(video), Config(data=STORED), 2)
+
+
+def test_folders_are_prepared_and_predicted_alike_and_tried_again_once_mended(tmp_path):
+    root = tmp_path / "rawframes"
+    for label in ("run", "sit"):
+        for number in range(2):
+            write_clip(root / label / f"good {number}", moving(N, seed=number), flow_planes(N - 1))
+    write_clip(root / "run" / "no flow", moving(N))
+    write_clip(root / "run" / "gap", moving(N), flow_planes(N - 1))
+    (root / "run" / "gap" / "img_00004.jpg").unlink()
+    (root / "sit" / "nothing").mkdir()
+    names = {"dataset": "folder", "video_dir": str(root), "record_dir": str(tmp_path / "records")}
+    data = dataclasses.replace(STORED, **names, workers=1)
+    manifest = prepare(data, 5)
+    assert {clip.name for clip in manifest.clips} == {f"{c}/good {n}" for c in ("run", "sit") for n in range(2)}
+    reasons = {
+        "run/no flow": "holds no flow_x_00001.jpg",
+        "run/gap": "jumps from img_00003.jpg to img_00005.jpg",
+        "sit/nothing": "holds no img_00001.jpg",
+    }
+    assert manifest.skipped.keys() == reasons.keys() == manifest.skipped_labels.keys()
+    assert all(reason in manifest.skipped[name] for name, reason in reasons.items())
+    assert sum(manifest.count_skipped(1, side, ["run"]) for side in ("train", "test")) == 2
+    assert Manifest.read(data.record_dir) == manifest
+    assert manifest.settings["flow"] == "stored" and manifest.settings["flow_bound"] == 8.0
+
+    frames, fields = read_snippets(str(root / "run" / "good 0"), Config(data=data), 2)
+    assert frames.shape == (2, 36, 48, 3) and fields.shape == (2, 5, 2, 36, 48)
+    planes, every = flow_planes(N - 1), list(frames_of(str(root / "run" / "good 0"), 256))
+    for frame, snippet, start in zip(frames, fields, [0, 2], strict=True):  # of 3 positions: the middle of each half
+        np.testing.assert_array_equal(frame, every[start + 2])
+        np.testing.assert_allclose(snippet, planes[start : start + 5], atol=3)
+    computed = read_snippets(str(root / "run" / "no flow"), Config(data=data).replace(flow="farneback"), 2)
+    np.testing.assert_array_equal(computed[0], frames)
+
+    image = root / "run" / "gap" / "img_00004.jpg"
+    image.write_bytes((root / "run" / "gap" / "img_00003.jpg").read_bytes())
+    assert "run/gap" in {clip.name for clip in prepare(data, 5).clips}
+
+
+# What a worker makes of a clip
+
+
+@pytest.fixture
+def clip(tmp_path):
+    return Clip("run/a", str(write_video(tmp_path / "a.avi", moving(9))), "run", "1")
+
+
+def test_record_of_a_video(clip):
+    beats = []
+    record = make_record(clip, lambda: beats.append(1), DataConfig(), 5)
+    assert (record.fields, record.height, record.width) == (8, 36, 48)
+    features = tf.train.Example.FromString(record.content[HEADER_BYTES:-FOOTER_BYTES]).features.feature
+    assert features["name"].bytes_list.value == [b"run/a"]
+    assert [len(features[name].bytes_list.value) for name in ("rgb", "flow")] == [9, 8] and len(beats) == 9
+    other = make_record(clip, lambda: None, DataConfig(flow="farneback"), 5)
+    assert other != record == make_record(clip, lambda: None, DataConfig(), 5)  # no settings of the last clip
+
+
+def test_video_that_cannot_be_used_or_vanished(clip):
+    with open(clip.path, "w") as file:
+        file.write("no video")
+    skipped = make_record(clip, lambda: None, DataConfig(), 5)
+    assert clip.path in skipped.reason and skipped.change == last_change(clip) is not None
+    absent = Clip("run/b", clip.path + "b", "run", "1")
+    assert make_record(absent, lambda: None, DataConfig(), 5) == Skipped(f"{absent.path} does not exist.", None)
+
+
+def test_what_becomes_of_an_outcome(clip):
+    record = Record(b"", 1, 2, 3)
+    assert result_of(Outcome(0, value=record), clip) is record
+    lost = result_of(Outcome(0, error=WorkerLostError("its process was killed by SIGSEGV")), clip)
+    assert lost == Skipped(f"{clip.path}: its process was killed by SIGSEGV; the same command tries it again.", None)
+    defect = result_of(Outcome(0, error=IndexError("3\nof 2")), clip)
+    assert defect == Skipped(f"{clip.path}: IndexError: 3 (a defect, please report it)", None)

@@ -1,56 +1,57 @@
+"""What preparation writes, what it does again and what it refuses."""
+
+import dataclasses
+import json
 import pathlib
 import resource
+import shutil
+import time
 
 import pytest
-from record_folders import contents, into, shards_of, small_records
+from record_folders import contents, into, times
+from videos import moving, truncate, write_audio, write_video
 
+from ccsn_tf.config import DataConfig
 from ccsn_tf.data.prepare.prepare import prepare
 from ccsn_tf.data.records.manifest import FILE_NAME, Manifest
 from ccsn_tf.errors import UserError
 
 
+@pytest.fixture(scope="module")
+def prepared(tiny_data, tmp_path_factory):
+    """A config of 10 clips in 3 record files, prepared."""
+    config = into(tiny_data, tmp_path_factory.mktemp("small") / "records", classes=("MoveLeft", "MoveRight"))
+    prepare(config, 5)
+    return config
+
+
 @pytest.fixture
-def small(tiny_data, tmp_path):
-    return small_records(tiny_data, tmp_path / "records")
+def small(prepared, tmp_path):
+    """The config of a copy of `prepared`, which a test may spoil."""
+    shutil.copytree(prepared.record_dir, tmp_path / "records")
+    return into(prepared, tmp_path / "records")
 
 
-def test_what_is_written(tiny_data, tiny_manifest):
-    names = [f"clips-0000{number}-of-00004" for number in range(4)]
-    expected = [FILE_NAME, "plan.json", *(f"{name}.{suffix}" for name in names for suffix in ("json", "tfrecord"))]
-    assert sorted(contents(tiny_data.record_dir)) == sorted(expected)
-    assert list(tiny_manifest.shards) == [f"{name}.tfrecord" for name in names]
-    assert tiny_manifest.skipped == {}
-    assert [clip.shard for clip in tiny_manifest.clips] == sorted(clip.shard for clip in tiny_manifest.clips)
+# What is written, and what is done again
 
 
-def test_two_runs_write_the_same_bytes(tiny_data, tmp_path):
-    prepare(into(tiny_data, tmp_path / "again"), 5)
-    assert contents(tmp_path / "again") == contents(tiny_data.record_dir)
-
-
-def test_two_workers_write_the_same_bytes_as_one(tiny_data, tmp_path):
+def test_two_workers_write_the_same_bytes_as_one(tiny_data, tiny_manifest, tmp_path):
     seen = []
     prepare(into(tiny_data, tmp_path / "again", workers=2), 5, lambda done, total, frames: seen.append((done, total)))
     assert contents(tmp_path / "again") == contents(tiny_data.record_dir)
-    assert seen[0] == (0, 15) and seen[-1] == (15, 15) and seen == sorted(seen)
-
-
-def test_progress_counts_clips(tiny_data, tmp_path):
-    seen = []
-    config = into(tiny_data, tmp_path / "records", classes=("MoveLeft",))
-    prepare(config, 5, lambda done, total, frames: seen.append((done, total)))
-    assert sorted(set(seen)) == [(done, 5) for done in range(6)]
-    seen.clear()
-    shards_of(config)[1].unlink()
-    prepare(config, 5, lambda done, total, frames: seen.append((done, total)))
-    assert sorted(set(seen)) == [(4, 5), (5, 5)]
+    assert sorted(set(seen)) == [(done, 15) for done in range(16)] and seen == sorted(seen)
+    names = [f"clips-0000{number}-of-00004" for number in range(4)]
+    expected = [FILE_NAME, "plan.json", *(f"{name}.{suffix}" for name in names for suffix in ("json", "tfrecord"))]
+    assert sorted(contents(tiny_data.record_dir)) == sorted(expected)
+    assert list(tiny_manifest.shards) == [f"{name}.tfrecord" for name in names] and tiny_manifest.skipped == {}
+    assert [clip.shard for clip in tiny_manifest.clips] == sorted(clip.shard for clip in tiny_manifest.clips)
 
 
 def test_finished_folder_is_left_as_it_is(small):
-    before = {path: path.stat().st_mtime_ns for path in shards_of(small)}
-    manifest = prepare(small, 5)
-    assert {path: path.stat().st_mtime_ns for path in shards_of(small)} == before
-    assert manifest == Manifest.read(small.record_dir)
+    path = pathlib.Path(small.record_dir, FILE_NAME)
+    before, written = times(small.record_dir), path.stat().st_mtime_ns
+    assert prepare(small, 5) == Manifest.read(small.record_dir)
+    assert times(small.record_dir) == before and path.stat().st_mtime_ns == written
 
 
 def cut_short(path):
@@ -61,55 +62,29 @@ def emptied(path):
     path.write_bytes(b"")
 
 
-@pytest.mark.parametrize("suffix", [".tfrecord", ".json"])
-@pytest.mark.parametrize("spoil", [pathlib.Path.unlink, cut_short, emptied], ids=["deleted", "cut", "emptied"])
-def test_restart_redoes_what_is_not_whole_and_nothing_else(small, spoil, suffix):
-    before = contents(small.record_dir)
-    shards = shards_of(small)
-    times = [path.stat().st_mtime_ns for path in shards]
-    spoil(shards[1].with_suffix(suffix))
-    prepare(small, 5)
-    assert contents(small.record_dir) == before
-    assert [path.stat().st_mtime_ns == moment for path, moment in zip(shards, times, strict=True)] == [
-        True,
-        False,
-        True,
-    ]
+def left_over(path):
+    """As a process that was killed leaves it."""
+    cut_short(path.rename(path.with_name(f".4711.{path.name}")))
 
 
-def test_lost_manifest_is_written_anew(small):
-    before = contents(small.record_dir)
-    times = [path.stat().st_mtime_ns for path in shards_of(small)]
+@pytest.mark.parametrize("spoil", [pathlib.Path.unlink, cut_short, emptied, left_over])
+def test_restart_redoes_what_is_not_whole_and_nothing_else(small, spoil):
+    before, written, seen = contents(small.record_dir), times(small.record_dir), []
+    one, another, whole = sorted(written)
+    spoil(pathlib.Path(small.record_dir, one))
+    spoil(pathlib.Path(small.record_dir, another).with_suffix(".json"))
     pathlib.Path(small.record_dir, FILE_NAME).write_text("{")
-    prepare(small, 5)
+    pathlib.Path(small.record_dir, ".4711.plan.json").write_text("{")
+    prepare(small, 5, lambda done, total, frames: seen.append((done, total)))
     assert contents(small.record_dir) == before
-    assert [path.stat().st_mtime_ns for path in shards_of(small)] == times
+    redone = {name for name, moment in times(small.record_dir).items() if moment != written[name]}
+    assert redone == {one, another} and whole not in redone
+    assert sorted(set(seen)) == [(done, 10) for done in range(2, 11)]
 
 
-def test_leftovers_of_a_killed_run_are_never_taken_for_whole(small):
-    before = contents(small.record_dir)
-    shard = shards_of(small)[0]
-    for path in (shard, shard.with_suffix(".json")):
-        leftover = path.with_name(f".4711.{path.name}")
-        path.rename(leftover)
-        cut_short(leftover)
-    prepare(small, 5)
-    assert contents(small.record_dir) == before
-
-
-def test_folder_of_a_run_that_was_killed_at_once(tiny_data, tmp_path):
-    folder = tmp_path / "records"
-    folder.mkdir()
-    (folder / ".4711.plan.json").write_text("{")
-    config = into(tiny_data, folder, classes=("MoveLeft",))
-    assert len(prepare(config, 5).clips) == 5
-    assert not (folder / ".4711.plan.json").exists()
-
-
-@pytest.mark.parametrize("workers", [1, 2])
-def test_full_disk(tiny_data, tmp_path, workers):
+def test_full_disk(tiny_data, tmp_path):
     # A limit on the size of files stands in for the disk.
-    config = into(tiny_data, tmp_path / "records", workers=workers)
+    config = into(tiny_data, tmp_path / "records", workers=2)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (40000, hard))
     try:
@@ -118,5 +93,166 @@ def test_full_disk(tiny_data, tmp_path, workers):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert list(contents(config.record_dir)) == ["plan.json"]
+    left_over(pathlib.Path(config.record_dir, "plan.json"))
     prepare(config, 5)
     assert contents(config.record_dir) == contents(tiny_data.record_dir)
+
+
+# Videos that cannot be used
+
+
+@pytest.fixture
+def mixed(tmp_path):
+    """A folder data set of good and bad videos, and its config."""
+    root = tmp_path / "own"
+    for number in range(3):
+        write_video(root / "run" / f"good {number}.mp4", moving(8, seed=number))
+        write_video(root / "sit" / f"good {number}.avi", moving(8, (0, 1), height=37, width=51, seed=number))
+    truncate(write_video(root / "run" / "cut.avi", moving(40)), 0.5)
+    write_video(root / "run" / "one frame.mp4", moving(1))
+    write_video(root / "run" / "short.mp4", moving(5))
+    (root / "sit" / "empty.mp4").touch()
+    (root / "sit" / "text.avi").write_text("no video\n" * 50)
+    write_audio(root / "sit" / "sound.mp4")
+    write_video(root / "sit" / "stamp.avi", moving(8, height=6, width=8))
+    names = {"dataset": "folder", "video_dir": str(root), "record_dir": str(tmp_path / "records")}
+    return root, DataConfig(**names, workers=1, clips_per_shard=3)
+
+
+def test_bad_videos_are_skipped_listed_and_tried_again_when_they_have_changed(mixed):
+    root, config = mixed
+    manifest = prepare(config, 5)
+    reasons = {
+        "run/cut": r"cut.avi is ",
+        "run/one frame": "has 1 frame: a snippet of --flow_length=5 flow fields needs 6",
+        "run/short": "has 5 frames: a snippet",
+        "sit/empty": "cannot be read as a video",
+        "sit/text": "cannot be read as a video",
+        "sit/sound": "has no video stream",
+        "sit/stamp": "--flow=dis fails on frames of 8x6 pixels",
+    }
+    assert manifest.skipped.keys() == reasons.keys()
+    for name, reason in reasons.items():
+        assert reason in manifest.skipped[name]
+        assert manifest.skipped[name].startswith(str(root / name))
+        assert "\n" not in manifest.skipped[name]
+    assert manifest.counts()["num_clips"] == 6 and manifest.counts()["num_skipped"] == 7
+    assert {(clip.height, clip.width) for clip in manifest.clips} == {(36, 48), (37, 51)}
+    split = manifest.splits[1]
+    assert set(split["train"]) | set(split["test"]) == {clip.name for clip in manifest.clips} | reasons.keys()
+    assert sum(manifest.count_skipped(1, side, manifest.classes) for side in split) == len(reasons)
+    assert sum(manifest.count_skipped(1, side, ["sit"]) for side in split) == 4
+    assert Manifest.read(config.record_dir) == manifest
+
+    before = times(config.record_dir)
+    time.sleep(0.05)
+    write_video(root / "run" / "short.mp4", moving(8))
+    manifest = prepare(config, 5)
+    (short,) = [clip for clip in manifest.clips if clip.name == "run/short"]
+    assert "run/short" not in manifest.skipped
+    assert [name for name, moment in times(config.record_dir).items() if moment != before[name]] == [short.shard]
+
+
+def test_no_video_can_be_used(mixed):
+    root, config = mixed
+    for path in root.glob("*/good*"):
+        path.write_bytes(b"")
+    with pytest.raises(UserError, match=rf"None of the 13 videos in --video_dir={root} can be used, .*: .*cut\.avi"):
+        prepare(config, 5)
+    with pytest.raises(UserError, match="holds no finished records"):
+        Manifest.read(config.record_dir)
+
+
+# Classes, labels and splits: they are not in the records
+
+
+def prepared_again(config):
+    """The manifest, and what was said; the records must not be touched."""
+    before, said = times(config.record_dir), []
+    manifest = prepare(config, 5, say=said.append)
+    assert times(config.record_dir) == before
+    assert Manifest.read(config.record_dir) == manifest
+    return manifest, said
+
+
+def test_classes_in_another_order(small):
+    assert prepared_again(small)[1] == []
+    other = dataclasses.replace(small, classes=("MoveRight", "MoveLeft"))
+    manifest, (sentence,) = prepared_again(other)
+    assert manifest.classes == ("MoveRight", "MoveLeft")
+    assert small.record_dir in sentence and "the order of the classes changed" in sentence
+    assert prepared_again(other)[1] == []
+
+
+def test_another_division(tmp_path):
+    for number in range(4):
+        write_video(tmp_path / "own" / "run" / f"{number}.avi", moving(6, seed=number))
+    names = {"dataset": "folder", "video_dir": str(tmp_path / "own"), "record_dir": str(tmp_path / "records")}
+    config = DataConfig(**names, workers=1)
+    first = prepare(config, 5)
+    manifest, (sentence,) = prepared_again(dataclasses.replace(config, test_fraction=0.5))
+    assert len(manifest.splits[1]["test"]) > len(first.splits[1]["test"])
+    assert "the division into training and test clips changed" in sentence
+
+
+def test_other_labels(small):
+    path = pathlib.Path(small.record_dir, FILE_NAME)
+    manifest = json.loads(path.read_text())
+    manifest["clips"][0]["label"] = "MoveRight"
+    manifest["classes"].reverse()
+    path.write_text(json.dumps(manifest))
+    manifest, (sentence,) = prepared_again(small)
+    assert manifest.clips[0].label == "MoveLeft"
+    assert "the order of the classes and the labels of clips changed" in sentence
+
+
+# Folders and settings that do not go together
+
+
+def test_folders_that_cannot_be_taken(tiny_data, tmp_path):
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "thesis.txt").write_text("dear reader")
+    for folder, message in (
+        ("", "--record_dir is not given"),
+        (tmp_path / "thesis", f"--record_dir={tmp_path / 'thesis'} holds other files"),
+        (tmp_path / "thesis" / "thesis.txt", f"{tmp_path}/thesis/thesis.txt.* cannot be written"),
+        (tmp_path / "thesis" / "thesis.txt" / "records", f"{tmp_path}/thesis/thesis.txt/records.* cannot be written"),
+        ("gs://records", "--record_dir=gs://records .* pass another --runner"),
+    ):
+        with pytest.raises(UserError, match=message):
+            prepare(into(tiny_data, folder), 5)
+    assert contents(tmp_path / "thesis") == {"thesis.txt": b"dear reader"}
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"flow": "farneback"}, "--flow=farneback, but the records in .* pass --flow=dis"),
+        ({"jpeg_quality": 80}, "--jpeg_quality=80, but the records in .* pass --jpeg_quality=95"),
+        ({"clips_per_shard": 3}, "--clips_per_shard=3, but .* with 4"),
+        ({"flow_length": 6}, "--flow_length=6, but .* with 5"),
+        ({"classes": ("MoveLeft",)}, "another list of clips, 10 then and 5 now: choose another --record_dir"),
+    ],
+)
+def test_folder_begun_otherwise(prepared, changes, message):
+    changes = dict(changes)
+    min_fields = changes.pop("flow_length", 5)
+    with pytest.raises(UserError, match=message):
+        prepare(dataclasses.replace(prepared, **changes), min_fields)
+
+
+@pytest.mark.parametrize("content", ["", "null", "[1]"])
+def test_damaged_plan(small, content):
+    pathlib.Path(small.record_dir, "plan.json").write_text(content)
+    with pytest.raises(UserError, match=r"plan\.json is damaged: empty the folder, or choose another --record_dir"):
+        prepare(small, 5)
+
+
+@pytest.mark.parametrize("name", ["version", "manifest_version"])
+def test_folder_begun_by_another_version(small, name):
+    path = pathlib.Path(small.record_dir, "plan.json")
+    plan = json.loads(path.read_text())
+    for changed in ({**plan, name: 99}, {key: value for key, value in plan.items() if key != name}):
+        path.write_text(json.dumps(changed))
+        with pytest.raises(UserError, match=r"begun by another version of this program: choose another --record_dir"):
+            prepare(small, 5)

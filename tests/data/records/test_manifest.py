@@ -17,13 +17,6 @@ def copied(tiny_data, tmp_path):
     return dataclasses.replace(tiny_data, record_dir=str(tmp_path / "records"))
 
 
-def edit(config, change):
-    path = pathlib.Path(config.record_dir, FILE_NAME)
-    content = json.loads(path.read_text())
-    change(content)
-    path.write_text(json.dumps(content))
-
-
 def test_written_and_read_back(tiny_manifest, tmp_path):
     for name, size in tiny_manifest.shards.items():
         (tmp_path / name).write_bytes(bytes(size))
@@ -32,13 +25,8 @@ def test_written_and_read_back(tiny_manifest, tmp_path):
     content = json.loads((tmp_path / FILE_NAME).read_text())
     assert content["num_clips"] == 15 and content["num_frames"] == 15 * 14 and content["num_skipped"] == 0
     assert content["num_bytes"] == sum(tiny_manifest.shards.values())
-
-
-def test_contents(tiny_manifest):
-    assert tiny_manifest.classes == ("MoveDown", "MoveLeft", "MoveRight")
-    assert len(tiny_manifest.shards) == 4
+    assert tiny_manifest.classes == ("MoveDown", "MoveLeft", "MoveRight") and set(tiny_manifest.splits) == {1, 2}
     assert [clip.name for clip in tiny_manifest.clips] == sorted(clip.name for clip in tiny_manifest.clips)
-    assert set(tiny_manifest.splits) == {1, 2}
     for clip in tiny_manifest.clips:
         assert clip.name == f"{clip.label}/v_{clip.label}_g{clip.group}_c01"
 
@@ -60,19 +48,17 @@ def test_selection_of_classes_in_their_order(tiny_manifest, tiny_data):
     assert {clip.label for clip in clips} == set(classes) and len(clips) == 6
 
 
-def test_unknown_class_and_split(tiny_manifest, tiny_data):
-    with pytest.raises(UserError, match=r"--classes names MoveUp, which the record folder .* does not have"):
-        tiny_manifest.select(dataclasses.replace(tiny_data, classes=("MoveUp",)), "train")
-    with pytest.raises(UserError, match=r"--split=3 is not in .*: give one of 1, 2\."):
-        tiny_manifest.select(dataclasses.replace(tiny_data, split=3), "test")
-
-
-def test_class_that_has_lost_its_clips(tiny_manifest, tiny_data):
+def test_selections_that_cannot_be_made(tiny_manifest, tiny_data):
     left = tuple(clip for clip in tiny_manifest.clips if (clip.label, clip.group > "02") != ("MoveLeft", False))
     manifest = dataclasses.replace(tiny_manifest, clips=left)
     manifest.select(tiny_data, "train")
-    with pytest.raises(UserError, match=r"Class MoveLeft has no usable test clip in split 1 .* --classes"):
-        manifest.select(tiny_data, "test")
+    for changes, message in (
+        ({}, r"Class MoveLeft has no usable test clip in split 1 .* --classes"),
+        ({"classes": ("MoveUp",)}, r"--classes names MoveUp"),
+        ({"split": 3}, r"--split=3 is not in .*: give one of 1, 2\."),
+    ):
+        with pytest.raises(UserError, match=message):
+            manifest.select(dataclasses.replace(tiny_data, **changes), "test")
 
 
 OTHERS = {
@@ -88,43 +74,26 @@ OTHERS = {
 }
 
 
-def test_every_setting_has_its_other():
+def test_records_made_with_other_settings_are_refused(tiny_manifest, tiny_data):
     assert set(OTHERS) == set(STORED)
+    for name, other in OTHERS.items():
+        made = getattr(tiny_data, name)
+        message = rf"^--{name}={other}, but the records in .* were made with {name}={made}: pass --{name}={made} "
+        with pytest.raises(UserError, match=message):
+            tiny_manifest.select(dataclasses.replace(tiny_data, **{name: other}), "train")
+    free = {"workers": 7, "clips_per_shard": 9, "flip": False, "video_dir": ""}
+    tiny_manifest.select(dataclasses.replace(tiny_data, **free), "train")
 
 
-@pytest.mark.parametrize("name", OTHERS)
-def test_records_made_with_other_settings_are_refused(tiny_manifest, tiny_data, name):
-    asked = dataclasses.replace(tiny_data, **{name: OTHERS[name]})
-    made = getattr(tiny_data, name)
-    message = rf"^--{name}={OTHERS[name]}, but the records in .* were made with {name}={made}: pass --{name}={made} "
-    with pytest.raises(UserError, match=message):
-        tiny_manifest.select(asked, "train")
-
-
-def test_settings_of_dis_do_not_bind_other_algorithms():
-    made = stored_settings(DataConfig(flow="farneback"))
-    assert not [name for name in made if name.startswith("dis_")]
-    refuse_other_settings(made, DataConfig(flow="farneback", dis_preset="fast", dis_finest_scale=3), "R")
-    with pytest.raises(UserError, match="--flow=dis, but the records in R were made with flow=farneback"):
-        refuse_other_settings(made, DataConfig(), "R")
-
-
-def test_the_working_size_does_not_bind_flow_made_elsewhere():
-    made = stored_settings(DataConfig(flow="stored"))
-    refuse_other_settings(made, DataConfig(flow="stored", flow_side=64), "R")
-    with pytest.raises(UserError, match="--flow_stride=2, but the records in R were made with flow_stride=1: pass"):
-        refuse_other_settings(made, DataConfig(flow="stored", flow_stride=2), "R")
-
-
-def test_settings_that_do_not_change_pixels_are_free(tiny_manifest, tiny_data):
-    tiny_manifest.select(
-        dataclasses.replace(tiny_data, workers=7, clips_per_shard=9, flip=False, video_dir=""), "train"
-    )
-
-
-def test_no_folder_given():
-    with pytest.raises(UserError, match="--record_dir is not given"):
-        Manifest.read("")
+def test_settings_bind_the_algorithms_that_look_at_them():
+    for made, free in (
+        (DataConfig(flow="farneback"), {"dis_preset": "fast", "dis_finest_scale": 3}),
+        (DataConfig(flow="stored"), {"flow_side": 64}),
+    ):
+        refuse_other_settings(stored_settings(made), dataclasses.replace(made, **free), "R")
+        for name, other in (("flow", "dis"), ("flow_stride", 2)):
+            with pytest.raises(UserError, match=f"--{name}={other}, but the records in R were made with {name}="):
+                refuse_other_settings(stored_settings(made), dataclasses.replace(made, **{name: other}), "R")
 
 
 def test_no_finished_records(tmp_path, copied):
@@ -133,34 +102,28 @@ def test_no_finished_records(tmp_path, copied):
     for folder in (copied.record_dir, str(tmp_path / "absent"), str(tmp_path / "file")):
         with pytest.raises(UserError, match=f"--record_dir={folder} holds no finished records: run prepare.py"):
             Manifest.read(folder)
+    with pytest.raises(UserError, match="--record_dir is not given"):
+        Manifest.read("")
 
 
 @pytest.mark.parametrize(
-    "content",
-    [b"", b'{"version": 2,', b"[]", b'{"version": 2}', b"\xff\xfe"],
-    ids=["empty", "cut", "list", "bare", "binary"],
+    "spoil, message",
+    [
+        (lambda content: b"", "is damaged: run prepare.py again"),
+        (lambda content: b'{"version": 2,', "is damaged"),
+        (lambda content: b"\xff\xfe", "is damaged"),
+        (lambda content: [], "is damaged"),
+        (lambda content: {"version": 2}, "is damaged"),
+        (lambda content: {**content, "version": 99}, "has version 99, not 2: prepare again"),
+        (lambda content: {**content, "clips": [{**content["clips"][0], "bytes": 3}]}, "is damaged"),
+        (lambda content: {**content, "clips": [{"name": "MoveLeft/a"}]}, "is damaged"),
+    ],
 )
-def test_damaged_manifest(copied, content):
-    pathlib.Path(copied.record_dir, FILE_NAME).write_bytes(content)
-    with pytest.raises(UserError, match=r"manifest\.json is damaged: run prepare\.py again"):
-        Manifest.read(copied.record_dir)
-
-
-@pytest.mark.parametrize("change", [{"bytes": 3}, {"name": None}], ids=["one field more", "one field less"])
-def test_clip_with_other_fields(copied, change):
-    def spoil(content):
-        (name, value) = next(iter(change.items()))
-        content["clips"][3].pop(name, None)
-        content["clips"][3].update({name: value} if value else {})
-
-    edit(copied, spoil)
-    with pytest.raises(UserError, match=r"manifest\.json is damaged"):
-        Manifest.read(copied.record_dir)
-
-
-def test_manifest_of_another_version(copied):
-    edit(copied, lambda content: content.update(version=99))
-    with pytest.raises(UserError, match=r"manifest\.json has version 99, not 2: prepare again"):
+def test_damaged_manifest(copied, spoil, message):
+    path = pathlib.Path(copied.record_dir, FILE_NAME)
+    spoilt = spoil(json.loads(path.read_text()))
+    path.write_bytes(spoilt if isinstance(spoilt, bytes) else json.dumps(spoilt).encode())
+    with pytest.raises(UserError, match=rf"manifest\.json {message}"):
         Manifest.read(copied.record_dir)
 
 

@@ -1,4 +1,4 @@
-"""keras.applications as backbones: the stages found, the pixel scaling, the copy of weights."""
+"""keras.applications as backbones: the stages found, the pixel scaling, the download of weights."""
 
 import keras
 import numpy as np
@@ -6,91 +6,71 @@ import pytest
 from keras import layers
 
 from ccsn_tf.errors import UserError
-from ccsn_tf.models.backbones import Backbone, applications, backbone_names, build_backbone, split_into_stages
-from ccsn_tf.models.backbones.applications import find_stages, imagenet_network, load_applications_imagenet
+from ccsn_tf.models.backbones import backbone_names, build_backbone
+from ccsn_tf.models.backbones.applications import default_connection, find_stages, imagenet_network, scaling_of
+from ccsn_tf.models.backbones.backbone import split_into_stages
 
 
-def shapes_of(class_name, size, channels):
+@pytest.mark.parametrize(
+    ("class_name", "size", "channels", "ends", "shapes"),
+    [
+        (
+            "ResNet50",  # residual
+            32,
+            3,
+            # The first is not the padding in front of the pooling.
+            ["conv1_relu", "conv2_block3_out", "conv3_block4_out", "conv4_block6_out", "conv5_block3_out"],
+            [(16, 16, 64), (8, 8, 256), (4, 4, 512), (2, 2, 1024), (1, 1, 2048)],
+        ),
+        (
+            "MobileNetV2",  # inverted bottlenecks are cut where they are narrow
+            32,
+            10,
+            ["expanded_conv_project_BN", "block_2_add", "block_5_add", "block_12_add", "out_relu"],
+            [(16, 16, 16), (8, 8, 24), (4, 4, 32), (2, 2, 96), (1, 1, 1280)],
+        ),
+        (
+            "VGG16",  # plain; the input's resolution is left out
+            32,
+            3,
+            ["block2_conv2", "block3_conv3", "block4_conv3", "block5_conv3", "block5_pool"],
+            [(16, 16, 128), (8, 8, 256), (4, 4, 512), (2, 2, 512), (1, 1, 512)],
+        ),
+        (
+            "MobileNet",  # widening by two is no expansion
+            32,
+            3,
+            ["conv_pw_1_relu", "conv_pw_3_relu", "conv_pw_5_relu", "conv_pw_11_relu", "conv_pw_13_relu"],
+            [(16, 16, 64), (8, 8, 128), (4, 4, 256), (2, 2, 512), (1, 1, 1024)],
+        ),
+    ],
+)
+def test_stages(class_name, size, channels, ends, shapes):
     backbone = build_backbone(f"applications:{class_name}", size, channels)
-    models = split_into_stages(backbone, "spatial")
-    return backbone, {stage: model.output_shape[1:] for stage, model in models.items()}
+    assert list(backbone.stages) == ["stage1", "stage2", "stage3", "stage4", "stage5"]
+    assert list(backbone.stages.values()) == ends and backbone.default_connect_at == ("stage4",)
+    assert [model.output_shape[1:] for model in split_into_stages(backbone, "spatial").values()] == shapes
 
 
-def test_residual_network():
-    backbone, shapes = shapes_of("ResNet50", 32, 3)
-    assert backbone.stages == {
-        "stage1": "conv1_relu",  # not the padding in front of the pooling
-        "stage2": "conv2_block3_out",
-        "stage3": "conv3_block4_out",
-        "stage4": "conv4_block6_out",
-        "stage5": "conv5_block3_out",
-    }
-    assert list(shapes.values()) == [(16, 16, 64), (8, 8, 256), (4, 4, 512), (2, 2, 1024), (1, 1, 2048)]
-    assert backbone.default_connect_at == ("stage4",)
-
-
-def test_inverted_bottlenecks_are_cut_where_they_are_narrow():
-    backbone, shapes = shapes_of("MobileNetV2", 32, 10)
-    assert list(backbone.stages.values()) == [
-        "expanded_conv_project_BN",
-        "block_2_add",
-        "block_5_add",
-        "block_12_add",
-        "out_relu",
-    ]
-    assert list(shapes.values()) == [(16, 16, 16), (8, 8, 24), (4, 4, 32), (2, 2, 96), (1, 1, 1280)]
-
-
-def test_plain_network_leaves_out_the_input_resolution():
-    backbone, _ = shapes_of("VGG16", 32, 3)
-    assert list(backbone.stages.values()) == [
-        "block2_conv2",
-        "block3_conv3",
-        "block4_conv3",
-        "block5_conv3",
-        "block5_pool",
-    ]
-
-
-def test_widening_by_two_is_no_expansion():
-    backbone, _ = shapes_of("MobileNet", 64, 3)
-    assert backbone.stages["stage1"] == "conv_pw_1_relu"
-
-
-def test_a_sum_that_is_no_layer_can_end_a_stage():
-    image = keras.Input((16, 16, 3), name="image")
+def test_stages_of_small_networks():
+    image = keras.Input((64, 64, 3), name="image")
     stem = layers.Conv2D(4, 3, 2, "same", name="stem")(image)
-    total = layers.Conv2D(4, 3, padding="same", name="branch")(stem) + stem  # as ConvNeXt writes it
+    total = layers.Conv2D(4, 3, padding="same", name="branch")(stem) + stem  # a sum that is no layer, as in ConvNeXt
     network = keras.Model(image, layers.Conv2D(8, 2, 2, name="out")(total), name="net")
     sum_name = next(operation.name for operation in network.operations if not isinstance(operation, keras.Layer))
     assert find_stages(network) == {"stage1": sum_name, "stage2": "out"}
-
-
-def test_a_network_that_never_shrinks_is_one_stage():
-    image = keras.Input((8, 8, 3), name="image")
-    network = keras.Model(image, layers.Conv2D(4, 3, padding="same", name="out")(image))
-    assert find_stages(network) == {"stage1": "out"}
-
-
-def test_default_connection_is_the_last_map_where_the_one_before_is_far_larger():
-    image = keras.Input((64, 64, 3), name="image")
-    x = layers.Conv2D(4, 3, 2, "same", name="stem")(image)
-    far = keras.Model(image, layers.AveragePooling2D(16, name="out")(x), name="far")
-    near = keras.Model(image, layers.AveragePooling2D(2, name="out")(x), name="near")
-    for network, stage in ((far, "stage2"), (near, "stage1")):
-        assert applications._default_connection(network, find_stages(network)) == stage
-
-
-def test_preprocessing_inside_the_network_is_left_out():
-    network = build_backbone("applications:MobileNetV3Small", 32, 3).network
-    assert not [layer for layer in network.layers if isinstance(layer, layers.Rescaling)]
+    flat = keras.Model(image, layers.Conv2D(4, 3, padding="same", name="out")(image))
+    assert find_stages(flat) == {"stage1": "out"}
+    # The streams are connected at the last map where the one before is far larger.
+    for pool, stage in ((16, "stage2"), (2, "stage1")):
+        network = keras.Model(image, layers.AveragePooling2D(pool, name="out")(stem))
+        assert default_connection(network, find_stages(network)) == stage
 
 
 MODULES = {
     "ResNet50": "resnet",
     "ResNet50V2": "resnet_v2",
     "VGG16": "vgg16",
-    "VGG19": "vgg19",
     "MobileNet": "mobilenet",
     "MobileNetV2": "mobilenet_v2",
     "InceptionV3": "inception_v3",
@@ -105,7 +85,7 @@ MODULES = {
 def test_scaling_is_that_of_keras(class_name):
     pixels = np.random.default_rng(0).integers(0, 256, (2, 4, 4, 3)).astype("float32")
     expected = getattr(keras.applications, MODULES[class_name]).preprocess_input(pixels.copy())
-    np.testing.assert_allclose(np.asarray(applications._normalization(class_name).apply(pixels)), expected, atol=1e-4)
+    np.testing.assert_allclose(np.asarray(scaling_of(class_name).apply(pixels)), expected, atol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -125,9 +105,9 @@ def test_scaling_is_that_of_the_layers_keras_puts_inside(class_name):
         if isinstance(layer, layers.Rescaling | layers.Normalization):
             inside = layer(inside)
     assert inside is not pixels
-    np.testing.assert_allclose(
-        np.asarray(applications._normalization(class_name).apply(pixels)), np.asarray(inside), atol=1e-4
-    )
+    np.testing.assert_allclose(np.asarray(scaling_of(class_name).apply(pixels)), np.asarray(inside), atol=1e-4)
+    ours = build_backbone(f"applications:{class_name}", 32, 3).network  # which is without them
+    assert not [layer for layer in ours.layers if isinstance(layer, layers.Rescaling | layers.Normalization)]
 
 
 @pytest.mark.parametrize(
@@ -141,22 +121,6 @@ def test_scaling_is_that_of_the_layers_keras_puts_inside(class_name):
 def test_what_cannot_be_built_is_said(class_name, size, message):
     with pytest.raises(UserError, match=message):
         build_backbone(f"applications:{class_name}", size, 3)
-
-
-def test_imagenet_weights_are_copied(monkeypatch):
-    donor = build_backbone("applications:MobileNetV3Small", 64, 3).network
-    monkeypatch.setattr(applications, "imagenet_network", lambda class_name: donor)
-    network = build_backbone("applications:MobileNetV3Small", 32, 3).network
-    assert np.abs(network.get_weights()[0] - donor.get_weights()[0]).max() > 0
-    load_applications_imagenet(network, "MobileNetV3Small")
-    for ours, theirs in zip(network.get_weights(), donor.get_weights(), strict=True):
-        np.testing.assert_array_equal(ours, theirs)
-
-
-def test_imagenet_weights_are_for_rgb():
-    network = build_backbone("applications:MobileNetV3Small", 32, 10).network
-    with pytest.raises(ValueError, match="initialise_temporal_from_spatial"):
-        load_applications_imagenet(network, "MobileNetV3Small")
 
 
 def test_a_failed_download_is_one_sentence(monkeypatch):
@@ -174,6 +138,5 @@ def test_a_failed_download_is_one_sentence(monkeypatch):
 def test_every_application_can_be_split(name):
     backbone = build_backbone(name, 96, 10)
     models = split_into_stages(backbone, "temporal")
-    assert isinstance(backbone, Backbone)
     assert list(models.values())[-1].output_shape == backbone.network.output_shape
     keras.backend.clear_session()

@@ -9,10 +9,18 @@ from moving_frames import moving, texture
 from ccsn_tf.errors import UserError
 from ccsn_tf.models.flow import TVL1Flow
 from ccsn_tf.models.flow.image_ops import CENTRAL, derivatives, enlarge, halve, smooth
-from ccsn_tf.models.flow.pyramidal_flow import Level
+from ccsn_tf.models.flow.iterating import LOOPED, iterations
+from ccsn_tf.models.flow.tvl1_flow import Level
 
 NO_FILTERS = {"median": 0, "smooth": False}
 SMALL = {"levels": 2, "warps": 1, "iterations": 3}
+
+
+@pytest.fixture(autouse=True)
+def looped():
+    """Plain operations: what XLA makes of them, for seconds at each shape, is the same (`test_iterating`)."""
+    with iterations(LOOPED):
+        yield
 
 
 def flow_of(frames, **arguments):
@@ -78,7 +86,7 @@ def reference(first, second, warps, iterations, attachment, tightness, step):
     return u.transpose(1, 2, 0)
 
 
-@pytest.mark.parametrize(("warps", "iterations"), [(1, 1), (1, 3), (2, 2)])
+@pytest.mark.parametrize(("warps", "iterations"), [(1, 3), (2, 2)])
 def test_against_loops_over_pixels(warps, iterations):
     frames = moving((0.7, -0.4), 9, 11)
     settings = {"warps": warps, "iterations": iterations, "attachment": 0.2, "tightness": 0.4, "step": 0.2}
@@ -87,7 +95,7 @@ def test_against_loops_over_pixels(warps, iterations):
     np.testing.assert_allclose(flow_of(frames, levels=1, **settings, **NO_FILTERS), expected, atol=2e-4)
 
 
-@pytest.mark.parametrize("shift", [(1.0, 0.0), (-0.5, 1.5), (4.0, -3.0)])
+@pytest.mark.parametrize("shift", [(-0.5, 1.5), (4.0, -3.0)])
 def test_known_translations(shift):
     fields = flow_of(moving(shift, count=3), warps=3, iterations=10).reshape(40, 48, 2, 2)
     inner = fields[6:-6, 6:-6]
@@ -104,25 +112,20 @@ def test_frames_and_pairs_do_not_mix():
             np.testing.assert_allclose(fields[..., 2 * pair : 2 * pair + 2], alone, atol=1e-5)
 
 
-@pytest.mark.parametrize("size", [(33, 35), (7, 50), (16, 1)])
-def test_equal_frames_give_exactly_zero(size):
+@pytest.mark.parametrize("size", [(33, 35), (7, 50), (16, 1), (1, 1)])
+def test_equal_frames_give_exactly_zero_and_others_finite_fields_at_any_size(size):
     frame = np.random.default_rng(0).uniform(0, 255, (1, *size)).astype("float32")
-    np.testing.assert_array_equal(flow_of(np.repeat(frame, 3, axis=0)), 0.0)
-
-
-@pytest.mark.parametrize("size", [(1, 1), (2, 9), (17, 31)])
-def test_small_and_odd_sizes(size):
-    frames = moving((0.5, 0.5), *size)
-    fields = flow_of(frames)
+    np.testing.assert_array_equal(flow_of(np.repeat(frame, 3, axis=0), **SMALL), 0.0)
+    fields = flow_of(moving((0.5, 0.5), *size), iterations=4)
     assert fields.shape == (*size, 2) and np.isfinite(fields).all()
 
 
 def test_a_flat_region_takes_the_flow_of_its_surroundings():
     frames = moving((1.0, 0.5), 32, 32)
     frames[:, 12:20, 12:20] = 100.0
-    fields = flow_of(frames, warps=3, iterations=40)
+    fields = flow_of(frames, warps=3, iterations=25)
     assert np.abs(fields[13:19, 13:19] - [1.0, 0.5]).mean() < 0.4
-    np.testing.assert_array_equal(flow_of(np.full((2, 20, 20), 7.0)), 0.0)
+    np.testing.assert_array_equal(flow_of(np.full((2, 20, 20), 7.0), **SMALL), 0.0)
 
 
 def test_a_cut_is_bounded():
@@ -130,17 +133,14 @@ def test_a_cut_is_bounded():
     assert 0.1 < np.abs(flow_of(cut, attachment=5.0)).max() <= 48
 
 
-def test_rgb_is_seen_as_grey():
-    grey = np.rint(moving((1.0, 0.0))).astype("uint8")
+def test_rgb_is_seen_as_grey_in_a_graph_as_well():
+    grey = np.rint(moving((1.0, 0.0), 20, 24)).astype("uint8")
     rgb = np.repeat(grey[..., None], 3, axis=-1)
-    np.testing.assert_array_equal(flow_of(rgb, **SMALL), flow_of(grey, **SMALL))
-
-
-def test_deterministic_in_a_graph():
-    layer, frames = TVL1Flow(**SMALL), moving((1.0, 0.0), count=3)[None]
-    graph = tf.function(layer)
-    np.testing.assert_array_equal(graph(frames), graph(frames))
-    np.testing.assert_allclose(graph(frames), layer(frames), atol=1e-5)
+    fields = flow_of(grey, **SMALL)
+    np.testing.assert_array_equal(flow_of(rgb, **SMALL), fields)
+    graph = tf.function(TVL1Flow(**SMALL))
+    np.testing.assert_array_equal(graph(grey[None]), graph(grey[None]))
+    np.testing.assert_allclose(graph(grey[None])[0], fields, atol=1e-5)
 
 
 def test_settings_by_level():
@@ -149,7 +149,8 @@ def test_settings_by_level():
     fields = flow_of(frames, **by_level)
     for name, other in {"warps": (1, 1), "iterations": (2, 2), "tightness": (0.3, 0.3)}.items():
         assert np.abs(fields - flow_of(frames, **{**by_level, name: other})).max() > 1e-3
-    np.testing.assert_array_equal(flow_of(frames, levels=2, warps=(2,)), flow_of(frames, levels=2, warps=2))
+    one, many = ({**SMALL, "warps": warps} for warps in (2, (2,)))
+    np.testing.assert_array_equal(flow_of(frames, **one), flow_of(frames, **many))
 
 
 def test_gradients_with_respect_to_frames_are_finite():
@@ -159,7 +160,6 @@ def test_gradients_with_respect_to_frames_are_finite():
             tape.watch(frames)
             total = tf.reduce_sum(TVL1Flow(**SMALL)(frames) ** 2)
         assert np.isfinite(tape.gradient(total, frames)).all()
-    assert not TVL1Flow().trainable_weights
 
 
 def test_median_filters_take_the_mistakes_of_single_pixels():
@@ -175,7 +175,7 @@ def test_dual_fields_that_are_carried_save_iterations():
     frames = np.stack([before, before])
     frames[0, 24:44, 20:40], frames[1, 23:43, 22:42] = thing[0, 24:44, 20:40], thing[1, 23:43, 22:42]
     settings = {"levels": 3, "warps": 1}
-    exact = flow_of(frames, iterations=400, **settings)
+    exact = flow_of(frames, iterations=80, **settings)
     far = [np.abs(flow_of(frames, iterations=8, carry=carry, **settings) - exact).mean() for carry in (True, False)]
     assert far[0] < 0.85 * far[1]
 
@@ -187,33 +187,21 @@ def test_dual_fields_are_carried_as_the_coarser_level_has_them():
     levels = [Level(number, 1, each, *derivatives(each)) for number, each in enumerate(images)]
     field, *duals = layer.refine(levels[1], np.zeros((2, 1, 10, 12), "float32"))
     assert len(duals) == 2 and np.abs(duals[0]).max() > 0.1
-    last = (np.asarray(duals[0])[..., -1], np.asarray(duals[1])[..., -1, :])
-    assert not np.any(last[0]) and not np.any(last[1])
+    assert not np.any(np.asarray(duals[0])[..., -1]) and not np.any(np.asarray(duals[1])[..., -1, :])
     finer, *_ = layer.refine(levels[0], 2.0 * enlarge(field, 20, 24), *(enlarge(dual, 20, 24) for dual in duals))
-    np.testing.assert_allclose(
-        flow_of(frames, **{**SMALL, "smooth": False}), np.moveaxis(finer[:, 0], 0, -1), atol=1e-5
-    )
-
-
-def test_smoothed_images_are_what_it_sees():
-    frames = moving((1.0, 0.5), 20, 24)
-    seen = flow_of(np.asarray(smooth(frames)), smooth=False, **SMALL)
+    found = flow_of(frames, **{**SMALL, "smooth": False})
+    np.testing.assert_allclose(found, np.moveaxis(finer[:, 0], 0, -1), atol=1e-5)
+    seen = flow_of(np.asarray(smooth(frames)), smooth=False, **SMALL)  # smoothed images are what it sees
     np.testing.assert_allclose(flow_of(frames, **SMALL), seen, atol=1e-5)
-    assert np.abs(seen - flow_of(frames, smooth=False, **SMALL)).max() > 0.01
+    assert np.abs(seen - found).max() > 0.01
 
 
-def test_as_a_layer(tmp_path):
-    arguments = {**SMALL, "warps": (1, 2), "median": 1, "smooth": False}
-    frames = moving((1.0, 0.5), 16, 20, count=3)[None]
-    run_layer_test(TVL1Flow, arguments, frames, tmp_path, output_dtype="float32")
+def test_as_a_layer():
+    arguments = {"levels": 1, "warps": 1, "iterations": (2, 3), "median": 0, "smooth": False}
+    run_layer_test(TVL1Flow, arguments, moving((1.0, 0.5), 8, 9)[None], output_dtype="float32")
 
 
-@pytest.mark.parametrize("shape", [(2, 20, 20), (1, 2, 20, 20, 4), (1, 2, 20, 20, 1)])
-def test_other_shapes_are_refused(shape):
-    with pytest.raises(UserError, match=r"Frames must be \(N, L \+ 1, H, W\) or RGB"):
+@pytest.mark.parametrize("shape", [(2, 20, 20), (1, 2, 20, 20, 4), (1, 1, 20, 20)])
+def test_other_frames_are_refused(shape):
+    with pytest.raises(UserError, match=r"F.* Received: \("):
         TVL1Flow()(np.zeros(shape, "uint8"))
-
-
-def test_one_frame_is_refused():
-    with pytest.raises(UserError, match="at least two frames"):
-        TVL1Flow()(np.zeros((1, 1, 20, 20), "uint8"))

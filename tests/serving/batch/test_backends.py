@@ -87,9 +87,7 @@ def test_models_that_are_none_of_ours(exported, models, tmp_path, monkeypatch):
     (tmp_path / "text.onnx").write_text("no model")
     with pytest.raises(UserError, match=r"text\.onnx is damaged or no ONNX file"):
         read_metadata(choose([str(tmp_path / "text.onnx")]))
-    with pytest.raises(
-        UserError, match=r"model\.plan\.json is missing: name an engine that export/to_tensorrt\.py wrote"
-    ):
+    with pytest.raises(UserError, match=r"model\.plan\.json is missing: .*export/to_tensorrt\.py"):
         read_metadata(choose([models["tensorrt"]]))
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(UserError, match=r"onnxruntime is needed and cannot be imported .* -e '\.\[onnx\]'"):

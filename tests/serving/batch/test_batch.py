@@ -17,7 +17,7 @@ from worker_tasks import Deadly
 from ccsn_tf.data.pipeline import evaluation_views
 from ccsn_tf.errors import UserError
 from ccsn_tf.evaluation.metrics import softmax
-from ccsn_tf.evaluation.protocol import make_forward
+from ccsn_tf.evaluation.predict import make_forward
 from ccsn_tf.files import only_process
 from ccsn_tf.serving.batch.backends import choose
 from ccsn_tf.serving.batch.items import Items, clips_of_records, videos_of_folder

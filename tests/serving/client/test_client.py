@@ -12,8 +12,7 @@ from serving_stand_in import StandIn
 
 from ccsn_tf.data.video import VideoError
 from ccsn_tf.errors import UserError
-from ccsn_tf.evaluation.predict import predict_video
-from ccsn_tf.evaluation.protocol import make_forward
+from ccsn_tf.evaluation.predict import make_forward, predict_video
 from ccsn_tf.serving.client.client import Client, ServingError, jpeg_inputs
 from ccsn_tf.serving.client.config import client_config
 

@@ -9,10 +9,9 @@ import tensorflow as tf
 import videos
 from serving_stand_in import StandIn
 
-from ccsn_tf.data import snippets
+from ccsn_tf.data import views
 from ccsn_tf.data.video import VideoError
-from ccsn_tf.evaluation.predict import predict_video
-from ccsn_tf.evaluation.protocol import make_forward
+from ccsn_tf.evaluation.predict import make_forward, predict_video
 from ccsn_tf.serving.batch.backends import choose
 from ccsn_tf.serving.batch.items import clips_of_records, videos_of_folder
 from ccsn_tf.serving.batch.plan import BatchSettings
@@ -43,7 +42,7 @@ def no_flow(monkeypatch):
     def refuse(_):
         raise AssertionError("flow is computed")
 
-    monkeypatch.setattr(snippets, "make_estimator", refuse)
+    monkeypatch.setattr(views, "make_estimator", refuse)
 
 
 def rows_of(output):

@@ -2,23 +2,25 @@
 
     pytest -s -m slow tests/serving/test_flow_paths.py
 
-prints how far the paths are apart with flow's default settings; without -m slow, its iterations are few.
+prints how far the paths are apart with flow's default settings; without -m slow, its levels and iterations are few.
 A further path that takes the network's frames is a line in `OF_FRAMES`.
 """
 
 import numpy as np
 import pytest
-from serving_fixtures import export_verified, frames_run
+import tensorflow as tf
+from serving_fixtures import QUICK_FLOW, export_verified, frames_run
 
-from ccsn_tf.data.pipeline import evaluation_views
+from ccsn_tf.data import flow
 from ccsn_tf.data.records.manifest import Manifest
 from ccsn_tf.evaluation.metrics import softmax
-from ccsn_tf.evaluation.predict import video_views
-from ccsn_tf.evaluation.protocol import make_forward
+from ccsn_tf.evaluation.predict import make_forward, video_views
 from ccsn_tf.models.build import build_model
-from ccsn_tf.serving.client.exchange import Request
+from ccsn_tf.models.flow import TVL1Flow
+from ccsn_tf.serving.client.clip_input import VideoFile, make_input
 from ccsn_tf.serving.onnx.export import OnnxSettings, export_onnx
 from ccsn_tf.serving.onnx.session import OnnxModel
+from ccsn_tf.serving.saved_model.exchange import Request
 from ccsn_tf.serving.saved_model.verify import ask
 
 LIMIT = 1e-3
@@ -45,12 +47,15 @@ OF_FRAMES = {"SavedModel": by_saved_model, "ONNX Runtime": by_onnx_runtime}
 class Paths:
     """The test clips of the model that takes frames, and a network with its weights that takes stored flow.
 
-    Stored flow is `tvl1_graph` of whole frames. Names: "graph" and "stored".
+    Stored flow is `tvl1_graph` of whole frames, by the model's settings. Names: "graph" and "stored".
     """
 
     def __init__(self, exported):
         config = exported.config
-        self._configs = {"graph": config, "stored": config.replace(flow_source="stored")}
+        self._configs = {
+            "graph": config,
+            "stored": config.replace(flow_source="stored", flow="tvl1_graph", flow_side=0),
+        }
         self._classes, clips = Manifest.read(config.data.record_dir).select(config.data, "test")
         size = config.model.image_size
         self.clips = {
@@ -61,16 +66,18 @@ class Paths:
         stored.set_weights(exported.model.get_weights())
         self._forward = {"graph": make_forward(exported.model), "stored": make_forward(stored)}
 
-    def of_records(self, source, clips):
-        """The network's inputs by name, (N, K, ...): JPEG frames, and JPEG fields computed before there were JPEGs."""
-        data, model = self._configs[source].data, self._configs[source].model
-        views = evaluation_views(clips, self._classes, data.record_dir, model, 3, 1).as_numpy_iterator()
-        return _joined({name: value for name, value in view.items() if name != "label"} for view in views)
+    def of_jpegs(self, source, clips):
+        """The network's inputs by name, (N, K, ...), as from records: of JPEG frames, and JPEG fields."""
+        config = self._configs[source]
+        made = (make_input(VideoFile(clip.name, self._file(clip)), lambda: None, config, 3) for clip in clips)
+        return _joined({name: value[None] for name, value in each.arrays.items()} for each in made)
 
     def of_videos(self, source, clips):
         """The same without any JPEG, flow as bytes."""
-        config = self._configs[source]
-        return _joined(video_views(f"{config.data.video_dir}/{clip.name}.avi", config) for clip in clips)
+        return _joined(video_views(self._file(clip), self._configs[source]) for clip in clips)
+
+    def _file(self, clip):
+        return f"{self._configs['graph'].data.video_dir}/{clip.name}.avi"
 
     def scores(self, source, inputs):
         return softmax(self._forward[source](inputs)["logits"].numpy())
@@ -89,12 +96,21 @@ def apart(ours, theirs):
     return float(np.abs(ours - theirs).max())
 
 
-@pytest.fixture(scope="module", params=["few iterations", pytest.param("defaults", marks=pytest.mark.slow)])
-def exported_flow(request, tmp_path_factory):
-    if request.param == "few iterations":
+@pytest.fixture(scope="module", params=["quick", pytest.param("defaults", marks=pytest.mark.slow)])
+def exported_flow(request, tmp_path_factory, module_patch):
+    settings = QUICK_FLOW if request.param == "quick" else {}
+    compiled = tf.function(TVL1Flow(**settings))
+    module_patch.setattr(flow, "_compiled_tvl1", lambda: compiled)
+    if settings:
         return request.getfixturevalue("exported_frames")
     root = tmp_path_factory.mktemp("defaults")
-    return export_verified(frames_run(root), root / "model")
+    return export_verified(frames_run(root, settings), root / "model")
+
+
+@pytest.fixture(scope="module")
+def module_patch():
+    with pytest.MonkeyPatch.context() as patch:
+        yield patch
 
 
 @pytest.fixture(scope="module")
@@ -111,9 +127,9 @@ def test_flow_of_the_same_pixels_as_bytes(paths):
     assert difference <= LIMIT
 
 
-def test_records_differ_by_their_jpegs(paths):
+def test_jpegs_make_a_small_difference(paths):
     """Stored flow is of the video's frames, and a JPEG; the network computes it from frames that are JPEGs."""
-    difference = paths.apart(paths.of_records, paths.clips["square"])
+    difference = paths.apart(paths.of_jpegs, paths.clips["square"])
     print(f"\nin records, JPEG quality 95: {difference:.1e}")
     assert difference < 5e-3
 
@@ -127,7 +143,7 @@ def test_flow_of_a_crop_differs_at_its_borders(paths):
 
 @pytest.mark.parametrize("path", OF_FRAMES)
 def test_paths_that_take_frames(paths, exported_flow, path):
-    inputs = paths.of_records("graph", [*paths.clips["square"], *paths.clips["wide"]])
+    inputs = paths.of_jpegs("graph", [*paths.clips["square"], *paths.clips["wide"]])
     expected = paths.scores("graph", inputs)
     assert np.ptp(expected, axis=0).max() > 0.01  # the clips differ by more
     difference = apart(OF_FRAMES[path](exported_flow, inputs["frames"]), expected)

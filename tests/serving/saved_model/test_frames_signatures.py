@@ -12,8 +12,9 @@ from serving_requests import encoded, textured
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 from tensorflow_serving.apis import prediction_log_pb2
 
-from ccsn_tf.data.augment import view_boxes
-from ccsn_tf.data.transform import network_frames
+from ccsn_tf.config import ModelConfig
+from ccsn_tf.data.plan import view_boxes
+from ccsn_tf.data.views import InputForm
 from ccsn_tf.serving.client.config import client_config
 from ccsn_tf.serving.clips import clips_to_try
 from ccsn_tf.serving.saved_model.decoding import decode_frames, scale_frames
@@ -101,8 +102,10 @@ def scaled(frames):
 def test_frames_of_any_size_are_cropped_and_scaled_as_for_training(height, width):
     frames = np.stack([textured(height, width, 3, seed=seed) for seed in range(4)])
     ((box, mirrored),) = view_boxes(height, width, 1)
-    expected = network_frames([list(frames)], box, mirrored, np.empty((1, 4, 32, 32, 3), np.uint8))[0]
-    np.testing.assert_array_equal(scaled(tf.constant(frames)), expected)
+    form = InputForm(ModelConfig(flow_source="graph", flow_length=3, image_size=32))
+    expected = form.empty((1,))
+    form.write({"frames": [list(frames)]}, box, mirrored, expected)
+    np.testing.assert_array_equal(scaled(tf.constant(frames)), expected["frames"][0])
 
 
 def test_jpegs_are_the_pictures_of_the_pipeline(exported_frames):

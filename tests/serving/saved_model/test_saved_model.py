@@ -16,10 +16,10 @@ import tensorflow as tf
 from ccsn_tf.errors import UserError
 from ccsn_tf.files import only_process
 from ccsn_tf.serving.client.config import client_config
-from ccsn_tf.serving.client.exchange import Answer, Request
 from ccsn_tf.serving.clips import clips_to_try
 from ccsn_tf.serving.saved_model import export as saved_model
 from ccsn_tf.serving.saved_model import verify
+from ccsn_tf.serving.saved_model.exchange import Answer, Request
 from ccsn_tf.serving.saved_model.export import export_saved_model
 from ccsn_tf.serving.saved_model.signatures import ServedModel
 
@@ -81,7 +81,7 @@ def test_evaluation_travels_along(workdir_config, tmp_path, no_graph):
     (workdir / "evaluation.json").write_text('{"fused": {"top1": 0.5}}')
     assert quick(config, tmp_path / "model").metadata["evaluation"] == {"fused": {"top1": 0.5}}
     (workdir / "evaluation.json").write_text("{")
-    with pytest.raises(UserError, match=r"evaluation.json is damaged: run evaluate.py again"):
+    with pytest.raises(UserError, match=r"evaluation\.json cannot be read .*: run evaluate\.py"):
         quick(config, tmp_path / "model")
 
 
@@ -227,7 +227,7 @@ def test_without_records_clips_are_rendered(exported, workdir_config, tmp_path):
 @pytest.mark.parametrize("name", ["ccsn_tf", "ccsn_tf.serving", "keras"])
 def test_the_fresh_process_has_neither_package_nor_keras(name):
     """Were they there, the check would prove less than it says."""
-    head = pathlib.Path(verify.__file__).with_name("run.py").read_text().split("import tensorflow")[0]
+    head = pathlib.Path(verify.__file__).with_name("exchange.py").read_text().split("import numpy")[0]
     result = subprocess.run([sys.executable, "-I", "-c", f"{head}\nimport {name}"], capture_output=True, check=False)
     assert result.returncode == 1 and b"ModuleNotFoundError" in result.stderr
 

@@ -8,7 +8,7 @@ import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
 from ccsn_tf.errors import UserError
-from ccsn_tf.serving.client.exchange import Request
+from ccsn_tf.serving.saved_model.exchange import Request
 from ccsn_tf.serving.saved_model.warmup import write_warmup
 
 

@@ -1,0 +1,181 @@
+"""REPORT.html: what an evaluation found, on one page that needs no other file."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Sequence
+
+import jinja2
+import keras
+import numpy as np
+
+from ccsn_tf.config import Config, flag_text
+from ccsn_tf.data.flow import dequantise
+from ccsn_tf.data.pipeline import evaluation_views
+from ccsn_tf.data.records.manifest import StoredClip
+from ccsn_tf.evaluation.metrics import predictions, softmax
+from ccsn_tf.evaluation.predict import Scores
+from ccsn_tf.evaluation.report import pictures
+from ccsn_tf.files import write_text
+from ccsn_tf.models.attention_maps import clip_attention, last_attention_block
+from ccsn_tf.models.ccsn import CCSN
+
+_SHOWN = 6  # clips of each kind
+_SNIPPETS = 3  # of a clip: its first, second and last third
+
+
+def write_report(
+    path: str | pathlib.Path,
+    config: Config,
+    model: CCSN,
+    clips: Sequence[StoredClip],
+    scores: Scores,
+    report: dict,
+    confusion: np.ndarray,
+) -> None:
+    """Writes the page. Of the clips, only those shown are read again, one after the other.
+
+    Args:
+        path: of the page.
+        config, model, clips, scores: of the evaluation.
+        report: content of evaluation.json.
+        confusion: integers (C, C) of the fused prediction.
+    """
+    fused = scores.logits["fused"]
+    predicted = predictions(fused, scores.labels)
+    right, wrong = most_confident(fused, scores.labels, predicted, [clip.name for clip in clips], _SHOWN)
+
+    def card(index):
+        logits = {stream: values[index] for stream, values in scores.logits.items()}
+        return {
+            "name": clips[index].name,
+            "true_class": model.classes[scores.labels[index]],
+            "predicted": model.classes[predicted[index]],
+            "probabilities": {stream: softmax(values)[predicted[index]] for stream, values in logits.items()},
+            "strips": clip_strips(*see_clip(clips[index], model, config)),
+        }
+
+    attention = _about_attention(last_attention_block(model), report["connection"])
+    settings = {name: value for name, value in config.flat().items() if value not in ("", ())}
+    write_text(path, render(report, confusion, map(card, right), map(card, wrong), attention, settings))
+
+
+def render(report, confusion, right, wrong, attention, settings) -> str:
+    """The page, from plain numbers and pictures.
+
+    Args:
+        report: content of evaluation.json.
+        confusion: integers (C, C) of the fused prediction, in the order of `report["classes"]`.
+        right, wrong: the clips that are shown, each {"name", "true_class", "predicted", "probabilities", "strips"}.
+        attention: how to read the attention in the clips' strips, or why there is none; plain text.
+        settings: {name: value} of what the run was made with.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters["percent"] = lambda value, sign="": "-" if value is None else f"{100 * value:.1f}{sign}"
+    environment.filters["number"] = lambda value: "-" if value is None else f"{value:.2f}"
+    clips = confusion.sum(axis=1)
+    return environment.get_template("page.html").render(
+        report=report,
+        classes=[row["class"] for row in report["classes"]],
+        weakest_first=sorted(report["classes"], key=lambda row: (row["fused"] is None, row["fused"])),
+        confused=[(*cell, confusion[*cell], clips[cell[0]]) for cell in np.argwhere(confusion).tolist()],
+        right=list(right),
+        wrong=list(wrong),
+        attention=attention,
+        wheel=pictures.wheel(),
+        most_confused=[list(row.values()) for row in report["most_confused"]],
+        settings=[(name, flag_text(value)) for name, value in settings.items()],
+    )
+
+
+def most_confident(
+    logits: np.ndarray, labels: np.ndarray, predicted: np.ndarray, names: Sequence[str], count: int
+) -> tuple[list[int], list[int]]:
+    """The clips that are right, and those that are wrong, with the highest probability of the predicted class.
+
+    At most one clip a class of the right ones, and one a pair of classes of the wrong ones: clips of one video are much
+    alike. At equal probability names decide, so that the same scores give the same clips.
+
+    Args:
+        logits: float (N, C).
+        labels: integers (N,).
+        predicted: from `metrics.predictions`; a clip with NaN, which has none, is neither right nor wrong here.
+        names: N.
+        count: at most this many of each.
+
+    Returns:
+        Indices of the right and of the wrong clips, the surest first.
+    """
+    scored = [(-_log_probability(logits[i]), names[i], i) for i in np.flatnonzero(predicted >= 0).tolist()]
+    right, wrong = {}, {}
+    for _, _, index in sorted(scored):
+        truth, prediction = int(labels[index]), int(predicted[index])
+        (right if truth == prediction else wrong).setdefault((truth, prediction), index)
+    return list(right.values())[:count], list(wrong.values())[:count]
+
+
+def _log_probability(logits):
+    """Of the likeliest class; not the probability, which rounds to one."""
+    return -np.log1p(np.sum(np.exp(np.delete(logits - logits.max(), np.argmax(logits)), dtype=np.float64)))
+
+
+def see_clip(clip: StoredClip, model: CCSN, config: Config):
+    """A clip as the network sees it, in the centre square of its record.
+
+    Returns:
+        frames: uint8 (K, S, S, 3), the middle frame of each snippet.
+        flow: float32 (K, S, S, 2), the field that leaves it, stored or computed, in pixels of the stored frames.
+        attention: `Attention` of these K snippets; None where the connection has none.
+    """
+    settings = config.model
+    # TRN's network takes no other number than it is made for.
+    segments = settings.num_segments if settings.consensus == "trn" else _SNIPPETS
+    views = evaluation_views([clip], model.classes, config.data.record_dir, settings, segments, 1)
+    inputs = {name: values[0] for name, values in next(views.as_numpy_iterator()).items() if name != "label"}
+    middle = settings.flow_length // 2
+    if settings.flow_source == "graph":
+        estimate = keras.Model(model.input, model.get_layer("temporal_flow").output)
+        fields = keras.ops.convert_to_numpy(estimate({"frames": inputs["frames"][None]}, training=False))
+        frames, flow = inputs["frames"][:, middle], fields * (min(clip.height, clip.width) / settings.image_size)
+    else:
+        frames, flow = inputs["rgb"], dequantise(inputs["flow"], config.data.flow_bound)
+    return frames, flow[..., 2 * middle : 2 * middle + 2], clip_attention(model, inputs)
+
+
+def clip_strips(frames, flow, attention) -> list[dict[str, str]]:
+    """What `see_clip` gives as rows of pictures: `image`, its `caption`, and the `text` for who does not see it."""
+    coloured, fastest = pictures.flow_strip(flow)
+    strips = [
+        (pictures.frame_strip(frames), "frames", "Frames of the clip"),
+        (coloured, f"flow; full colour: {fastest:.1f} pixels a frame", "Optical flow in colour"),
+    ]
+    if attention is not None:
+        to_spatial, to_temporal = attention.to_spatial, attention.to_temporal
+        width, ringed = to_temporal.shape[-1], pictures.strongest_motion(flow, to_temporal.shape[-2:])
+        from_ring = to_temporal[np.arange(len(ringed)), [row * width + column for row, column in ringed]]
+        to_rgb, to_flow = (f"; the block adds {100 * change:.1f} % to " for change in attention.changes)
+        for what, weights, marks, addition in (
+            ("where flow looked in the frames", to_temporal.mean(axis=1), None, f"{to_flow}flow"),
+            ("where the strongest motion (ring) looked in the frames", from_ring, ringed, ""),
+            ("where RGB looked in the flow", to_spatial.mean(axis=1), None, f"{to_rgb}RGB"),
+        ):
+            image, peak = pictures.heat_strip(frames, weights, marks)
+            strips.append((image, f"{what}: at most {peak:.1f} times an even spread{addition}", what.capitalize()))
+    return [dict(zip(("image", "caption", "text"), strip, strict=True)) for strip in strips]
+
+
+def _about_attention(block, connection):
+    if block is None:
+        return f"The streams of this run are joined by connection {connection!r}, which has no attention to show."
+    return (
+        f"Below each clip: the attention of {block.name}, mean of its {block.heads} heads, as heat over the frames, "
+        "averaged over all places of the stream that looks, or from the ringed place alone. No colour is an even "
+        "spread or less; the brightest is the peak of the three snippets, which is given. Attention is not effect: "
+        "beside it stands the size of what the block adds to a stream, relative to the stream's own features there."
+    )

@@ -1,0 +1,288 @@
+"""Preparation as a process among others: killed, hung, interrupted, short of disk, permissions, memory or cores."""
+
+import contextlib
+import os
+import pathlib
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from processes import is_worker, needs_proc, prepare_command, processes_of, wait_until
+from record_folders import contents, into
+from videos import moving, write_video
+
+from ccsn_tf.config import DataConfig
+from ccsn_tf.data.prepare.prepare import prepare
+from ccsn_tf.data.records.manifest import Manifest
+from ccsn_tf.files import only_process
+
+ORIGINALS = pathlib.Path(__file__).parents[4] / "shared" / "data" / "originals"
+# As somebody whom permissions bind.
+AS_ANYBODY = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
+
+
+@pytest.fixture
+def start():
+    """Starts prepare.py with a config, in a session and process group of its own."""
+    options, started = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}, []
+    # Shells ignore it in what they run in the background, which these tests may be.
+    options |= {"start_new_session": True, "preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
+
+    def start(config):
+        started.append(subprocess.Popen(prepare_command(config), **options))
+        return started[-1]
+
+    yield start
+    for process in started:
+        with process, contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    """The config of 8 videos of different lengths, one of them broken, in 4 record files; its flow takes long."""
+    root = tmp_path_factory.mktemp("processes") / "videos"
+    for label in ("left", "right"):
+        for number in range(4):
+            write_video(root / label / f"{number}.avi", moving(6 + number % 3, seed=number))
+    (root / "left" / "3.avi").write_bytes(b"no video")
+    return DataConfig(dataset="folder", video_dir=str(root), clips_per_shard=2, workers=2, flow="tvl1")
+
+
+@pytest.fixture(scope="module")
+def whole(clips, tmp_path_factory):
+    """The files of `clips`, prepared in peace, and the seconds that it took."""
+    folder, begun = tmp_path_factory.mktemp("whole") / "records", time.monotonic()
+    assert run(prepare_command(into(clips, folder))).stdout.endswith("1 skipped.\n")
+    return contents(folder), time.monotonic() - begun
+
+
+def run(command):
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+
+
+def visible(folder):
+    return {name: content for name, content in contents(folder).items() if name[0] != "."}
+
+
+@needs_proc
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("kills", [5, pytest.param(200, marks=pytest.mark.slow)])
+def test_killed_at_any_moment_and_started_again(clips, whole, tmp_path, start, kills, seed=0):
+    (whole, seconds), rng, config = whole, random.Random(seed), into(clips, tmp_path / "records")
+    killed = finished = with_work_left = 0
+    while killed < kills or visible(config.record_dir) != whole:
+        process = start(config)
+        try:
+            errors = process.communicate(timeout=rng.uniform(0, 0.9 * seconds) if killed < kills else 60)[1]
+        except subprocess.TimeoutExpired:
+            killed += 1
+            os.kill(process.pid, signal.SIGKILL) if rng.random() < 0.5 else os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+            wait_until(lambda session=process.pid: not processes_of(session), 20)
+            found = visible(config.record_dir) if pathlib.Path(config.record_dir).is_dir() else {}
+            assert all(whole[name] == content for name, content in found.items())  # whole or not at all
+            with_work_left += len(found) < len(whole)
+            continue
+        assert process.returncode == 0, errors
+        assert contents(config.record_dir) == whole
+        finished += 1
+        for name in whole:  # the next one is to find something to do
+            if killed < kills and name != "plan.json" and rng.random() < 0.7:
+                pathlib.Path(config.record_dir, name).unlink()
+    print(f"{killed} kills, {with_work_left} of them with work left, {finished} runs to the end, all alike")
+    assert with_work_left > kills / 4
+    assert Manifest.read(config.record_dir).counts()["num_clips"] == 7
+
+
+@needs_proc
+def test_workers_that_die_or_hang_cost_their_clips_until_the_next_run(clips, whole, tmp_path, start):
+    config = into(clips, tmp_path / "records", stall_seconds=3.0)
+    process = start(config)
+    wait_until(lambda: list(tmp_path.glob("records/clips-*.json")) and len(processes_of(process.pid)) == 3)
+    for worker, name in zip(filter(is_worker, processes_of(process.pid)), ("SIGSEGV", "SIGSTOP"), strict=True):
+        os.kill(worker, getattr(signal, name))
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0 and out.endswith("3 skipped.\n"), err
+    for reason in ("its process was killed by SIGSEGV", r"no progress for 3 s \(--stall_seconds\)"):
+        assert re.search(rf"skipped .*\.avi: {reason}; the same command tries it again\.\n", out), out
+    assert not processes_of(process.pid)
+    assert len(Manifest.read(config.record_dir).clips) == 5
+    prepare(config, 5)
+    assert contents(config.record_dir) == whole[0]
+
+
+@needs_proc
+def test_interrupted(clips, tmp_path, start):
+    process = start(into(clips, tmp_path / "records"))
+    wait_until(lambda: list(tmp_path.glob("records/clips-*.json")) and len(processes_of(process.pid)) == 3)
+    os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C in a terminal does
+    out, err = process.communicate(timeout=20)
+    assert process.returncode == 1 and not out
+    assert err.endswith("\n\nprepare: interrupted; the same command goes on where this one stopped.\n")
+    assert all(line.startswith("prepare") or not line for line in err.splitlines())
+    assert not processes_of(process.pid)
+    assert list(tmp_path.glob("records/clips-*.json")) and not list(tmp_path.glob("records/.*"))
+
+
+def test_second_process_on_the_same_folder(clips, tmp_path, start):
+    config = into(clips, tmp_path / "records")
+    with only_process(config.record_dir):  # as the first has it
+        second = start(config)
+        out, err = second.communicate(timeout=60)
+    assert second.returncode == 1 and not out
+    assert err.startswith(f"prepare: {config.record_dir} is in use by process {os.getpid()} on ")
+    assert err.endswith(": wait for it, or end it.\n") and err.count("\n") == 1
+    assert not contents(config.record_dir)
+
+
+NO_LOCKS = """
+import fcntl
+def flock(*_): raise OSError(95, "Operation not supported")
+fcntl.flock = flock
+"""
+
+
+def test_two_processes_where_the_disk_knows_no_locks(clips, whole, tmp_path, start, monkeypatch):
+    (tmp_path / "no_locks").mkdir()
+    (tmp_path / "no_locks" / "sitecustomize.py").write_text(NO_LOCKS)  # Python runs it as it starts
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path / "no_locks"), os.environ.get("PYTHONPATH", "")]))
+    config = into(clips, tmp_path / "records")
+    for process in [start(config), start(config)]:
+        errors = process.communicate(timeout=60)[1]
+        assert process.returncode == 0, errors
+    assert visible(config.record_dir) == whole[0]
+
+
+# Disk and permissions
+
+
+def test_disk_that_is_full(clips, tmp_path):
+    config = into(clips, tmp_path / "records")
+    pathlib.Path(config.record_dir).mkdir()
+    if run(["unshare", "-m", "mount", "-t", "tmpfs", "none", config.record_dir]).returncode:
+        pytest.skip("a disk cannot be mounted here")
+    mount = f"mount -t tmpfs -o size=64k none {config.record_dir}"
+    command = ["unshare", "-m", "sh", "-c", f'{mount} && "$@"; ls -A {config.record_dir}', "-"]
+    result = run([*command, *prepare_command(config)])
+    error = result.stderr.splitlines()[-1]
+    assert re.match(rf"prepare: {config.record_dir}/clips-0000\d-of-00004\.\w+ cannot be written ", error)
+    assert error.endswith(" (No space left on device): free space, or choose another folder.")
+    assert not any(name.startswith(".") for name in result.stdout.split())
+    assert "Traceback" not in result.stderr
+
+
+FOLDER_BY_FOLDER = """
+import sys
+from ccsn_tf.config import DataConfig
+from ccsn_tf.data.prepare.prepare import prepare
+from ccsn_tf.errors import UserError
+video_dir, *folders = sys.argv[1:]
+if __name__ == "__main__":
+    for folder in folders:
+        try:
+            config = DataConfig(dataset="folder", video_dir=video_dir, record_dir=folder, workers=1)
+            print(*prepare(config, 5).skipped.values())
+        except UserError as error:
+            print(error)
+"""
+
+
+@pytest.mark.skipif(AS_ANYBODY and not shutil.which("setpriv"), reason="nothing is forbidden to root")
+def test_what_is_forbidden(tmp_path):
+    for name in ("run/0.avi", "run/1.avi"):
+        write_video(tmp_path / "videos" / name, moving(6))
+    (tmp_path / "videos" / "run" / "0.avi").chmod(0)
+    folders = [tmp_path / name for name in ("closed", "read_only", "unreadable", "plan", "open")]
+    for folder in folders:
+        folder.mkdir()
+    (tmp_path / "plan" / "plan.json").touch(0)
+    for folder, mode in zip(folders, (0o500, 0o500, 0, 0o700, 0o700), strict=True):
+        folder.chmod(mode)
+    folders[0] /= "records"
+    result = run([*AS_ANYBODY, sys.executable, "-c", FOLDER_BY_FOLDER, str(tmp_path / "videos"), *map(str, folders)])
+    for folder, line in zip(folders[:2], result.stdout.splitlines()[:2], strict=True):
+        assert line.startswith(f"{folder}/.lock cannot be written (Permission denied): "), result.stderr
+    for path, line in zip(
+        (folders[2], folders[3] / "plan.json", tmp_path / "videos" / "run" / "0.avi"),
+        result.stdout.splitlines()[2:],
+        strict=True,
+    ):
+        assert line.startswith(f"{path} cannot be read (Permission denied)"), result.stderr
+
+
+# Memory and cores
+
+
+def peak_memory(config):
+    """The most memory, in MB, that the process and one of its workers had at a time, while they prepared."""
+    most = {True: 0.0, False: 0.0}
+    with subprocess.Popen(
+        prepare_command(config), start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
+        while process.poll() is None:
+            for pid in processes_of(process.pid):
+                with contextlib.suppress(OSError, TypeError):  # it has just ended
+                    status = pathlib.Path(f"/proc/{pid}/status").read_text()
+                    most[is_worker(pid)] = max(most[is_worker(pid)], int(re.search(r"VmHWM:\s+(\d+)", status)[1]) / 1e3)
+            time.sleep(0.02)
+        assert process.returncode == 0 and " 0 skipped." in process.stdout.read()
+    return most[False], most[True]
+
+
+@needs_proc
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_number_of_videos(tmp_path):
+    peaks = {}
+    for count in (100, 1000):
+        root = tmp_path / str(count)
+        for number in range(count):
+            path = root / "videos" / "ab"[number % 2] / f"{number}.avi"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if number < 10:
+                write_video(path, moving(14 + 2 * number, seed=number))
+            else:
+                os.link(root / "videos" / "ab"[number % 2] / f"{number % 10}.avi", path)
+        names = {"dataset": "folder", "video_dir": str(root / "videos"), "record_dir": str(root / "records")}
+        peaks[count] = peak_memory(DataConfig(**names, workers=2))
+        print(f"{count} videos: {peaks[count][0]:.1f} MB, each worker at most {peaks[count][1]:.1f} MB")
+    for few, many in zip(peaks[100], peaks[1000], strict=True):
+        assert many < 1.1 * few
+
+
+def idle_seconds():
+    """Seconds that the machine's cores have been idle, summed up, since it was started."""
+    fields = pathlib.Path("/proc/stat").read_text().split("\n")[0].split()
+    return (int(fields[4]) + int(fields[5])) / os.sysconf("SC_CLK_TCK")
+
+
+@needs_proc
+@pytest.mark.slow
+@pytest.mark.parametrize("copies", [4])
+def test_all_cores_are_busy(tmp_path, copies):
+    if not ORIGINALS.is_dir():
+        pytest.skip(f"{ORIGINALS} is absent")
+    for path in ORIGINALS.glob("*/*.avi"):
+        (tmp_path / "videos" / path.parent.name).mkdir(parents=True)
+        for copy in range(copies):
+            (tmp_path / "videos" / path.parent.name / f"{copy}.avi").symlink_to(path)
+    config = DataConfig(dataset="folder", video_dir=str(tmp_path / "videos"), record_dir=str(tmp_path / "records"))
+    begun, idle = time.monotonic(), idle_seconds()
+    process = subprocess.Popen(prepare_command(config), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    _, status, used = os.wait4(process.pid, 0)
+    wall, idle = time.monotonic() - begun, idle_seconds() - idle
+    with process:
+        frames = int(re.search(r"(\d+) frames", process.stdout.read())[1])
+        process.returncode = status
+    ours, cores = used.ru_utime + used.ru_stime, len(os.sched_getaffinity(0))
+    print(
+        f"{frames} frames in {wall:.1f} s, {frames / wall:.0f} frames/s; {ours:.1f} s of CPU time: "
+        f"{100 * ours / (cores * wall):.1f} % of {cores} cores, {100 * ours / (ours + idle):.1f} % of what others left"
+    )
+    assert status == 0
+    assert ours > 0.9 * (ours + idle)

@@ -1,0 +1,129 @@
+"""Connection blocks of one's own: every form in which `CCSN(connection=...)` takes them, saved and read again."""
+
+import keras
+import numpy as np
+import pytest
+from layers import randomise
+
+from ccsn_tf.config.settings import BACKBONES, CONNECTIONS
+from ccsn_tf.errors import UserError
+from ccsn_tf.models import backbones, connections
+from ccsn_tf.models.ccsn import CCSN
+from ccsn_tf.models.connections import ConnectionBlock, register_connection
+
+
+class Exchange(ConnectionBlock):
+    """A block of one's own, without arguments."""
+
+    def build_messages(self, shape):
+        self.swap = self.pointwise(shape, shape[-1], "swap")
+
+    def messages(self, spatial, temporal):
+        return self.swap(temporal), self.swap(spatial)
+
+
+class Scaled(Exchange):
+    """One with an argument, and its configuration."""
+
+    def __init__(self, factor, **kwargs):
+        super().__init__(**kwargs)
+        self.factor = factor
+
+    def messages(self, spatial, temporal):
+        return tuple(self.factor * message for message in super().messages(spatial, temporal))
+
+    def get_config(self):
+        return {**super().get_config(), "factor": self.factor}
+
+
+class Forgetful(Scaled):
+    """One that leaves its argument out of its configuration."""
+
+    def get_config(self):
+        config = super().get_config()
+        config.pop("factor")
+        return config
+
+
+class Narrow(Exchange):
+    """One whose messages have another shape."""
+
+    def messages(self, spatial, temporal):
+        return spatial[..., :1], temporal[..., :1]
+
+
+def test_the_names_are_the_flags_choices():
+    """The settings list what the registries hold, without loading them."""
+    assert ["none", *connections._MAKERS] == CONNECTIONS and list(backbones._BUILDERS) == BACKBONES
+
+
+def ccsn(connection, **arguments):
+    return CCSN(3, connection=connection, image_size=16, flow_length=2, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("connection", "kind"),
+    [
+        (Exchange(dropout=0.5), Exchange),
+        (lambda name: Scaled(2.0, name=name), Scaled),
+        (Scaled(3.0), Scaled),
+    ],
+)
+def test_every_form_of_a_block_joins_the_streams_and_is_saved(connection, kind, tmp_path):
+    model = ccsn(connection)
+    randomise(model)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras", compile=False)
+    (ours,), (theirs,) = (m.connection_blocks for m in (model, loaded))
+    assert type(ours) is type(theirs) is kind and ours.get_config() == theirs.get_config()
+    rng = np.random.default_rng(0)
+    clip = {name: rng.integers(0, 256, (2, 2, 16, 16, c)).astype("uint8") for name, c in (("rgb", 3), ("flow", 4))}
+    for name, value in model(clip).items():
+        np.testing.assert_array_equal(loaded(clip)[name], value)
+
+
+def test_an_instance_is_copied_for_every_further_stage():
+    model = ccsn(Scaled(2.0, dropout=0.25), connect_at=("stage1", "stage2"))
+    first, second = model.connection_blocks
+    assert (first.factor, second.factor) == (2.0, 2.0) and second.dropout == 0.25
+    assert first.swap.kernel.shape != second.swap.kernel.shape
+
+
+def test_dropout_reaches_a_class_and_none_leaves_the_streams_apart():
+    assert ccsn(Exchange, connection_dropout=0.5).connection_blocks[0].dropout == 0.5
+    assert not ccsn(None).connection_blocks
+
+
+@pytest.mark.parametrize("connection", ["add", "", 3, int, lambda name: 3])
+def test_what_is_no_block_is_refused(connection):
+    with pytest.raises(ValueError, match="connection"):
+        ccsn(connection)
+
+
+def test_messages_of_another_shape_are_refused():
+    with pytest.raises(ValueError, match="`connection` Narrow"):
+        ccsn(Narrow)
+
+
+def test_an_argument_that_the_configuration_lacks_is_named_when_it_would_be_lost(tmp_path):
+    model = ccsn(Forgetful(2.0))
+    with pytest.raises(UserError, match="get_config"):
+        model.save(tmp_path / "model.keras")
+    with pytest.raises(UserError, match="get_config"):
+        ccsn(Forgetful(2.0), connect_at=("stage1", "stage2"))
+
+
+def test_a_registered_block_is_a_name_and_can_be_replaced(monkeypatch):
+    monkeypatch.setattr("ccsn_tf.models.connections._MAKERS", {})
+    names = list(CONNECTIONS)
+    try:
+        register_connection("exchange", Exchange)
+        assert "exchange" in CONNECTIONS
+        with pytest.warns(UserWarning, match="exchange"):
+            register_connection("exchange", lambda name: Scaled(2.0, name=name))
+        assert isinstance(ccsn("exchange").connection_blocks[0], Scaled)
+        for name, block in (("none", Exchange), ("x", 3)):
+            with pytest.raises(UserError):
+                register_connection(name, block)
+    finally:
+        CONNECTIONS[:] = names
