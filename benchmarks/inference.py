@@ -109,7 +109,7 @@ def table(report: dict) -> str:
 def _specs(config, folder, options):
     """{name: what its process is told}, and the model's classes."""
     from ccsn_tf.serving.onnx.export import OnnxSettings, export_onnx
-    from ccsn_tf.serving.onnx.file import read_onnx
+    from ccsn_tf.serving.onnx.session import read_onnx
 
     keras = str(pathlib.Path(config.train.workdir, "model.keras"))
     model = load_model(keras)

@@ -14,7 +14,7 @@ from ccsn_tf.config import flags as command_line
 command_line.load_tensorflow()
 
 from ccsn_tf.progress import Progress
-from ccsn_tf.serving.packages import optional
+from ccsn_tf.serving import optional
 
 flags.DEFINE_string("output", "", "export: the file; empty: model.onnx or model.<precision>.onnx in --workdir.")
 flags.DEFINE_enum("precision", "fp32", ("fp32", "fp16", "int8"), "export: what convolutions compute in.")

@@ -13,8 +13,8 @@ from absl import flags
 
 from ccsn_tf.config import flags as command_line
 from ccsn_tf.errors import UserError
-from ccsn_tf.serving.packages import optional
-from ccsn_tf.serving.tensorrt.module import MODULES, load_tensorrt
+from ccsn_tf.serving import optional
+from ccsn_tf.serving.tensorrt.build import MODULES, load_tensorrt
 
 flags.DEFINE_string("onnx", "", "export: the ONNX file, from export/to_onnx.py.")
 flags.DEFINE_string("output", "", "export: the engine's file.")

@@ -1,5 +1,7 @@
 """A small model as ONNX files of every precision."""
 
+import functools
+
 import pytest
 
 
@@ -10,17 +12,22 @@ def onnx_export(workdir_config, tmp_path_factory):
 
 
 def exporter(config, folder):
-    """A function of a precision that exports the model of a work directory to `folder`, once."""
-    from ccsn_tf.serving.onnx.export import OnnxSettings, export_onnx
+    """A function of a precision that exports the model of a work directory to `folder`, once.
 
-    done = {}
+    The model is read and converted once for all precisions.
+    """
+    from ccsn_tf.serving.onnx import export as module
 
+    shared = {name: functools.cache(getattr(module, name)) for name in ("load_model", "to_onnx")}
+
+    @functools.cache
     def export(precision):
-        if precision not in done:
-            output = str(folder / f"model.{precision}.onnx")
-            # Random weights decide by a hair: no share of agreement is asked of them.
-            settings = OnnxSettings(output, precision, min_agreement=0.01, calibration_clips=4, must_be_real=True)
-            done[precision] = export_onnx(config, settings)
-        return done[precision]
+        output = str(folder / f"model.{precision}.onnx")
+        # Random weights decide by a hair: no share of agreement is asked of them.
+        settings = module.OnnxSettings(output, precision, min_agreement=0.01, calibration_clips=4, must_be_real=True)
+        with pytest.MonkeyPatch.context() as patch:
+            for name, function in shared.items():
+                patch.setattr(module, name, function)
+            return module.export_onnx(config, settings)
 
     return export

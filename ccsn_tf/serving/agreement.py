@@ -1,4 +1,4 @@
-"""How far a model in less precision decides as the trained one does, over the test clips of its split."""
+"""How far an exported model computes and decides what the trained one does."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import io
 import json
 import pathlib
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 import keras
 import numpy as np
@@ -18,10 +18,66 @@ from ccsn_tf.config import Config
 from ccsn_tf.config.settings import PREDICTIONS
 from ccsn_tf.data.pipeline import evaluation_views
 from ccsn_tf.data.records.manifest import Manifest
+from ccsn_tf.errors import UserError
 from ccsn_tf.evaluation.metrics import softmax, top_k_accuracy
 from ccsn_tf.evaluation.predict import Scores, make_forward, score_clips
 from ccsn_tf.files import whole_file
+from ccsn_tf.models.flow.iterating import LOOPED, iterations
+from ccsn_tf.serving.clips import Clips
 from ccsn_tf.serving.metadata import weights_hash
+
+Model = Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]
+
+
+def as_exported(model: keras.Model) -> Model:
+    """A trained model as a function with the outputs of an exported one, `scores` among them."""
+    forward = make_forward(model)
+
+    def outputs(inputs):
+        with iterations(LOOPED):  # XLA would compile flow for each size of batch
+            made = {name: value.numpy() for name, value in forward(dict(inputs)).items()}
+        return {**made, "scores": softmax(made["logits"])}
+
+    return outputs
+
+
+def compare_on_clips(
+    exported: Model,
+    trained: Model,
+    clips: Clips,
+    batches: Sequence[int],
+    segments: Sequence[int],
+    limit: float | None,
+) -> dict:
+    """The largest difference of each output, over batches of several sizes with several numbers of segments.
+
+    Args:
+        exported, trained: the two forms.
+        clips: at least as many as the largest batch.
+        limit: that no difference may exceed; None: any finite one will do.
+
+    Returns:
+        {"clips": where they came from, "batches", "segments", "limit", "largest": {output: difference}}.
+
+    Raises:
+        UserError: a difference is larger, or not a number.
+    """
+    largest = {}
+    for arrays in map(clips.arrays, segments):
+        for batch in batches:
+            inputs = {name: values[:batch] for name, values in arrays.items()}
+            wanted = trained(inputs)
+            for name, value in exported(inputs).items():
+                difference = np.abs(value - wanted[name]).max()
+                largest[name] = float(np.maximum(difference, largest.get(name, 0.0)))  # which keeps what is no number
+    for name, difference in largest.items():
+        if not difference <= (np.finfo(np.float32).max if limit is None else limit):
+            raise UserError(
+                f"The exported model differs from the trained one by {difference:.1e} in {name}"
+                + (f", more than {limit:.0e}." if limit else ": it overflows, use --precision=fp32.")
+            )
+    tried = {"clips": clips.source, "batches": list(batches), "segments": list(segments)}
+    return {**tried, "limit": limit, "largest": largest}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +100,9 @@ class EvaluationClips:
 
         A cache of other weights, clips or segments, or a damaged one, is replaced.
         """
-        key = self._key(model)
+        clips = [dataclasses.astuple(clip) for clip in self._select()[1]]
+        text = json.dumps([weights_hash(model), self.classes, self.num_segments, self.config.model.image_size, clips])
+        key = hashlib.sha256(text.encode()).hexdigest()
         if cache.is_file():
             with contextlib.suppress(zipfile.BadZipFile, KeyError, ValueError):
                 kept = np.load(io.BytesIO(cache.read_bytes()))
@@ -58,11 +116,6 @@ class EvaluationClips:
     def _select(self):
         data = dataclasses.replace(self.config.data, classes=self.classes)
         return Manifest.read(data.record_dir).select(data, "test")
-
-    def _key(self, model):
-        clips = [dataclasses.astuple(clip) for clip in self._select()[1]]
-        text = json.dumps([weights_hash(model), self.classes, self.num_segments, self.config.model.image_size, clips])
-        return hashlib.sha256(text.encode()).hexdigest()
 
 
 def compare_scores(reference: Scores, other: Scores) -> dict:

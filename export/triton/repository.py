@@ -9,7 +9,7 @@ from absl import flags
 
 from ccsn_tf.config import flags as command_line
 from ccsn_tf.errors import UserError
-from ccsn_tf.serving.packages import optional
+from ccsn_tf.serving import optional
 
 flags.DEFINE_string("model", "", "triton: the ONNX file or engine.")
 flags.DEFINE_string("repository", "", "triton: folder of the models that Triton serves.")

@@ -46,7 +46,7 @@ def test_report_and_table(workdir_config, onnx_export, some_ways):
 
 def test_the_file_of_another_model_is_refused(workdir_config, monkeypatch):
     monkeypatch.setattr(
-        "ccsn_tf.serving.onnx.file.read_onnx", lambda path: (b"", None, {"weights_sha256": "0", "precision": "fp32"})
+        "ccsn_tf.serving.onnx.session.read_onnx", lambda path: (b"", None, {"weights_sha256": "0", "precision": "fp32"})
     )
     with pytest.raises(UserError, match="--inference_onnx"):
         inference.run(workdir_config, options(inference_onnx=["other.onnx"]))

@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from ccsn_tf.errors import UserError
+from ccsn_tf.serving import versions
 from ccsn_tf.serving.client.config import FILE_NAME
 from ccsn_tf.serving.tensorrt.cuda import find_gpu
-from ccsn_tf.serving.versions import versions
 
 # Of several exports of one model, the first that can run here is taken: fastest first, as measured
 # (`benchmarks/run.py inference`) on the CPU; of GPUs, TensorRT's is not measured yet.

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ccsn_tf.errors import UserError
-from ccsn_tf.serving.packages import optional
+from ccsn_tf.serving import optional
 
 # Name -> ending of its files.
 FORMATS = {"jsonl": ".jsonl", "parquet": ".parquet"}

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import logging
+import logging.handlers
 import os
 from collections.abc import Iterator
 
 import keras
-import numpy as np
 import onnx
 import tensorflow as tf
+from onnx import TensorProto, helper
 
 from ccsn_tf.errors import UserError
 from ccsn_tf.models.flow.iterating import WRITTEN_OUT, iterations
+from ccsn_tf.serving import optional
 from ccsn_tf.serving.onnx.folding import fold_batch_norms
-from ccsn_tf.serving.onnx.graph import cast_inputs_first, name_dimensions
-from ccsn_tf.serving.packages import optional
 
 # The last one that tf2onnx 1.17 writes valid graphs for, and all that TensorRT 10 reads.
 OPSET = 17
-
-BATCH, SEGMENTS = "batch", "segments"
 
 
 def to_onnx(model: keras.Model) -> onnx.ModelProto:
@@ -38,22 +35,20 @@ def to_onnx(model: keras.Model) -> onnx.ModelProto:
     """
     tf2onnx = optional("tf2onnx", "onnx")
     network, _ = fold_batch_norms(model)
-
     names = list(model.input)
 
     def outputs(*arrays):
         made = network(dict(zip(names, arrays, strict=True)), training=False)
         return {**made, "scores": tf.nn.softmax(made["logits"])}
 
-    signature = [tf.TensorSpec(model.input[name].shape, tf.uint8, name=name) for name in names]
-    with _complaints_are_errors("tf2onnx"), _without_copies(), iterations(WRITTEN_OUT):
+    os.environ["TF2ONNX_CATCH_ERRORS"] = "FALSE"  # else each pass copies the graph, to go on when it fails
+    with _complaints_are_errors("tf2onnx"), iterations(WRITTEN_OUT):
         converted, _ = tf2onnx.convert.from_function(
             tf.function(outputs, autograph=False),
-            input_signature=signature,
+            input_signature=[tf.TensorSpec(model.input[name].shape, tf.uint8, name=name) for name in names],
             opset=OPSET,
-            custom_op_handlers={"Roll": (_roll, [])},
         )
-    name_dimensions(converted, (BATCH, SEGMENTS))
+    name_dimensions(converted, ("batch", "segments"))
     cast_inputs_first(converted)
     check(converted)
     return converted
@@ -72,53 +67,43 @@ def check(model: onnx.ModelProto) -> None:
         raise UserError(f"The conversion to ONNX made an invalid graph ({reason}): export a SavedModel.") from None
 
 
-def _roll(graph, node, name, _):
-    """tf.roll by a constant along one axis: two slices, whose bounds tf2onnx would compute from shapes at run time."""
-    shift, axis = (node.inputs[place].get_tensor_value(as_list=False).item() for place in (1, 2))
-    begin, cut, end, along = (
-        graph.make_const(f"{name}/{word}", np.array([value], np.int64)).output[0]
-        for word, value in (("begin", 0), ("cut", -shift), ("end", np.iinfo(np.int64).max), ("along", axis))
-    )
-    parts = [
-        graph.make_node("Slice", [node.input[0], *bounds, along], name=f"{name}/{word}").output[0]
-        for word, bounds in (("last", (cut, end)), ("first", (begin, cut)))
-    ]
-    kept = {"shapes": [graph.get_shape(node.output[0])], "dtypes": [graph.get_dtype(node.output[0])]}
-    graph.remove_node(name)
-    graph.make_node("Concat", parts, {"axis": axis}, outputs=node.output, name=name, **kept)
+def name_dimensions(model: onnx.ModelProto, names: tuple[str, ...]) -> None:
+    """Gives the dynamic leading axes of every input and output the same names, as in ("batch", "segments").
+
+    The converter gives each its own, and a consumer could not know that they must agree. Its notes on the shapes of
+    inner tensors, which use those names, are dropped.
+    """
+    for value in (*model.graph.input, *model.graph.output):
+        for axis, name in zip(value.type.tensor_type.shape.dim, names, strict=False):
+            if not axis.HasField("dim_value"):
+                axis.dim_param = name
+    del model.graph.value_info[:]
 
 
-@contextlib.contextmanager
-def _without_copies() -> Iterator[None]:
-    """tf2onnx does not copy the graph before each of its passes, to go on after a failed one: here that is an error."""
-    name = "TF2ONNX_CATCH_ERRORS"
-    before = os.environ.get(name)
-    os.environ[name] = "FALSE"
-    try:
-        yield
-    finally:
-        os.environ.pop(name)
-        if before is not None:
-            os.environ[name] = before
+def cast_inputs_first(model: onnx.ModelProto) -> None:
+    """Casts each uint8 input to float before anything else reads it: TensorRT takes uint8 for nothing but a cast."""
+    floats = {value.name: f"{value.name}_float" for value in model.graph.input}
+    nodes = [helper.make_node("Cast", [name], [cast], cast, to=TensorProto.FLOAT) for name, cast in floats.items()]
+    for node in model.graph.node:
+        node.input[:] = [floats.get(name, name) for name in node.input]
+    nodes.extend(model.graph.node)
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
 
 
 @contextlib.contextmanager
 def _complaints_are_errors(name: str) -> Iterator[None]:
     """Raises UserError with the first warning or error that was logged under `name`: tf2onnx goes on after some."""
-    complaints = []
-
-    class Collector(logging.Handler):
-        def emit(self, record):
-            complaints.append(record.getMessage())
-
-    logger, collector = logging.getLogger(name), Collector(logging.WARNING)
+    logger, collector = logging.getLogger(name), logging.handlers.BufferingHandler(capacity=1_000_000)
+    collector.setLevel(logging.WARNING)
     logger.addHandler(collector)
     try:
         yield
     except Exception as error:  # whatever goes wrong inside: the network has something that it cannot convert
-        reason = complaints[0] if complaints else f"{type(error).__name__}: {error}"
-        raise UserError(f"The network cannot be converted to ONNX ({reason}): export a SavedModel.") from error
+        complaints = [record.getMessage() for record in collector.buffer] or [f"{type(error).__name__}: {error}"]
+        raise UserError(f"The network cannot be converted to ONNX ({complaints[0]}): export a SavedModel.") from error
     finally:
         logger.removeHandler(collector)
-    if complaints:
-        raise UserError(f"The conversion to ONNX complained ({complaints[0]}): export a SavedModel.")
+    if collector.buffer:
+        complaint = collector.buffer[0].getMessage()
+        raise UserError(f"The conversion to ONNX complained ({complaint}): export a SavedModel.")

@@ -16,17 +16,15 @@ from ccsn_tf.data.records.manifest import Manifest
 from ccsn_tf.errors import UserError
 from ccsn_tf.files import whole_file
 from ccsn_tf.models.build import load_model
-from ccsn_tf.serving.agreement import EvaluationClips, compare_scores
+from ccsn_tf.serving import optional
+from ccsn_tf.serving.agreement import EvaluationClips, as_exported, compare_on_clips, compare_scores
 from ccsn_tf.serving.clips import clips_to_try
-from ccsn_tf.serving.comparison import as_exported, compare_on_clips
 from ccsn_tf.serving.metadata import make_metadata
-from ccsn_tf.serving.onnx.calibrate import calibrate
 from ccsn_tf.serving.onnx.convert import check, to_onnx
+from ccsn_tf.serving.onnx.graph import flow_precisions, precision_of, product_precisions
 from ccsn_tf.serving.onnx.half import to_half
 from ccsn_tf.serving.onnx.int8 import deep_convolutions, to_int8
-from ccsn_tf.serving.onnx.products import flow_precisions, precision_of, product_precisions
 from ccsn_tf.serving.onnx.session import OnnxModel, set_metadata
-from ccsn_tf.serving.packages import optional
 from ccsn_tf.serving.saved_model.verify import BATCHES
 
 # Largest difference to Keras, in any output, of a float32 export.
@@ -155,17 +153,16 @@ def _calibrated(graph, config, model, settings, segments, progress):
     order = np.random.default_rng(config.train.seed).permutation(len(clips))
     chosen = [clips[index] for index in order[: settings.calibration_clips]]
     views = evaluation_views(chosen, classes, data.record_dir, config.model, segments, 1)
-    batches = (
-        {name: values[:, 0].numpy() for name, values in batch.items() if name != "label"}
-        for batch in views.batch(_CALIBRATION_BATCH)
-    )
+
+    def batches():
+        for done, batch in enumerate(views.batch(_CALIBRATION_BATCH), start=1):
+            yield {name: values[:, 0].numpy() for name, values in batch.items() if name != "label"}
+            progress(min(len(chosen), done * _CALIBRATION_BATCH), len(chosen))
+
     convolutions = deep_convolutions(graph, settings.float_convolutions)
     if not convolutions:
         raise UserError(f"--float_convolutions={settings.float_convolutions} leaves no convolution for int8: lower it.")
-    tensors = list(dict.fromkeys(node.input[0] for node in convolutions))
-    total = len(chosen)
-    ranges = calibrate(graph, tensors, batches, lambda done: progress(min(total, done * _CALIBRATION_BATCH), total))
-    return to_int8(graph, ranges, [node.name for node in convolutions])
+    return to_int8(graph, convolutions, batches())
 
 
 def _accept(agreement, precision, least):

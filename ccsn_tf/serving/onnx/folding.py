@@ -22,13 +22,10 @@ _CONVOLUTIONS = (layers.Conv1D, layers.Conv2D, layers.Conv3D, layers.Dense, laye
 
 @dataclasses.dataclass(frozen=True)
 class Folding:
-    """What was done to a model.
+    """What was done to a model: how many normalisations are `folded` into a convolution, the paths of those `left`."""
 
-    `folded` counts the normalisations that went into a convolution; `left` has the others, name -> why.
-    """
-
-    folded: int
-    left: dict[str, str]
+    folded: int = 0
+    left: tuple[str, ...] = ()
 
 
 def fold_batch_norms(model: keras.Model) -> tuple[keras.Model, Folding]:
@@ -44,34 +41,37 @@ def fold_batch_norms(model: keras.Model) -> tuple[keras.Model, Folding]:
     Returns:
         The new model, with the inputs and outputs of `model`, and what was done.
     """
-    folded, left = 0, {}
+    pairs, left = _foldable(model)
+    folded = len(pairs)
+    replacements = {
+        id(convolution): type(convolution).from_config({**convolution.get_config(), "use_bias": True})
+        for convolution, _ in pairs
+    }
+    removed = {id(norm) for _, norm in pairs}
 
     def clone(layer):
         nonlocal folded
         if isinstance(layer, ConnectionBlock):
-            left.update({norm.path: "inside a connection block" for norm in layer.norms})
+            left.extend(norm.path for norm in layer.norms)
         if not isinstance(layer, keras.Model):
-            return layer
+            return replacements.get(id(layer), layer)
         inner, report = fold_batch_norms(layer)
         folded += report.folded
-        left.update(report.left)
+        left.extend(report.left)
         return inner
 
-    pairs, reasons = _foldable(model)
-    replacements = {id(convolution): _with_bias(convolution) for convolution, _ in pairs}
-    removed = {id(norm) for _, norm in pairs}
     result = keras.models.clone_model(
         model,
-        clone_function=lambda layer: replacements.get(id(layer)) or clone(layer),
+        clone_function=clone,
         call_function=lambda layer, *args, **kwargs: args[0] if id(layer) in removed else layer(*args, **kwargs),
     )
     for convolution, norm in pairs:
         replacements[id(convolution)].set_weights(_folded_weights(convolution, norm))
-    return result, Folding(folded + len(pairs), {**left, **reasons})
+    return result, Folding(folded, tuple(left))
 
 
 def _foldable(model):
-    """Pairs (convolution, normalisation) of one graph level, and why other normalisations are left."""
+    """Pairs (convolution, normalisation) of one graph level, and the paths of its other normalisations."""
     calls = []
 
     def record(layer, *args, **kwargs):
@@ -84,20 +84,16 @@ def _foldable(model):
     readers = collections.Counter(id(tensor) for _, tensors, _ in calls for tensor in tensors)
     readers.update(id(tensor) for tensor in traced.outputs)
     producer = {id(tensor): layer for layer, _, tensors in calls for tensor in tensors}
-    pairs, reasons = [], {}
+    pairs, left = [], []
     for norm, inputs, _ in calls:
-        if not isinstance(norm, layers.BatchNormalization):
-            continue
-        source = producer.get(id(inputs[0]))
-        if not _is_linear_convolution(source):
-            reasons[norm.path] = f"follows {source.name if source else 'the input'}, which is no linear convolution"
-        elif readers[id(inputs[0])] > 1 or times[id(source)] > 1 or times[id(norm)] > 1:
-            reasons[norm.path] = f"{source.name} before it is also read without it"
-        elif norm.axis not in (-1, len(inputs[0].shape) - 1):
-            reasons[norm.path] = f"normalises axis {norm.axis}, not the channels of {source.name}"
-        else:
-            pairs.append((source, norm))
-    return pairs, reasons
+        if isinstance(norm, layers.BatchNormalization):
+            source = producer.get(id(inputs[0]))
+            read_once = readers[id(inputs[0])] == times[id(source)] == times[id(norm)] == 1
+            if read_once and _is_linear_convolution(source) and norm.axis in (-1, len(inputs[0].shape) - 1):
+                pairs.append((source, norm))
+            else:
+                left.append(norm.path)
+    return pairs, left
 
 
 def _is_linear_convolution(layer):
@@ -106,10 +102,6 @@ def _is_linear_convolution(layer):
         and layer.activation is keras.activations.linear
         and getattr(layer, "data_format", "channels_last") == "channels_last"
     )
-
-
-def _with_bias(convolution):
-    return type(convolution).from_config({**convolution.get_config(), "use_bias": True})
 
 
 def _folded_weights(convolution, norm):

@@ -17,7 +17,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from ccsn_tf.errors import UserError
-from ccsn_tf.serving.onnx.graph import PRODUCTS, Graph, prune
+from ccsn_tf.serving.onnx.graph import PRODUCTS, Graph
 
 _BETWEEN = frozenset(
     ["Add", "AveragePool", "Clip", "Concat", "Flatten", "HardSigmoid", "HardSwish", "Identity", "LeakyRelu"]
@@ -62,56 +62,45 @@ def to_half(model: onnx.ModelProto) -> onnx.ModelProto:
             node.input[:] = [in_type(name, dtype) for name in node.input]
             dtypes.update((name, dtype) for name in node.output)
         nodes.append(node)
-    del made.graph.node[:], made.graph.value_info[:]  # the latter: types as they were
+    read = {name for node in nodes for name in node.input}
+    constants = [constant for constant in made.graph.initializer if constant.name in read]
+    del made.graph.node[:], made.graph.initializer[:], made.graph.value_info[:]  # the last: types as they were
     made.graph.node.extend(nodes)
-    prune(made)
+    made.graph.initializer.extend(constants)
     return made
 
 
 def float32_tensors(model: onnx.ModelProto, graph: Graph) -> set[str]:
     """First outputs of the nodes that stay float32; see the head of this file."""
     nodes = model.graph.node
-    wide = {node.output[0] for node in nodes if node.op_type not in PRODUCTS | _BETWEEN}
-    wide |= {node.output[0] for node in nodes if _by_channel(graph, node)}
-    wide |= _before_products(nodes)
+    products = {node.output[0] for node in nodes if node.op_type in PRODUCTS}
     scores = [node.input[0] for node in nodes if node.op_type == "Softmax"]
-    wide |= _back_to(graph, scores, lambda node: node.op_type in PRODUCTS, inclusive=False)
-    wide |= _back_to(graph, graph.outputs, lambda node: _pools_positions(graph, node), inclusive=True)
-    return wide
-
-
-def _by_channel(graph, node):
-    constants = [graph.shapes[name] for name in node.input if name in graph.constants]
-    return node.op_type in ("Add", "Mul", "Sub") and any(np.prod(shape) > 1 for shape in constants)
-
-
-def _before_products(nodes):
-    """Of what depends on no product: the pixels, while they are scaled."""
-    after, before = set(), set()
+    wide = _back_to(graph, scores, products) - products
+    pools = {n.output[0] for n in nodes if n.op_type in _POOLING and len(graph.shapes[n.input[0]]) == 4}
+    wide |= _back_to(graph, [output.name for output in model.graph.output], pools)
+    after = set()
     for node in nodes:
         if node.op_type in PRODUCTS or after.intersection(node.input):
             after.update(node.output)
-        else:
-            before.update(node.output)
-    return before
+        else:  # the pixels, while they are scaled
+            wide.update(node.output)
+        sizes = [np.prod(graph.shapes[name]) for name in node.input if name in graph.constants]
+        by_channel = node.op_type in ("Add", "Mul", "Sub") and any(size > 1 for size in sizes)
+        if by_channel or node.op_type not in PRODUCTS | _BETWEEN:
+            wide.add(node.output[0])
+    return wide
 
 
-def _pools_positions(graph, node):
-    return node.op_type in _POOLING and len(graph.shapes[node.input[0]]) == 4
-
-
-def _back_to(graph, tensors, ends, inclusive):
-    """The float tensors that `tensors` are computed from, back to the nodes at which it `ends`."""
+def _back_to(graph, tensors, ends):
+    """The float tensors that `tensors` are computed from, back to `ends` and with them."""
     found, pending = set(), list(tensors)
     while pending:
         name = pending.pop()
         node = graph.producers.get(name)
         if node is None or node.output[0] in found or graph.types.get(name) not in _NUMPY:
             continue
-        end = ends(node)
-        if inclusive or not end:
-            found.add(node.output[0])
-        if not end:
+        found.add(node.output[0])
+        if node.output[0] not in ends:
             pending.extend(node.input)
     return found
 

@@ -8,18 +8,20 @@ be rounded twice.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import pathlib
+import tempfile
+from collections.abc import Collection, Iterable
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto
+from onnxruntime import quantization
 
-from ccsn_tf.serving.onnx.calibrate import LEVELS
-from ccsn_tf.serving.onnx.graph import Graph, prune
+from ccsn_tf.serving.onnx.graph import Graph
 
 
-def deep_convolutions(model: onnx.ModelProto, depth: int) -> list[onnx.NodeProto]:
-    """The convolutions that follow at least `depth` others on every way from the input, in order of computation.
+def deep_convolutions(model: onnx.ModelProto, depth: int) -> list[str]:
+    """Names of the convolutions that follow at least `depth` others on every way from the input.
 
     The first ones of each stream are best left alone: they see few channels, a scale each would be needed, and flow,
     most of which is nearly zero, loses there what the 8 bits of its pixels just hold.
@@ -32,62 +34,45 @@ def deep_convolutions(model: onnx.ModelProto, depth: int) -> list[onnx.NodeProto
             continue
         is_convolution = node.op_type == "Conv" and node.input[1] in graph.constants
         if is_convolution and min(ways) >= depth:
-            found.append(node)
+            found.append(node.name)
         if graph.types[node.output[0]] == TensorProto.FLOAT:  # not the shape arithmetic, which leads past all of them
             depths[node.output[0]] = min(ways) + is_convolution
     return found
 
 
-def to_int8(model: onnx.ModelProto, ranges: dict[str, float], convolutions: Collection[str]) -> onnx.ModelProto:
+def to_int8(
+    model: onnx.ModelProto, convolutions: Collection[str], batches: Iterable[dict[str, np.ndarray]]
+) -> onnx.ModelProto:
     """A copy of a float32 model with convolutions on 8-bit integers; inputs and outputs keep their types.
 
     Args:
         model: float32, as from `to_onnx`.
-        ranges: of these convolutions' inputs, from `calibrate`.
         convolutions: names of those that are quantised.
+        batches: inputs of the model; the values that they give a tensor are the range that 8 bits cover.
     """
-    made = onnx.ModelProto()
-    made.CopyFrom(model)
-    graph = Graph(made)
-    nodes, done = [], {}
-    for node in made.graph.node:
-        if node.name in convolutions:
-            activation, weights = node.input[:2]
-            if activation not in done:
-                done[activation] = _quantised_activation(made, nodes, activation, ranges[activation])
-            node.input[0] = done[activation]
-            node.input[1] = _quantised_weights(made, nodes, node.name, graph.array(weights))
-        nodes.append(node)
-    del made.graph.node[:]
-    made.graph.node.extend(nodes)
-    prune(made)
-    return made
+    batches = iter(batches)
 
+    class Reader(quantization.CalibrationDataReader):
+        def get_next(self):
+            return next(batches, None)
 
-def _quantised_activation(model, nodes, name, limit):
-    scale = _constant(model, f"{name}/scale", np.float32(limit / LEVELS))
-    zero = _constant(model, f"{name}/zero_point", np.int8(0))
-    nodes.append(helper.make_node("QuantizeLinear", [name, scale, zero], [f"{name}/int8"], f"{name}/quantize"))
-    nodes.append(
-        helper.make_node("DequantizeLinear", [f"{name}/int8", scale, zero], [f"{name}/float"], f"{name}/dequantize")
-    )
-    return f"{name}/float"
-
-
-def _quantised_weights(model, nodes, name, weights):
-    limits = np.abs(weights).reshape(len(weights), -1).max(axis=1)
-    scales = np.where(limits > 0, limits / LEVELS, 1.0).astype(np.float32)
-    integers = np.rint(weights / scales.reshape(-1, *[1] * (weights.ndim - 1))).astype(np.int8)
-    inputs = [
-        _constant(model, f"{name}/weights/int8", integers),
-        _constant(model, f"{name}/weights/scale", scales),
-        _constant(model, f"{name}/weights/zero_point", np.zeros(len(scales), np.int8)),
-    ]
-    output = f"{name}/weights/float"
-    nodes.append(helper.make_node("DequantizeLinear", inputs, [output], f"{name}/weights/dequantize", axis=0))
-    return output
-
-
-def _constant(model, name, array):
-    model.graph.initializer.append(numpy_helper.from_array(np.asarray(array), name))
-    return name
+    with tempfile.TemporaryDirectory() as folder:
+        source, target = (pathlib.Path(folder, name) for name in ("float32.onnx", "int8.onnx"))
+        marked = onnx.ModelProto()
+        marked.CopyFrom(model)
+        marked.metadata_props.add(key="onnx.quant.pre_process", value="onnxruntime.quant")  # spares us the advice
+        onnx.save(marked, source)
+        quantization.quantize_static(
+            source,
+            target,
+            Reader(),
+            op_types_to_quantize=["Conv"],
+            nodes_to_quantize=list(convolutions),
+            per_channel=True,
+            extra_options={
+                "ActivationSymmetric": True,
+                "QuantizeBias": False,
+                "OpTypesToExcludeOutputQuantization": ["Conv"],
+            },
+        )
+        return onnx.load(target)

@@ -1,4 +1,4 @@
-"""An exported ONNX file, run by ONNX Runtime."""
+"""ONNX files of ours, run by ONNX Runtime or read; running needs neither TensorFlow nor the package onnx."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from ccsn_tf.errors import UserError
-from ccsn_tf.serving.packages import optional
+from ccsn_tf.serving import optional
 
 # The entry of the file's metadata that holds ours, as JSON (see `metadata.make_metadata`).
 METADATA_KEY = "ccsn_tf"
@@ -40,8 +40,8 @@ class OnnxModel:
     def __init__(self, source: str | bytes, threads: int = 0, spin: bool = True):
         runtime = optional("onnxruntime", "onnx")
         name = "The ONNX model" if isinstance(source, bytes) else source
-        if isinstance(source, str) and not pathlib.Path(source).is_file():
-            raise UserError(f"{source} is missing: name a file that export/to_onnx.py wrote.")
+        if isinstance(source, str):
+            _must_exist(source)
         options = runtime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3  # errors come as exceptions; the rest is advice on performance
@@ -50,13 +50,30 @@ class OnnxModel:
         try:
             self._session = runtime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # of several classes, which onnxruntime does not export
-            raise UserError(_cannot_run(name, error)) from None
-        self.metadata = parse_metadata(self._session.get_modelmeta().custom_metadata_map, name)
+            raise _damaged(name, error) from None
+        self.metadata = _parsed_metadata(self._session.get_modelmeta().custom_metadata_map, name)
         self._names = [output.name for output in self._session.get_outputs()]
 
     def __call__(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         arrays = {name: np.asarray(value) for name, value in inputs.items()}
         return dict(zip(self._names, self._session.run(self._names, arrays), strict=True))
+
+
+def read_onnx(path: str) -> tuple[bytes, object, dict]:
+    """A file's content, the `onnx.ModelProto` in it, and our metadata.
+
+    Raises:
+        UserError: no such file, not an ONNX file, or not one of ours.
+    """
+    onnx = optional("onnx", "onnx")
+    _must_exist(path)
+    content = pathlib.Path(path).read_bytes()
+    try:
+        model = onnx.load_model_from_string(content)
+        onnx.checker.check_model(model)
+    except Exception as error:  # DecodeError of protobuf, or ValidationError
+        raise _damaged(path, error) from None
+    return content, model, _parsed_metadata({entry.key: entry.value for entry in model.metadata_props}, path)
 
 
 def set_metadata(model, metadata: dict) -> None:
@@ -65,12 +82,7 @@ def set_metadata(model, metadata: dict) -> None:
     model.metadata_props.add(key=METADATA_KEY, value=json.dumps(metadata))
 
 
-def parse_metadata(properties: Mapping[str, str], name: str) -> dict:
-    """Our metadata out of an ONNX file's `metadata_props`.
-
-    Raises:
-        UserError: there is none: the file is not ours.
-    """
+def _parsed_metadata(properties, name):
     try:
         return json.loads(properties[METADATA_KEY])
     except (KeyError, json.JSONDecodeError):
@@ -80,6 +92,11 @@ def parse_metadata(properties: Mapping[str, str], name: str) -> dict:
         ) from None
 
 
-def _cannot_run(name, error):
+def _must_exist(path):
+    if not pathlib.Path(path).is_file():
+        raise UserError(f"{path} is missing: name a file that export/to_onnx.py wrote.")
+
+
+def _damaged(name, error):
     reason = " ".join(str(error).split())
-    return f"{name} is damaged or no ONNX file ({reason}): export it again with export/to_onnx.py."
+    return UserError(f"{name} is damaged or no ONNX file ({reason}): export it again with export/to_onnx.py.")

@@ -18,6 +18,7 @@ from ccsn_tf.errors import UserError
 from ccsn_tf.files import only_process, write_text
 from ccsn_tf.models.build import load_model
 from ccsn_tf.models.flow.iterating import xla_works
+from ccsn_tf.serving import versions
 from ccsn_tf.serving.client.config import FILE_NAME, MAX_SEGMENTS
 from ccsn_tf.serving.clips import clips_to_try
 from ccsn_tf.serving.metadata import make_metadata
@@ -26,7 +27,6 @@ from ccsn_tf.serving.saved_model.signatures import ServedFlow, ServedFrames
 from ccsn_tf.serving.saved_model.verify import BATCHES, verify
 from ccsn_tf.serving.saved_model.warmup import FILE_NAME as WARMUP_FILE_NAME
 from ccsn_tf.serving.saved_model.warmup import warmup_requests, write_warmup
-from ccsn_tf.serving.versions import versions
 
 EXTRA = "assets.extra"
 
@@ -85,7 +85,7 @@ def export_saved_model(
     _target(export_dir, version)
     model = load_model(str(workdir / "model.keras"))
     metadata = make_metadata(model, config, max_segments, xla)
-    network, folding = fold_batch_norms(model) if fold else (model, Folding(0, {}))
+    network, folding = fold_batch_norms(model) if fold else (model, Folding())
     if fold:
         say(f"{folding.folded} batch normalisations folded into convolutions, {len(folding.left)} left.")
     with only_process(export_dir) as alone:

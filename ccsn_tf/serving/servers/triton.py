@@ -12,8 +12,7 @@ from google.protobuf import text_encoding
 
 from ccsn_tf.errors import UserError
 from ccsn_tf.files import write_text
-from ccsn_tf.serving.onnx.file import read_onnx
-from ccsn_tf.serving.onnx.session import METADATA_KEY
+from ccsn_tf.serving.onnx.session import METADATA_KEY, read_onnx
 from ccsn_tf.serving.tensorrt.run import read_engine
 
 LABELS = "labels.txt"

@@ -1,18 +1,81 @@
-"""An ONNX file to a TensorRT engine: one code path for TensorRT 10, 11 and TensorRT for RTX, the module passed in."""
+"""An ONNX file to a TensorRT engine: one code path for the two TensorRTs.
+
+They are `tensorrt`, 10 or 11, which builds on the GPU that it builds for, and `tensorrt_rtx`, which needs none.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import functools
+import importlib
 import pathlib
 import types
 
 from ccsn_tf.errors import UserError
 from ccsn_tf.files import whole_file
+from ccsn_tf.serving import optional
 from ccsn_tf.serving.tensorrt.cuda import Gpu
-from ccsn_tf.serving.tensorrt.module import is_rtx, logger_of
+
+MODULES = ("tensorrt", "tensorrt_rtx")
 
 # Where nothing else is asked for and no GPU is there to build for: RTX 30, 40, 50 and A100.
 DEFAULT_CAPABILITIES = ("8.0", "8.6", "8.9", "12.0")
+
+_BOUNDS = ("min", "opt", "max")
+
+
+def load_tensorrt(name: str = "auto") -> types.ModuleType:
+    """One of `MODULES`; "auto": the first that is installed.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    if name == "auto":
+        with contextlib.suppress(UserError):
+            return load_tensorrt("tensorrt")
+    if name != "tensorrt":
+        return optional("tensorrt_rtx", "tensorrt")
+    try:
+        return importlib.import_module("tensorrt")
+    except Exception as error:  # the package on PyPI is a stub, which may fail in ways of its own
+        raise UserError(
+            f"--module=tensorrt cannot be imported ({error}): pip install tensorrt; or use --module=tensorrt_rtx."
+        ) from None
+
+
+def is_rtx(trt: types.ModuleType) -> bool:
+    """Whether it is TensorRT for RTX, which is told the GPUs to build for."""
+    return hasattr(trt, "ComputeCapability")
+
+
+def logger_of(trt: types.ModuleType) -> object:
+    """A logger that keeps the `errors` that it is told of; empty to begin with.
+
+    It is the same one each time: while anything that TensorRT made is alive, it ignores any other logger.
+    """
+    log = _logger(trt)
+    log.errors.clear()
+    return log
+
+
+@functools.cache
+def _logger(trt):
+    class Log(trt.ILogger):
+        def __init__(self):
+            trt.ILogger.__init__(self)
+            self.errors = []
+
+        def log(self, severity, message):
+            if severity in (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR):
+                self.errors.append(message)
+
+    return Log()
+
+
+def first_line(messages: list[str]) -> str:
+    """The first of TensorRT's messages, as a part of a sentence."""
+    return " ".join(messages[0].split())[:600] if messages else "it gives no reason"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,65 +104,6 @@ class BuildSettings:
                 raise UserError(f"{words} must be in ascending order, from 1 on.")
 
 
-_BOUNDS = ("min", "opt", "max")
-
-
-@dataclasses.dataclass(frozen=True)
-class Built:
-    """An engine: `plan`, its content; `inputs` and `outputs` {name: {"dtype", "shape", ...}}."""
-
-    plan: bytes
-    inputs: dict[str, dict]
-    outputs: dict[str, dict]
-
-
-def build(trt: types.ModuleType, model: bytes, settings: BuildSettings) -> Built:
-    """Builds an engine in the types that the graph has (strongly typed).
-
-    Args:
-        trt: `tensorrt` or `tensorrt_rtx`.
-        model: content of an ONNX file.
-        settings: what to build for.
-
-    Raises:
-        UserError: a setting that this TensorRT does not have, a graph that it does not take, or a failed build.
-    """
-    log = logger_of(trt)
-    builder = trt.Builder(log)
-    network = builder.create_network(_network_flags(trt))
-    parser = trt.OnnxParser(network, log)
-    if not parser.parse(model):
-        reasons = [parser.get_error(index).desc() for index in range(parser.num_errors)] or log.errors
-        raise UserError(f"{trt.__name__} does not take the ONNX file: {_first_line(reasons)}")
-    config = builder.create_builder_config()
-    if not settings.tf32:
-        config.clear_flag(trt.BuilderFlag.TF32)
-    if settings.workspace_mb:
-        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, settings.workspace_mb << 20)
-    if settings.compute_capabilities:
-        config.num_compute_capabilities = len(settings.compute_capabilities)
-    for index, capability in enumerate(settings.compute_capabilities):
-        config.set_compute_capability(_known_capabilities(trt)[capability], index)
-    inputs = _add_profile(builder, config, network, settings)
-    cache = _read_timing_cache(trt, config, settings.timing_cache)
-    plan = builder.build_serialized_network(network, config)
-    if plan is None:  # which is how TensorRT fails
-        raise UserError(f"{trt.__name__} cannot build an engine: {_first_line(log.errors)}")
-    plan = bytes(plan)
-    if cache is not None:
-        _write_timing_cache(config, settings.timing_cache)
-    outputs = {}
-    for tensor in map(network.get_output, range(network.num_outputs)):
-        outputs[tensor.name] = {"dtype": tensor.dtype.name, "shape": list(tensor.shape)}
-    return Built(plan, inputs, outputs)
-
-
-def _network_flags(trt):
-    """Strongly typed, which TensorRT 10 has to be asked for and later ones always are."""
-    known = trt.NetworkDefinitionCreationFlag.__members__
-    return 1 << int(known["STRONGLY_TYPED"]) if "STRONGLY_TYPED" in known else 0
-
-
 def capabilities_for(trt: types.ModuleType, settings: BuildSettings, gpu: Gpu | None) -> tuple[str, ...]:
     """The compute capabilities to build for: those asked for, else this machine's GPU's, else the usual ones.
 
@@ -120,8 +124,7 @@ def capabilities_for(trt: types.ModuleType, settings: BuildSettings, gpu: Gpu | 
             raise UserError(f"{trt.__name__} builds on a GPU, and there is none here: use --module=tensorrt_rtx.")
         return ()
     known = _known_capabilities(trt)
-    unknown = [capability for capability in wanted if capability not in known]
-    if unknown:
+    if unknown := [capability for capability in wanted if capability not in known]:
         raise UserError(
             f"--compute_capability={','.join(unknown)} is not among those that {trt.__name__} {trt.__version__} builds "
             f"for: {', '.join(known)}."
@@ -134,6 +137,52 @@ def _known_capabilities(trt):
     return {f"{name[2:-1]}.{name[-1]}": member for name, member in members if name.startswith("SM")}
 
 
+def build(trt: types.ModuleType, model: bytes, settings: BuildSettings) -> tuple[bytes, dict, dict]:
+    """Builds an engine in the types that the graph has (strongly typed).
+
+    Args:
+        trt: `tensorrt` or `tensorrt_rtx`.
+        model: content of an ONNX file.
+        settings: what to build for.
+
+    Returns:
+        The engine's content; its inputs, {name: {"dtype", "shape", "profile"}}, and outputs, {name: {"dtype",
+        "shape"}}.
+
+    Raises:
+        UserError: a setting that this TensorRT does not have, a graph that it does not take, or a failed build.
+    """
+    log = logger_of(trt)
+    builder = trt.Builder(log)
+    typed = trt.NetworkDefinitionCreationFlag.__members__.get("STRONGLY_TYPED")  # TensorRT 11 has nothing else
+    network = builder.create_network(0 if typed is None else 1 << int(typed))
+    parser = trt.OnnxParser(network, log)
+    if not parser.parse(model):
+        reasons = [parser.get_error(index).desc() for index in range(parser.num_errors)] or log.errors
+        raise UserError(f"{trt.__name__} does not take the ONNX file: {first_line(reasons)}.")
+    config = builder.create_builder_config()
+    if not settings.tf32:
+        config.clear_flag(trt.BuilderFlag.TF32)
+    if settings.workspace_mb:
+        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, settings.workspace_mb << 20)
+    if settings.compute_capabilities:
+        config.num_compute_capabilities = len(settings.compute_capabilities)
+    for index, capability in enumerate(settings.compute_capabilities):
+        config.set_compute_capability(_known_capabilities(trt)[capability], index)
+    inputs = _add_profile(builder, config, network, settings)
+    cache = _read_timing_cache(trt, config, settings.timing_cache)  # alive while it is used
+    plan = builder.build_serialized_network(network, config)
+    if plan is None:  # which is how TensorRT fails
+        raise UserError(f"{trt.__name__} cannot build an engine: {first_line(log.errors)}.")
+    if cache is not None:
+        with whole_file(settings.timing_cache) as beside:
+            beside.write_bytes(bytes(config.get_timing_cache().serialize()))
+    outputs = {}
+    for tensor in map(network.get_output, range(network.num_outputs)):
+        outputs[tensor.name] = {"dtype": tensor.dtype.name, "shape": list(tensor.shape)}
+    return bytes(plan), inputs, outputs
+
+
 def _add_profile(builder, config, network, settings):
     """One optimization profile, which every input with a dynamic axis needs."""
     profile, inputs = builder.create_optimization_profile(), {}
@@ -141,11 +190,8 @@ def _add_profile(builder, config, network, settings):
         shape = tuple(tensor.shape)
         bounds = [(*both, *shape[2:]) for both in zip(settings.batch, settings.segments, strict=True)]
         profile.set_shape(tensor.name, *bounds)
-        inputs[tensor.name] = {
-            "dtype": tensor.dtype.name,
-            "shape": list(shape),
-            "profile": {name: list(bound) for name, bound in zip(_BOUNDS, bounds, strict=True)},
-        }
+        named = {name: list(bound) for name, bound in zip(_BOUNDS, bounds, strict=True)}
+        inputs[tensor.name] = {"dtype": tensor.dtype.name, "shape": list(shape), "profile": named}
     config.add_optimization_profile(profile)
     return inputs
 
@@ -164,12 +210,3 @@ def _read_timing_cache(trt, config, path):
             f"--timing_cache={path} was written by another TensorRT or for another GPU: delete it, or name another."
         )
     return cache
-
-
-def _write_timing_cache(config, path):
-    with whole_file(path) as beside:
-        beside.write_bytes(bytes(config.get_timing_cache().serialize()))
-
-
-def _first_line(messages):
-    return " ".join(messages[0].split())[:600] if messages else "it gives no reason."

@@ -7,11 +7,11 @@ import pathlib
 from ccsn_tf.config import Config
 from ccsn_tf.errors import UserError
 from ccsn_tf.models.build import load_model
+from ccsn_tf.serving import optional
+from ccsn_tf.serving.agreement import as_exported, compare_on_clips
 from ccsn_tf.serving.clips import clips_to_try
-from ccsn_tf.serving.comparison import as_exported, compare_on_clips
 from ccsn_tf.serving.metadata import weights_hash
 from ccsn_tf.serving.onnx.session import OnnxModel
-from ccsn_tf.serving.packages import optional
 from ccsn_tf.serving.saved_model.verify import BATCHES
 from ccsn_tf.serving.tensorrt.run import TensorRTModel
 

@@ -12,8 +12,8 @@ from collections.abc import Callable
 
 from ccsn_tf.errors import UserError
 from ccsn_tf.files import whole_file, write_text
-from ccsn_tf.serving.onnx.file import read_onnx
-from ccsn_tf.serving.onnx.products import product_precisions
+from ccsn_tf.serving.onnx.graph import product_precisions
+from ccsn_tf.serving.onnx.session import read_onnx
 from ccsn_tf.serving.tensorrt.build import BuildSettings, build, capabilities_for
 from ccsn_tf.serving.tensorrt.cuda import find_gpu
 from ccsn_tf.serving.tensorrt.run import FORMAT, TensorRTModel, description_path
@@ -61,7 +61,7 @@ def export_engine(
         )
     gpu = find_gpu()
     settings = dataclasses.replace(settings, compute_capabilities=capabilities_for(trt, settings, gpu))
-    built = build(trt, content, settings)
+    plan, inputs, outputs = build(trt, content, settings)
     description = {
         "format": FORMAT,
         "tensorrt": {
@@ -71,20 +71,20 @@ def export_engine(
         },
         "compute_capabilities": list(settings.compute_capabilities) or [gpu.capability],
         "onnx": {"file": pathlib.Path(onnx_path).name, "sha256": hashlib.sha256(content).hexdigest()},
-        "plan_sha256": hashlib.sha256(built.plan).hexdigest(),
+        "plan_sha256": hashlib.sha256(plan).hexdigest(),
         "precision": wanted,
         "tf32": settings.tf32,
         "workspace_mb": settings.workspace_mb,
         "products": dict(collections.Counter(product_precisions(model).values())),
-        "inputs": built.inputs,
-        "outputs": built.outputs,
+        "inputs": inputs,
+        "outputs": outputs,
         "run": None,
         "model": metadata,
     }
     if compare and gpu and gpu.capability in description["compute_capabilities"]:
-        with TensorRTModel(built.plan, description, output, trt) as engine:
+        with TensorRTModel(plan, description, output, trt) as engine:
             description["run"] = {"gpu": gpu.name, **compare(engine)}
     with whole_file(output) as beside:
-        beside.write_bytes(built.plan)
+        beside.write_bytes(plan)
     write_text(description_path(output), json.dumps(description, indent=1) + "\n")
     return description

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from ccsn_tf.errors import UserError
+from ccsn_tf.serving.tensorrt.build import first_line, load_tensorrt, logger_of
 from ccsn_tf.serving.tensorrt.cuda import Cuda
-from ccsn_tf.serving.tensorrt.module import load_tensorrt, logger_of
 
 FORMAT = 2
 
@@ -97,9 +97,9 @@ class TensorRTModel:
         context = engine and engine.create_execution_context()
         if context is None:  # which is how TensorRT fails; without a context the memory did not suffice
             self._cuda.__exit__()
-            reason = " ".join(log.errors[0].split()) if log.errors else "it gives no reason"
             raise UserError(
-                f"{self._name} cannot be loaded ({reason}): build it again here with export/to_tensorrt.py."
+                f"{self._name} cannot be loaded ({first_line(log.errors)}): build it again here with "
+                "export/to_tensorrt.py."
             )
         self._alive = runtime, engine, context
         return self

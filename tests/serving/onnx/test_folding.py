@@ -24,8 +24,8 @@ def batch_norms(model):
     return [layer for layer in model._flatten_layers() if isinstance(layer, layers.BatchNormalization)]
 
 
-def check(model, folded, reasons=()):
-    """The same outputs; so many normalisations folded; one left for each of `reasons`, for that reason."""
+def check(model, folded, left=0):
+    """The same outputs; so many normalisations folded, so many left."""
     inputs = features(4, *model.input_shape[1:])
     before = model(inputs, training=False).numpy()
     result, report = fold_batch_norms(model)
@@ -33,35 +33,28 @@ def check(model, folded, reasons=()):
     assert np.ptp(before) > 0.1
     np.testing.assert_allclose(after, before, rtol=1e-5, atol=1e-5)
     assert report.folded == folded
-    assert len(batch_norms(result)) == len(report.left) == len(reasons)
-    assert all(part in reason for part, reason in zip(reasons, report.left.values(), strict=True))
+    assert len(batch_norms(result)) == len(report.left) == left
     np.testing.assert_array_equal(model(inputs, training=False), before)
 
 
 @pytest.mark.parametrize(
-    "convolution",
+    ("convolution", "options"),
     [
-        layers.Conv2D(5, 3, 2, "same", use_bias=False),
-        layers.Conv2D(5, 3),
-        layers.Conv2D(6, 3, groups=3),
-        layers.Conv2D(5, 3, dilation_rate=2, use_bias=False),
-        layers.DepthwiseConv2D(3, use_bias=False),
-        layers.DepthwiseConv2D(3, 2, "same", depth_multiplier=3),
-        layers.Dense(7),
+        (layers.Conv2D(5, 3, 2, "same", use_bias=False), {}),
+        (layers.Conv2D(5, 3), {"scale": False}),
+        (layers.Conv2D(6, 3, groups=3), {"center": False}),
+        (layers.Conv2D(5, 3, dilation_rate=2, use_bias=False), {"scale": False, "center": False}),
+        (layers.DepthwiseConv2D(3, use_bias=False), {}),
+        (layers.DepthwiseConv2D(3, 2, "same", depth_multiplier=3), {}),
+        (layers.Dense(7), {}),
+        (layers.Conv3D(5, 3, use_bias=False), {}),
     ],
-    ids=["strided", "bias", "groups", "dilated", "depthwise", "multiplier", "dense"],
+    ids=["strided", "bias", "groups", "dilated", "depthwise", "multiplier", "dense", "3d"],
 )
-def test_every_convolution_takes_its_normalisation(convolution):
-    check(model_of(convolution, layers.BatchNormalization(epsilon=1e-2), layers.ReLU()), folded=1)
-
-
-def test_three_dimensions():
-    check(model_of(layers.Conv3D(5, 3, use_bias=False), layers.BatchNormalization(), shape=(4, 6, 6, 3)), folded=1)
-
-
-@pytest.mark.parametrize("options", [{"scale": False}, {"center": False}, {"scale": False, "center": False}])
-def test_normalisation_without_scale_or_shift(options):
-    check(model_of(layers.Conv2D(5, 3, use_bias=False), layers.BatchNormalization(**options)), folded=1)
+def test_every_convolution_takes_its_normalisation(convolution, options):
+    shape = (4, 6, 6, 3) if isinstance(convolution, layers.Conv3D) else (9, 10, 6)
+    norm = layers.BatchNormalization(epsilon=1e-2, **options)
+    check(model_of(convolution, norm, layers.ReLU(), shape=shape), folded=1)
 
 
 def test_networks_within_networks():
@@ -71,46 +64,35 @@ def test_networks_within_networks():
 
 def test_what_others_read_too_is_left():
     image = keras.Input((8, 8, 3))
-    convolved = layers.Conv2D(4, 3, padding="same", name="both")(image)
+    convolved = layers.Conv2D(4, 3, padding="same")(image)
     model = keras.Model(image, layers.Add()([convolved, layers.BatchNormalization()(convolved)]))
     randomise(model)
-    check(model, 0, ["both before it is also read without it"])
-
-
-def test_a_convolution_that_is_an_output_itself_is_left():
-    image = keras.Input((8, 8, 3))
-    convolved = layers.Conv2D(4, 3, name="out")(image)
-    model = keras.Model(image, [convolved, layers.BatchNormalization()(convolved)])
-    assert fold_batch_norms(model)[1].folded == 0
-
-
-def test_a_convolution_used_twice_is_left():
-    image = keras.Input((8, 8, 3))
-    shared = layers.Conv2D(3, 3, padding="same", name="twice")
-    model = keras.Model(image, shared(layers.BatchNormalization()(shared(image))))
-    randomise(model)
-    check(model, 0, ["twice before it"])
+    check(model, 0, 1)
+    output_itself = keras.Model(image, [convolved, layers.BatchNormalization()(convolved)])
+    assert fold_batch_norms(output_itself)[1].folded == 0
+    shared = layers.Conv2D(3, 3, padding="same")
+    used_twice = keras.Model(image, shared(layers.BatchNormalization()(shared(image))))
+    randomise(used_twice)
+    check(used_twice, 0, 1)
 
 
 @pytest.mark.parametrize(
-    ("chain", "reason"),
+    "chain",
     [
-        ([layers.BatchNormalization(), layers.Conv2D(4, 3)], "the input"),
-        ([layers.Conv2D(4, 3, activation="relu"), layers.BatchNormalization()], "no linear convolution"),
-        ([layers.Conv2D(4, 3), layers.ReLU(name="after"), layers.BatchNormalization()], "follows after"),
-        ([layers.Conv2D(4, 3), layers.BatchNormalization(axis=1)], "normalises axis 1"),
+        [layers.BatchNormalization(), layers.Conv2D(4, 3)],
+        [layers.Conv2D(4, 3, activation="relu"), layers.BatchNormalization()],
+        [layers.Conv2D(4, 3), layers.ReLU(), layers.BatchNormalization()],
+        [layers.Conv2D(4, 3), layers.BatchNormalization(axis=1)],
     ],
     ids=["first", "activation", "relu", "axis"],
 )
-def test_what_is_not_exact_is_left(chain, reason):
-    check(model_of(*chain), 0, [reason])
+def test_what_is_not_exact_is_left(chain):
+    check(model_of(*chain), 0, 1)
 
 
-def test_efficientnet_lite0_keeps_the_connection_block_s_alone():
-    model = build_model(ModelConfig(backbone="efficientnet_lite0", image_size=32, attention_heads=2), ["a", "b"])
+def test_a_connection_block_keeps_its_own():
+    model = build_model(ModelConfig(image_size=16, attention_heads=2, embedding_dim=8), ["a", "b"])
     folded, report = fold_batch_norms(model)
-    # A stream has 49: stem, head, two in the first unit, three in each of the other fifteen.
-    assert report.folded == 2 * 49
-    assert sorted(report.left.values()) == ["inside a connection block"] * 2
-    assert len(batch_norms(folded)) == 2
+    assert report.folded == len(batch_norms(model)) - 2 > 0
+    assert len(report.left) == len(batch_norms(folded)) == 2 and all("connection" in path for path in report.left)
     assert folded.input_shape == model.input_shape and folded.output_shape == model.output_shape

@@ -13,13 +13,13 @@ import pytest
 from ccsn_tf.config import RUN_INDEPENDENT
 from ccsn_tf.errors import UserError
 from ccsn_tf.models.build import load_model
+from ccsn_tf.serving.agreement import as_exported, compare_on_clips
 from ccsn_tf.serving.client.config import client_config
 from ccsn_tf.serving.clips import clips_to_try
-from ccsn_tf.serving.comparison import as_exported, compare_on_clips
 from ccsn_tf.serving.metadata import weights_hash
 from ccsn_tf.serving.onnx import export as export_module
 from ccsn_tf.serving.onnx.export import OnnxSettings, export_onnx
-from ccsn_tf.serving.onnx.products import precision_of, product_precisions
+from ccsn_tf.serving.onnx.graph import precision_of, product_precisions
 from ccsn_tf.serving.onnx.session import OnnxModel
 
 PRECISIONS = ("fp32", "fp16", "int8")

@@ -8,8 +8,7 @@ import onnx_graphs
 import pytest
 
 from ccsn_tf.errors import UserError
-from ccsn_tf.serving.onnx.file import read_onnx
-from ccsn_tf.serving.onnx.session import OnnxModel, set_metadata
+from ccsn_tf.serving.onnx.session import OnnxModel, read_onnx, set_metadata
 
 
 @pytest.fixture

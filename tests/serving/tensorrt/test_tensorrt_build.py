@@ -14,17 +14,17 @@ from ccsn_tf.serving.tensorrt.cuda import Gpu
 RTX = BuildSettings(compute_capabilities=("8.6",))
 
 
-@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
-def test_every_precision_is_built(precision, onnx_export):
-    assert len(build(tensorrt_rtx, onnx_export(precision).path.read_bytes(), RTX).plan) > 100_000
+def test_int8_is_built(onnx_export):
+    """As the others are by the tests below and of the export."""
+    assert len(build(tensorrt_rtx, onnx_export("int8").path.read_bytes(), RTX)[0]) > 100_000
 
 
 def test_profiles_inputs_and_outputs(onnx_export):
     content = onnx_export("fp32").path.read_bytes()
     settings = dataclasses.replace(RTX, batch=(2, 3, 4), segments=(1, 2, 9), workspace_mb=64, tf32=True)
-    built = build(tensorrt_rtx, content, settings)
+    _, inputs, outputs = build(tensorrt_rtx, content, settings)
     for name, channels in (("rgb", 3), ("flow", 10)):
-        assert built.inputs[name] == {
+        assert inputs[name] == {
             "dtype": "UINT8",
             "shape": [-1, -1, 32, 32, channels],
             "profile": {
@@ -34,7 +34,7 @@ def test_profiles_inputs_and_outputs(onnx_export):
             },
         }
     classes, embedding = ({"dtype": "FLOAT", "shape": [-1, size]} for size in (3, 8))
-    assert built.outputs == {
+    assert outputs == {
         **dict.fromkeys(("logits", "scores", "spatial_logits", "temporal_logits"), classes),
         **dict.fromkeys(("spatial_embedding", "temporal_embedding"), embedding),
     }
@@ -85,7 +85,7 @@ def test_a_build_that_fails_is_an_error_and_the_next_one_is_not(onnx_export):
     with pytest.raises(UserError, match=r"tensorrt_rtx cannot build an engine: .*SM75") as error:
         build(tensorrt_rtx, content, BuildSettings(compute_capabilities=("7.5",)))
     assert "\n" not in str(error.value) and len(str(error.value)) < 700
-    assert build(tensorrt_rtx, content, RTX).plan
+    assert build(tensorrt_rtx, content, RTX)[0]
 
 
 @pytest.mark.parametrize(
@@ -135,8 +135,8 @@ def test_rtx_keeps_no_timing_cache(onnx_export, tmp_path):
 def test_the_calls_of_tensorrt_10_and_11(version, precision, onnx_export, tmp_path):
     trt, export = tensorrt_stand_ins.tensorrt(version), onnx_export(precision)
     settings = BuildSettings(workspace_mb=5, timing_cache=str(tmp_path / "below" / "cache"))
-    built = build(trt, export.path.read_bytes(), settings)
-    assert built.plan == b"PLAN" + export.path.read_bytes()
+    plan, _, _ = build(trt, export.path.read_bytes(), settings)
+    assert plan == b"PLAN" + export.path.read_bytes()
     config = trt.made[0]
     assert (config.cleared, config.pools) == (["TF32"], {"WORKSPACE": 5 << 20})
     assert config.profile.shapes["rgb"] == ((1, 1, 32, 32, 3), (1, 3, 32, 32, 3), (8, 25, 32, 32, 3))

@@ -10,8 +10,8 @@ import tensorrt_rtx
 from ccsn_tf.config import ModelConfig
 from ccsn_tf.models.build import build_model
 from ccsn_tf.serving.onnx.convert import to_onnx
+from ccsn_tf.serving.onnx.graph import product_precisions
 from ccsn_tf.serving.onnx.half import to_half
-from ccsn_tf.serving.onnx.products import product_precisions
 from ccsn_tf.serving.tensorrt.build import DEFAULT_CAPABILITIES, BuildSettings, build
 
 ROOT = pathlib.Path(__file__).parents[3]
@@ -34,24 +34,25 @@ def settings_of(flag_file, size):
 
 @pytest.fixture(scope="module", params=MODELS)
 def graphs(request):
-    """(by precision, the graph; by precision, how many products have what)."""
+    """(the graphs by precision; by precision, how many products have what; the capabilities to build for)."""
     size, inner, heads = MODELS[request.param]
     model = build_model(settings_of(request.param, size), ["a", "b", "c", "d"])
     layers.randomise_in_scale(model)
     whole = to_onnx(model)
     counts = {"fp32": {"fp32": inner + heads}, "fp16": {"fp16": inner, "fp32": heads}}
-    return {"fp32": whole, "fp16": to_half(whole)}, counts
+    alone = [(capability,) for capability in DEFAULT_CAPABILITIES] if request.param == "demo.flags" else []
+    return {"fp32": whole, "fp16": to_half(whole)}, counts, [*alone, DEFAULT_CAPABILITIES]
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 def test_engines_for_each_and_for_all_of_them(precision, graphs):
     graph, counts = graphs[0][precision], graphs[1][precision]
     assert collections.Counter(product_precisions(graph).values()) == counts
-    content, bits = graph.SerializeToString(), []
-    for capabilities in (*((capability,) for capability in DEFAULT_CAPABILITIES), DEFAULT_CAPABILITIES):
-        built = build(tensorrt_rtx, content, BuildSettings(compute_capabilities=capabilities))
-        bits.append(int.from_bytes(built.plan[CAPABILITY_BITS], "little"))
-    assert bits[:-1] == [1 << 1, 1 << 2, 1 << 3, 1 << 4] and bits[-1] == sum(bits[:-1])
+    assert all(len(node.input) == 3 for node in graph.graph.node if node.op_type == "Conv")  # every normalisation in it
+    for capabilities in graphs[2]:
+        plan, _, _ = build(tensorrt_rtx, graph.SerializeToString(), BuildSettings(compute_capabilities=capabilities))
+        bits = sum(1 << 1 + DEFAULT_CAPABILITIES.index(capability) for capability in capabilities)
+        assert int.from_bytes(plan[CAPABILITY_BITS], "little") == bits
 
 
 def test_the_models_are_those_of_the_flag_files():

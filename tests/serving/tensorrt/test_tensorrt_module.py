@@ -7,7 +7,7 @@ import pytest
 import tensorrt_rtx
 
 from ccsn_tf.errors import UserError
-from ccsn_tf.serving.tensorrt.module import is_rtx, load_tensorrt, logger_of
+from ccsn_tf.serving.tensorrt.build import is_rtx, load_tensorrt, logger_of
 
 
 def test_auto_is_the_first_that_is_installed(monkeypatch):
