@@ -23,7 +23,7 @@ from tensorflow_serving.apis import (
 )
 
 from ccsn_tf.errors import UserError
-from ccsn_tf.serving.client.retry import StatusError
+from ccsn_tf.serving.client.client import StatusError
 from ccsn_tf.serving.versions import versions
 
 # slow: answers late; over_long: answers when the caller has given up; unavailable, exhausted: turns the request away;
