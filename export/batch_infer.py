@@ -16,9 +16,8 @@ from ccsn_tf.errors import UserError
 from ccsn_tf.progress import Progress
 from ccsn_tf.serving import optional
 from ccsn_tf.serving.batch.backends import BACKENDS, choose, read_metadata
-from ccsn_tf.serving.batch.items import SIDES, clips_of_records, videos_of_folder, videos_of_list
-from ccsn_tf.serving.batch.plan import BatchSettings
-from ccsn_tf.serving.batch.rows import FORMATS
+from ccsn_tf.serving.batch.output import FORMATS
+from ccsn_tf.serving.batch.plan import SIDES, BatchSettings, clips_of_records, videos_of_folder, videos_of_list
 from ccsn_tf.serving.batch.run import predict_all
 from ccsn_tf.serving.client.config import client_config
 

@@ -16,8 +16,7 @@ from processes import needs_proc, processes_of, wait_until
 from videos import moving, truncate, write_video
 
 from ccsn_tf.serving.batch.backends import choose
-from ccsn_tf.serving.batch.items import videos_of_folder
-from ccsn_tf.serving.batch.plan import BatchSettings
+from ccsn_tf.serving.batch.plan import BatchSettings, videos_of_folder
 from ccsn_tf.serving.batch.run import predict_all
 
 SCRIPT = "export/batch_infer.py"

@@ -35,37 +35,25 @@ def test_the_command_says_what_it_proved(written):
 
 
 def test_servers_and_the_folder_are_asked_about_videos(served, written, tiny_set, tmp_path):
-    videos = sorted((tiny_set / "videos").glob("*/*.avi"))[:2]
-    texts = []
-    for address in served:
-        lines = run("scripts/query.py", f"--server={address}", "--json", *videos).stdout.splitlines()
-        answers = [json.loads(line) for line in lines]
-        assert [answer["video"] for answer in answers] == [str(video) for video in videos]
-        texts.append([[(entry["class"], round(entry["score"], 4)) for entry in answer["top"]] for answer in answers])
-    assert texts[0] == texts[1] and len(texts[0][0]) == 2
-    lines = run("scripts/query.py", f"--export_dir={written[0]}", "--json", *videos).stdout.splitlines()
-    top = [[(entry["class"], round(entry["score"], 4)) for entry in json.loads(line)["top"]] for line in lines]
-    assert top == texts[0]
+    videos = sorted((tiny_set / "videos").glob("*/*.avi"))[:1]
+    tops = []
+    for flag in (f"--server={served[1]}", f"--export_dir={written[0]}"):
+        (answer,) = map(json.loads, run("scripts/query.py", flag, "--json", videos[0]).stdout.splitlines())
+        assert answer["video"] == str(videos[0]) and len(answer["top"]) == 2
+        tops.append([(entry["class"], round(entry["score"], 4)) for entry in answer["top"]])
+    assert tops[0] == tops[1]
     result = run("scripts/query.py", f"--server={served[0]}", tmp_path / "absent.avi", videos[0], code=1)
-    assert result.stdout.count("%") == 2
+    lines = result.stdout.splitlines()
+    assert lines[0] == str(videos[0]) and [line.split()[-1] for line in lines[1:]] == [label for label, _ in tops[0]]
     assert f"query: {tmp_path}/absent.avi does not exist." in result.stderr
     assert "1 of 2 videos got no answer" in result.stderr
 
 
 def test_mistakes_end_in_a_sentence(workdir_config, written, unused_port, tmp_path):
     workdir = f"--workdir={workdir_config.train.workdir}"
-    (tmp_path / "model.keras").touch()
     for script, arguments, words in (
-        ("export/saved_model.py", [workdir], "--export_dir is not given"),
-        (
-            "export/saved_model.py",
-            [workdir, f"--export_dir={written[0]}", "--version=1"],
-            "exists: leave --version out",
-        ),
-        ("export/saved_model.py", [f"--workdir={tmp_path}", "--export_dir=x"], "config.json is missing"),
-        ("export/saved_model.py", ["--export_dir=x"], "--workdir is not given"),
+        ("export/saved_model.py", [workdir, f"--export_dir={written[0]}", "--version=1"], "leave --version out"),
         ("scripts/query.py", [f"--server=localhost:{unused_port}", "--timeout=2", "x.avi"], "cannot be reached"),
-        ("scripts/query.py", [f"--export_dir={tmp_path}", "x.avi"], "holds no version of a model"),
     ):
         result = run(script, *arguments, code=1, cwd=tmp_path)
         name = pathlib.Path(script).stem

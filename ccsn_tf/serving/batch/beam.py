@@ -17,9 +17,8 @@ from ccsn_tf.data.prepare.beam import beam_options, errors_of_runner, open_folde
 from ccsn_tf.data.records.folder import alone_in
 from ccsn_tf.data.views import Stopwatch
 from ccsn_tf.serving.batch.backends import Exported, ModelThread
-from ccsn_tf.serving.batch.items import Items
 from ccsn_tf.serving.batch.output import Output, write_part
-from ccsn_tf.serving.batch.plan import BatchPlan, BatchSettings
+from ccsn_tf.serving.batch.plan import BatchPlan, BatchSettings, Items
 from ccsn_tf.serving.batch.run import predictions, summary_of
 
 

@@ -17,10 +17,8 @@ from ccsn_tf.data.records.folder import LocalFolder, alone_in
 from ccsn_tf.data.views import Stopwatch
 from ccsn_tf.errors import UserError
 from ccsn_tf.serving.batch.backends import Exported, ModelThread
-from ccsn_tf.serving.batch.items import Items
-from ccsn_tf.serving.batch.output import Output
-from ccsn_tf.serving.batch.plan import BatchPlan, BatchSettings
-from ccsn_tf.serving.batch.rows import failure
+from ccsn_tf.serving.batch.output import Output, failure
+from ccsn_tf.serving.batch.plan import BatchPlan, BatchSettings, Items
 from ccsn_tf.serving.client.clip_input import ClipInput, StoredRecord, VideoFile
 
 

@@ -9,7 +9,7 @@ import time
 
 import numpy as np
 
-from ccsn_tf.serving.client.retry import StatusError
+from ccsn_tf.serving.client.client import StatusError
 
 _MAX_BYTES = 64 * 2**20
 _CODES = {

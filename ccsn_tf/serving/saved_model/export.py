@@ -9,7 +9,7 @@ import os
 import pathlib
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
@@ -19,16 +19,16 @@ from ccsn_tf.files import only_process, write_text
 from ccsn_tf.models.build import load_model
 from ccsn_tf.models.flow.iterating import xla_works
 from ccsn_tf.serving import versions
-from ccsn_tf.serving.client.config import FILE_NAME, MAX_SEGMENTS
-from ccsn_tf.serving.clips import clips_to_try
+from ccsn_tf.serving.client.config import ARRAY_SIGNATURES, FILE_NAME, JPEG_SIGNATURES, MAX_SEGMENTS
+from ccsn_tf.serving.clips import Clips, clips_to_try
 from ccsn_tf.serving.metadata import make_metadata
 from ccsn_tf.serving.onnx.folding import Folding, fold_batch_norms
+from ccsn_tf.serving.saved_model.exchange import Request
 from ccsn_tf.serving.saved_model.signatures import ServedFlow, ServedFrames
 from ccsn_tf.serving.saved_model.verify import BATCHES, verify
-from ccsn_tf.serving.saved_model.warmup import FILE_NAME as WARMUP_FILE_NAME
-from ccsn_tf.serving.saved_model.warmup import warmup_requests, write_warmup
 
 EXTRA = "assets.extra"
+WARMUP_FILE_NAME = "tf_serving_warmup_requests"
 
 _SERVED = {"stored": ServedFlow, "graph": ServedFrames}
 
@@ -107,6 +107,41 @@ def export_saved_model(
                         say(f"Compared with {workdir / 'model.keras'} in a fresh process, on {clips.source} ...")
                         report = verify(str(beside), model, metadata, clips, requests)
     return Export(target, metadata, folding, report)
+
+
+def warmup_requests(clips: Clips, metadata: dict) -> list[Request]:
+    """One clip for each signature, with the segments that clients are told to send; arrays with those of training."""
+    arrays, jpegs = clips.arrays(metadata["segments_in_training"]), clips.jpegs(metadata["segments"])
+    one, told = ({name: value[:1] for name, value in inputs.items()} for inputs in (arrays, jpegs))
+    source = metadata["flow_source"]
+    return [Request(JPEG_SIGNATURES[source], told), *(Request(name, one) for name in ARRAY_SIGNATURES[source])]
+
+
+def write_warmup(path: pathlib.Path, requests: Sequence[Request]) -> None:
+    """Writes `assets.extra/tf_serving_warmup_requests`: a TFRecord file of `PredictionLog`s.
+
+    TensorFlow Serving replays them when it loads a model, so that no caller pays for the first run. The model's name in
+    them is empty: the server does not look at it.
+
+    Raises:
+        UserError: tensorflow-serving-api is not installed.
+    """
+    try:
+        from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
+    except ImportError:
+        raise UserError(
+            "Warm-up requests need tensorflow-serving-api: pip install -c constraints.txt -e '.[serving]', or pass "
+            "--nowarmup."
+        ) from None
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for request in requests:
+            predict = predict_pb2.PredictRequest()
+            predict.model_spec.signature_name = request.signature
+            for name, value in request.inputs.items():
+                predict.inputs[name].CopyFrom(tf.make_tensor_proto(value))
+            log = prediction_log_pb2.PredictionLog(predict_log=prediction_log_pb2.PredictLog(request=predict))
+            writer.write(log.SerializeToString(deterministic=True))
 
 
 @contextlib.contextmanager

@@ -20,8 +20,7 @@ from ccsn_tf.evaluation.metrics import softmax
 from ccsn_tf.evaluation.predict import make_forward
 from ccsn_tf.files import only_process
 from ccsn_tf.serving.batch.backends import choose
-from ccsn_tf.serving.batch.items import Items, clips_of_records, videos_of_folder
-from ccsn_tf.serving.batch.plan import BatchSettings
+from ccsn_tf.serving.batch.plan import BatchSettings, Items, clips_of_records, videos_of_folder
 from ccsn_tf.serving.batch.run import predict_all
 from ccsn_tf.serving.client.client import Client
 from ccsn_tf.serving.client.config import client_config
@@ -206,7 +205,7 @@ def test_without_tensorflow(models, folder, tmp_path):
         from ccsn_tf.serving.batch.backends import choose
         from ccsn_tf.serving.batch.run import predict_all
         from ccsn_tf.serving.batch.plan import BatchSettings
-        from ccsn_tf.serving.batch.items import videos_of_folder
+        from ccsn_tf.serving.batch.plan import videos_of_folder
         summary = predict_all(videos_of_folder(sys.argv[1]), choose([sys.argv[2]]), sys.argv[3], BatchSettings())
         assert summary["predicted"] == 10
         assert not {"tensorflow", "keras"} & sys.modules.keys(), "they take seconds and memory"

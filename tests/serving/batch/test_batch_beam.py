@@ -11,8 +11,7 @@ import videos
 from ccsn_tf.config import DataConfig
 from ccsn_tf.errors import UserError
 from ccsn_tf.serving.batch.backends import choose
-from ccsn_tf.serving.batch.items import videos_of_folder
-from ccsn_tf.serving.batch.plan import BatchSettings
+from ccsn_tf.serving.batch.plan import BatchSettings, videos_of_folder
 from ccsn_tf.serving.batch.run import predict_all
 
 pytest.importorskip("apache_beam", reason="the extra `beam` is not installed")

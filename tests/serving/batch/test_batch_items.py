@@ -4,7 +4,7 @@ import pytest
 
 from ccsn_tf.config import Config
 from ccsn_tf.errors import UserError
-from ccsn_tf.serving.batch.items import clips_of_records, videos_of_folder, videos_of_list
+from ccsn_tf.serving.batch.plan import clips_of_records, videos_of_folder, videos_of_list
 
 
 def test_a_folder_has_the_videos_below_it(tmp_path):

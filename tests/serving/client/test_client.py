@@ -1,6 +1,5 @@
 """The client against the stand-in and, where there is one, against TensorFlow Serving."""
 
-import pathlib
 import shutil
 
 import numpy as np
@@ -153,14 +152,3 @@ def test_a_port_of_the_other_protocol(stand_in):
         Client(f"localhost:{stand_in.rest_port}", timeout=5, attempts=2).metadata()
     with pytest.raises(ServingError, match="does not speak HTTP"):
         Client(f"http://localhost:{stand_in.grpc_port}", timeout=5, attempts=2).metadata()
-
-
-def test_a_stand_in_without_a_model_or_port(tmp_path, exported, stand_in):
-    with pytest.raises(UserError, match="holds no version of a model"):
-        StandIn(str(tmp_path))
-    with pytest.raises(UserError, match="cannot be opened"):
-        StandIn(str(exported.folder), rest_port=stand_in.rest_port)
-
-
-def test_the_folder_s_name_is_the_version(stand_in, exported):
-    assert stand_in.versions("ccsn") == [int(pathlib.Path(exported.path).name)]

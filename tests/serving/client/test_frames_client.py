@@ -11,10 +11,10 @@ from serving_stand_in import StandIn
 
 from ccsn_tf.data import views
 from ccsn_tf.data.video import VideoError
+from ccsn_tf.errors import UserError
 from ccsn_tf.evaluation.predict import make_forward, predict_video
 from ccsn_tf.serving.batch.backends import choose
-from ccsn_tf.serving.batch.items import clips_of_records, videos_of_folder
-from ccsn_tf.serving.batch.plan import BatchSettings
+from ccsn_tf.serving.batch.plan import BatchSettings, clips_of_records, videos_of_folder
 from ccsn_tf.serving.batch.run import predict_all
 from ccsn_tf.serving.client.client import Client, ServingError, jpeg_inputs
 from ccsn_tf.serving.client.config import client_config
@@ -63,9 +63,12 @@ def test_a_video_is_classified(client, exported_frames, moving_video):
     np.testing.assert_allclose(answer["temporal_scores"], of_keras["temporal"], atol=0.02)
 
 
-def test_a_video_without_a_server(client, exported_frames, moving_video):
+def test_a_video_without_a_server(server, exported_frames, moving_video, tmp_path):
     answer = LocalModel(str(exported_frames.folder)).classify_video(moving_video)
-    np.testing.assert_allclose(answer["scores"], client.classify_video(moving_video)["scores"], atol=1e-6)
+    expected = Client(f"localhost:{server.grpc_port}").classify_video(moving_video)
+    np.testing.assert_allclose(answer["scores"], expected["scores"], atol=1e-6)
+    with pytest.raises(UserError, match=f"--export_dir={tmp_path} holds no version of a model"):
+        LocalModel(str(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -76,12 +79,6 @@ def test_what_is_refused_says_what_to_send(client, exported_frames, name):
     with pytest.raises(ServingError, match=reason) as caught:
         client.predict(request.signature, request.inputs)
     assert caught.value.code == "INVALID_ARGUMENT" and "\n" not in str(caught.value)
-
-
-def test_a_model_of_stored_flow_is_not_asked_for(client, exported_frames):
-    with pytest.raises(ServingError, match='Serving signature key "jpeg" not found') as caught:
-        client.predict("jpeg", frames_requests.jpegs(exported_frames.metadata))
-    assert caught.value.code in ("FAILED_PRECONDITION", "INVALID_ARGUMENT")  # HTTP's 400 is either
 
 
 def test_a_video_of_too_few_frames(client, tmp_path):

@@ -2,8 +2,8 @@
 
 import pytest
 
-from ccsn_tf.serving.client import retry
-from ccsn_tf.serving.client.retry import StatusError, persist
+from ccsn_tf.serving.client import client as retry
+from ccsn_tf.serving.client.client import StatusError, persist
 
 
 class Clock:

@@ -1,8 +1,9 @@
 """One clip by every path to its scores: flow that records hold, and flow that the network computes.
 
-    pytest -s -m slow tests/serving/test_flow_paths.py
+    pytest -s -m slow tests/serving/saved_model/test_flow_paths.py
 
-prints how far the paths are apart with flow's default settings; without -m slow, its levels and iterations are few.
+prints how far the paths are apart with flow's default settings; without -m slow, its levels and iterations are few
+(and ONNX is left to test_onnx_flow.py).
 A further path that takes the network's frames is a line in `OF_FRAMES`.
 """
 
@@ -20,17 +21,14 @@ from ccsn_tf.models.flow import TVL1Flow
 from ccsn_tf.serving.client.clip_input import VideoFile, make_input
 from ccsn_tf.serving.onnx.export import OnnxSettings, export_onnx
 from ccsn_tf.serving.onnx.session import OnnxModel
-from ccsn_tf.serving.saved_model.exchange import Request
-from ccsn_tf.serving.saved_model.verify import ask
 
 LIMIT = 1e-3
 
 
 def by_saved_model(exported, frames):
-    """The signature `frames`, in a fresh process."""
-    (answer,) = ask(str(exported.path), [Request("frames", {"frames": frames})])
-    assert not answer.error
-    return answer.outputs["scores"]
+    """The signature `frames`."""
+    model = tf.saved_model.load(str(exported.path))
+    return model.signatures["frames"](frames=tf.constant(frames))["scores"].numpy()
 
 
 def by_onnx_runtime(exported, frames):
@@ -52,10 +50,8 @@ class Paths:
 
     def __init__(self, exported):
         config = exported.config
-        self._configs = {
-            "graph": config,
-            "stored": config.replace(flow_source="stored", flow="tvl1_graph", flow_side=0),
-        }
+        stored = config.replace(flow_source="stored", flow="tvl1_graph", flow_side=0)
+        self._configs = {"graph": config, "stored": stored}
         self._classes, clips = Manifest.read(config.data.record_dir).select(config.data, "test")
         size = config.model.image_size
         self.clips = {
@@ -141,7 +137,7 @@ def test_flow_of_a_crop_differs_at_its_borders(paths):
     assert difference < 1e-2
 
 
-@pytest.mark.parametrize("path", OF_FRAMES)
+@pytest.mark.parametrize("path", ["SavedModel", pytest.param("ONNX Runtime", marks=pytest.mark.slow)])
 def test_paths_that_take_frames(paths, exported_flow, path):
     inputs = paths.of_jpegs("graph", [*paths.clips["square"], *paths.clips["wide"]])
     expected = paths.scores("graph", inputs)

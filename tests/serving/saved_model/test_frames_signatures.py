@@ -1,10 +1,6 @@
 """The exported model that takes frames: its signatures, what they answer, what they refuse."""
 
-import re
-
 import cv2
-import frames_requests
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -18,17 +14,6 @@ from ccsn_tf.data.views import InputForm
 from ccsn_tf.serving.client.config import client_config
 from ccsn_tf.serving.clips import clips_to_try
 from ccsn_tf.serving.saved_model.decoding import decode_frames, scale_frames
-from ccsn_tf.serving.saved_model.verify import LIMITS, ask
-
-
-@pytest.fixture(scope="module")
-def loaded(exported_frames):
-    return tf.saved_model.load(str(exported_frames.path))
-
-
-def call(loaded, signature, inputs):
-    outputs = loaded.signatures[signature](**{name: tf.constant(value) for name, value in inputs.items()})
-    return {name: value.numpy() for name, value in outputs.items()}
 
 
 def test_what_was_verified(exported_frames):
@@ -80,18 +65,6 @@ def test_every_signature_that_costs_is_warmed_up(exported_frames):
     assert shapes == {"jpeg_frames": (1, 3, 3), "serving_default": arrays, "frames": arrays, "embed": arrays}
 
 
-@pytest.mark.parametrize(("clips", "segments"), [(1, 1), (2, 3)])
-def test_answers_are_the_trained_model_s(exported_frames, loaded, clips, segments):
-    inputs = frames_requests.frames(exported_frames.metadata, clips, segments)
-    expected = {name: value.numpy() for name, value in exported_frames.model(inputs, training=False).items()}
-    for signature in ("serving_default", "frames"):
-        answer = call(loaded, signature, inputs)
-        for scores, logits in (("scores", "logits"), ("temporal_scores", "temporal_logits")):
-            np.testing.assert_allclose(answer[scores], keras.ops.softmax(expected[logits]), atol=LIMITS["graph"])
-    for name, value in call(loaded, "embed", inputs).items():
-        np.testing.assert_allclose(value, expected[name], atol=LIMITS["graph"])
-
-
 @tf.function(input_signature=[tf.TensorSpec((None, None, None, 3), tf.uint8)])
 def scaled(frames):
     """Of frames whose size is not known beforehand, as in the signature."""
@@ -124,15 +97,3 @@ def test_snippets_may_differ_in_size():
         np.testing.assert_array_equal(together[number], decode(tf.constant(jpegs[number : number + 1]), 16)[0])
     frame = cv2.imdecode(np.frombuffer(jpegs[0][2], np.uint8), cv2.IMREAD_COLOR)[5:35, :, ::-1]
     assert np.abs(together[0, 2].numpy().astype(int) - cv2.resize(frame, (16, 16))).max() <= 3
-
-
-def test_hostile_requests_get_a_reason_and_harm_nobody(exported_frames):
-    """In a fresh process, which goes on with the next."""
-    hostile = frames_requests.hostile(exported_frames.metadata)
-    del hostile["that of stored flow"]  # whose absence nobody needs to be told here
-    good = frames_requests.Request("frames", frames_requests.frames(exported_frames.metadata))
-    answers = ask(str(exported_frames.path), [request for bad, _ in hostile.values() for request in (bad, good)])
-    reference = answers[1].outputs["scores"]
-    for (name, (_, reason)), refused, answered in zip(hostile.items(), answers[::2], answers[1::2], strict=True):
-        assert refused.error and re.search(reason, " ".join(refused.error.split())), (name, refused)
-        np.testing.assert_array_equal(answered.outputs["scores"], reference)

@@ -1,5 +1,6 @@
 """The export as a whole: versions, what is inside, and nothing left behind where it fails."""
 
+import functools
 import hashlib
 import json
 import pathlib
@@ -15,10 +16,12 @@ import tensorflow as tf
 
 from ccsn_tf.errors import UserError
 from ccsn_tf.files import only_process
+from ccsn_tf.models.build import load_model
 from ccsn_tf.serving.client.config import client_config
 from ccsn_tf.serving.clips import clips_to_try
+from ccsn_tf.serving.onnx.folding import Folding
+from ccsn_tf.serving.saved_model import exchange, verify
 from ccsn_tf.serving.saved_model import export as saved_model
-from ccsn_tf.serving.saved_model import verify
 from ccsn_tf.serving.saved_model.exchange import Answer, Request
 from ccsn_tf.serving.saved_model.export import export_saved_model
 from ccsn_tf.serving.saved_model.signatures import ServedModel
@@ -30,13 +33,19 @@ def quick(config, folder, **options):
 
 @pytest.fixture
 def no_graph(monkeypatch):
-    """For tests of the folders: writes no graph, which takes seconds."""
+    """For tests of the folders: makes no graph, which takes seconds, and reads the model once."""
 
     def save(self, path):
         pathlib.Path(path).mkdir(parents=True)
         pathlib.Path(path, "saved_model.pb").write_text(f"graph {np.random.default_rng().random()}")
 
     monkeypatch.setattr(ServedModel, "save", save)
+    monkeypatch.setattr(ServedModel, "__init__", lambda self, network, metadata: None)
+    monkeypatch.setattr(saved_model, "fold_batch_norms", lambda model: (model, Folding(0, {})))
+    monkeypatch.setattr(saved_model, "load_model", load_once)
+
+
+load_once = functools.cache(load_model)
 
 
 def names(folder):
@@ -124,37 +133,42 @@ def test_what_a_killed_export_left_is_removed(workdir_config, tmp_path, no_graph
     assert names(tmp_path) == [".keep", "1"]
 
 
-def test_an_export_that_differs_is_removed(workdir_config, tmp_path, monkeypatch):
-    """A folded network with one wrong number must not pass."""
-    fold = saved_model.fold_batch_norms
+def answering(path, requests):
+    """What `verify.ask` answers, without the fresh process."""
+    signatures = tf.saved_model.load(path).signatures
+    return [
+        Answer({name: value.numpy() for name, value in signatures[request.signature](**request.inputs).items()})
+        for request in requests
+    ]
 
-    def wrong(model):
-        folded, report = fold(model)
-        bias = next(weight for weight in folded.get_layer("spatial_stage3").weights if weight.name == "bias")
-        bias.assign(bias + np.float32(0.1))
-        return folded, report
 
-    monkeypatch.setattr(saved_model, "fold_batch_norms", wrong)
+@pytest.fixture
+def clips(exported):
+    with clips_to_try(exported.config, tuple(exported.model.classes), 7, must_be_real=True) as found:
+        yield found
+
+
+def test_one_wrong_number_is_noticed(exported, workdir_config, clips, monkeypatch):
+    monkeypatch.setattr(verify, "ask", answering)
+    model = load_model(f"{workdir_config.train.workdir}/model.keras")
+    bias = next(weight for weight in model.weights if weight.path.endswith("stage3/bias") or weight.name == "beta")
+    bias.assign(bias + np.float32(0.1))
     with pytest.raises(UserError, match=r"differs from the trained one by .* --nofold_batch_norms"):
-        export_saved_model(workdir_config, str(tmp_path / "model"))
-    assert names(tmp_path / "model") == []
+        verify.verify(str(exported.path), model, exported.metadata, clips)
 
 
-def test_pictures_decoded_otherwise_are_noticed(workdir_config, tmp_path, monkeypatch):
+def test_pictures_decoded_otherwise_are_noticed(exported, clips, monkeypatch):
     """By a signature whose network is right; its answers are moved by more than rounding."""
 
-    def answering(path, requests):
-        signatures = tf.saved_model.load(path).signatures
-        for request in requests:
-            outputs = {name: value.numpy() for name, value in signatures[request.signature](**request.inputs).items()}
+    def moved(path, requests):
+        for request, answer in zip(requests, answering(path, requests), strict=True):
             if request.signature == "jpeg":
-                outputs["spatial_scores"] += np.float32(1e-4)
-            yield Answer(outputs)
+                answer.outputs["spatial_scores"] += np.float32(1e-4)
+            yield answer
 
-    monkeypatch.setattr(verify, "ask", lambda *asked: list(answering(*asked)))
+    monkeypatch.setattr(verify, "ask", lambda *asked: list(moved(*asked)))
     with pytest.raises(UserError, match=r"by 1.0e-04 in jpeg, .* not those of the input pipeline"):
-        export_saved_model(workdir_config, str(tmp_path / "model"))
-    assert names(tmp_path / "model") == []
+        verify.verify(str(exported.path), exported.model, exported.metadata, clips)
 
 
 def test_no_number_is_no_agreement():
@@ -227,7 +241,7 @@ def test_without_records_clips_are_rendered(exported, workdir_config, tmp_path):
 @pytest.mark.parametrize("name", ["ccsn_tf", "ccsn_tf.serving", "keras"])
 def test_the_fresh_process_has_neither_package_nor_keras(name):
     """Were they there, the check would prove less than it says."""
-    head = pathlib.Path(verify.__file__).with_name("exchange.py").read_text().split("import numpy")[0]
+    head = pathlib.Path(exchange.__file__).read_text().split("import numpy")[0]
     result = subprocess.run([sys.executable, "-I", "-c", f"{head}\nimport {name}"], capture_output=True, check=False)
     assert result.returncode == 1 and b"ModuleNotFoundError" in result.stderr
 
