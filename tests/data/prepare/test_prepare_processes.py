@@ -49,7 +49,7 @@ def clips(tmp_path_factory):
     root = tmp_path_factory.mktemp("processes") / "videos"
     for label in ("left", "right"):
         for number in range(4):
-            write_video(root / label / f"{number}.avi", moving(6 + number % 3, seed=number))
+            write_video(root / label / f"{number}.avi", moving(6 + number % 2, seed=number))
     (root / "left" / "3.avi").write_bytes(b"no video")
     return DataConfig(dataset="folder", video_dir=str(root), clips_per_shard=2, workers=2, flow="tvl1")
 
@@ -72,7 +72,7 @@ def visible(folder):
 
 @needs_proc
 @pytest.mark.timeout(7200)
-@pytest.mark.parametrize("kills", [5, pytest.param(200, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [4, pytest.param(200, marks=pytest.mark.slow)])
 def test_killed_at_any_moment_and_started_again(clips, whole, tmp_path, start, kills, seed=0):
     (whole, seconds), rng, config = whole, random.Random(seed), into(clips, tmp_path / "records")
     killed = finished = with_work_left = 0
