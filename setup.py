@@ -15,6 +15,7 @@ EXTRAS = {
     "tensorrt": ["onnx", "onnxruntime", "tensorrt-rtx"],
     "test": ["pytest", "pytest-timeout", "pytest-xdist", "pyyaml", "ruff"],
 }
+EXTRAS["demo"] = [*EXTRAS["figures"], *EXTRAS["serving"]]
 EXTRAS["all"] = sorted({requirement for group in EXTRAS.values() for requirement in group})
 
 setup(

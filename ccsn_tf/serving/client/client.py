@@ -12,7 +12,7 @@ import json
 import random
 import time
 from collections.abc import Callable
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
@@ -20,23 +20,9 @@ from ccsn_tf.config import Config
 from ccsn_tf.data.views import InputForm, to_jpegs
 from ccsn_tf.errors import UserError
 from ccsn_tf.serving.client.config import JPEG_SIGNATURES, client_config
+from ccsn_tf.serving.client.transport import FIRST_PAUSE, LONGEST_PAUSE, RETRIED, StatusError, Transport
 
 Result = TypeVar("Result")
-
-# The request did not reach a model, or was turned away before it ran. To classify is to change nothing, so even a call
-# whose answer was lost on the way back may be repeated. Everything else would fail again.
-RETRIED = ("UNAVAILABLE", "RESOURCE_EXHAUSTED")
-
-FIRST_PAUSE = 0.1
-LONGEST_PAUSE = 2.0
-
-
-class StatusError(Exception):
-    """A call that failed: `code`, a canonical status name such as "UNAVAILABLE", and `message`."""
-
-    def __init__(self, code: str, message: str):
-        super().__init__(f"{code}: {message}")
-        self.code, self.message = code, message
 
 
 class ServingError(UserError):
@@ -45,19 +31,6 @@ class ServingError(UserError):
     def __init__(self, code: str, message: str):
         super().__init__(message)
         self.code = code
-
-
-class Transport(Protocol):
-    """A way to one model on a server. Methods raise `StatusError`, and end after `timeout` seconds."""
-
-    def versions(self, timeout: float) -> list[int]:
-        """The versions that are ready to answer."""
-
-    def predict(self, signature: str, inputs: dict, version: int | None, timeout: float) -> dict[str, np.ndarray]:
-        """Calls a signature, of the newest version where None: name -> array; strings as str in object arrays."""
-
-    def close(self) -> None:
-        """Frees connections."""
 
 
 class Client:

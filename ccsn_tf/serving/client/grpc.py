@@ -12,7 +12,7 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
-from ccsn_tf.serving.client.client import StatusError
+from ccsn_tf.serving.client.transport import StatusError
 
 # Of an answer. The server takes requests of any size; gRPC's own limit for what a client receives is 4 MB.
 _MAX_BYTES = 64 * 2**20
@@ -28,7 +28,7 @@ _OPTIONS = [
 
 
 class GrpcTransport:
-    """One channel to "host:port", for any number of threads; see `client.Transport`."""
+    """One channel to "host:port", for any number of threads; see `transport.Transport`."""
 
     def __init__(self, address: str, model: str):
         self._model = model

@@ -9,7 +9,7 @@ import time
 
 import numpy as np
 
-from ccsn_tf.serving.client.client import StatusError
+from ccsn_tf.serving.client.transport import StatusError
 
 _MAX_BYTES = 64 * 2**20
 _CODES = {
@@ -25,7 +25,7 @@ _CODES = {
 
 
 class RestTransport:
-    """Calls to "host:port", a connection each, from any number of threads; see `client.Transport`."""
+    """Calls to "host:port", a connection each, from any number of threads; see `transport.Transport`."""
 
     def __init__(self, address: str, model: str):
         self._address, self._path = address, f"/v1/models/{model}"
