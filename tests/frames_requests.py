@@ -3,7 +3,7 @@
 import numpy as np
 from serving_requests import encoded, jpeg_with_size, textured
 
-from ccsn_tf.serving.saved_model.exchange import Request
+from ccsn_tf.serving.saved_model.fresh_process import Request
 
 PICTURE = encoded(textured(36, 48, 3))
 

@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from ccsn_tf.serving.saved_model.exchange import Request
+from ccsn_tf.serving.saved_model.fresh_process import Request
 
 
 def textured(height, width, channels, seed=0):

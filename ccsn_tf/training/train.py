@@ -22,10 +22,11 @@ from ccsn_tf.losses import JointLoss
 from ccsn_tf.models.build import build_model
 from ccsn_tf.models.ccsn import CCSN
 from ccsn_tf.progress import Progress
-from ccsn_tf.training.callbacks import BestWeights, ResumableState, SynchroniseStatistics, write_rows
+from ccsn_tf.training.callbacks import BestWeights, SynchroniseStatistics, write_rows
 from ccsn_tf.training.feature_cache import FeatureCache
+from ccsn_tf.training.initial_weights import start_from_runs
 from ccsn_tf.training.optimizer import freeze, lr_factors, make_optimizer
-from ccsn_tf.training.start import start_from_runs
+from ccsn_tf.training.resume import ResumableState
 from ccsn_tf.training.strategy import is_chief, make_strategy
 from ccsn_tf.training.workdir import check_workdir, lock_workdir
 

@@ -13,9 +13,9 @@ import cv2
 import numpy as np
 
 from ccsn_tf.config import Config
-from ccsn_tf.data.plan import centre_starts, view_boxes
 from ccsn_tf.data.prepare.encode import refuse_few_frames
 from ccsn_tf.data.records.manifest import StoredClip
+from ccsn_tf.data.sampling import centre_starts, view_boxes
 from ccsn_tf.data.views import InputForm, Stopwatch, frame_size, from_jpegs, to_jpegs
 
 

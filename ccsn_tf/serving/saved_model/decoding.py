@@ -77,7 +77,7 @@ def scale_frames(frames: tf.Tensor, image_size: int) -> tf.Tensor:
 
 
 def centre_box(height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
-    """The box of `data.plan.view_boxes`'s centre view, a square, int32 (3,): top, left, side."""
+    """The box of `data.sampling.view_boxes`'s centre view, a square, int32 (3,): top, left, side."""
     side = tf.minimum(height, width)
     free = tf.cast(tf.stack([height - side, width - side]), tf.float32)
     return tf.concat([tf.cast(tf.round(free * 0.5), tf.int32), [side]], 0)  # rounds halves to even, as Python does

@@ -7,7 +7,7 @@ import json
 import keras
 import tensorflow as tf
 
-from ccsn_tf.models.flow.iterating import COMPILED, LOOPED, iterations
+from ccsn_tf.models.flow.loops import COMPILED, LOOPED, iterations
 from ccsn_tf.serving.saved_model.decoding import decode_frames, decode_segments, scale_frames
 
 EMBEDDINGS = ("spatial_embedding", "temporal_embedding")

@@ -17,8 +17,8 @@ import tensorflow as tf
 from ccsn_tf.errors import UserError
 from ccsn_tf.serving.client.config import ARRAY_SIGNATURES, JPEG_SIGNATURES
 from ccsn_tf.serving.clips import Clips
-from ccsn_tf.serving.saved_model import exchange
-from ccsn_tf.serving.saved_model.exchange import Answer, Request, read_answers, write_requests
+from ccsn_tf.serving.saved_model import fresh_process
+from ccsn_tf.serving.saved_model.fresh_process import Answer, Request, read_answers, write_requests
 from ccsn_tf.serving.saved_model.signatures import network_function
 
 BATCHES = (1, 3, 7)
@@ -96,7 +96,7 @@ def ask(path: str, requests: Sequence[Request]) -> list[Answer]:
     """
     with tempfile.TemporaryDirectory() as folder:
         write_requests(pathlib.Path(folder), requests)
-        command = [sys.executable, "-I", exchange.__file__, str(pathlib.Path(path).resolve()), folder]
+        command = [sys.executable, "-I", fresh_process.__file__, str(pathlib.Path(path).resolve()), folder]
         environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1"}
         result = subprocess.run(
             command, cwd=folder, capture_output=True, text=True, errors="replace", check=False, env=environment

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from serving_requests import encoded, jpeg_with_size, textured
 
-from ccsn_tf.data.plan import view_boxes
+from ccsn_tf.data.sampling import view_boxes
 from ccsn_tf.serving.clips import clips_to_try
 from ccsn_tf.serving.saved_model.decoding import MAX_PIXELS, centre_box, decode_segments
 

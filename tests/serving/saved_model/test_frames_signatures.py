@@ -9,7 +9,7 @@ from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 from tensorflow_serving.apis import prediction_log_pb2
 
 from ccsn_tf.config import ModelConfig
-from ccsn_tf.data.plan import view_boxes
+from ccsn_tf.data.sampling import view_boxes
 from ccsn_tf.data.views import InputForm
 from ccsn_tf.serving.client.config import client_config
 from ccsn_tf.serving.clips import clips_to_try

@@ -20,10 +20,10 @@ from ccsn_tf.models.build import load_model
 from ccsn_tf.serving.client.config import client_config
 from ccsn_tf.serving.clips import clips_to_try
 from ccsn_tf.serving.onnx.folding import Folding
-from ccsn_tf.serving.saved_model import exchange, verify
 from ccsn_tf.serving.saved_model import export as saved_model
-from ccsn_tf.serving.saved_model.exchange import Answer, Request
+from ccsn_tf.serving.saved_model import fresh_process, verify
 from ccsn_tf.serving.saved_model.export import export_saved_model
+from ccsn_tf.serving.saved_model.fresh_process import Answer, Request
 from ccsn_tf.serving.saved_model.signatures import ServedModel
 
 
@@ -241,7 +241,7 @@ def test_without_records_clips_are_rendered(exported, workdir_config, tmp_path):
 @pytest.mark.parametrize("name", ["ccsn_tf", "ccsn_tf.serving", "keras"])
 def test_the_fresh_process_has_neither_package_nor_keras(name):
     """Were they there, the check would prove less than it says."""
-    head = pathlib.Path(exchange.__file__).read_text().split("import numpy")[0]
+    head = pathlib.Path(fresh_process.__file__).read_text().split("import numpy")[0]
     result = subprocess.run([sys.executable, "-I", "-c", f"{head}\nimport {name}"], capture_output=True, check=False)
     assert result.returncode == 1 and b"ModuleNotFoundError" in result.stderr
 

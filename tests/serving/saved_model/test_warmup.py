@@ -8,8 +8,8 @@ import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
 from ccsn_tf.errors import UserError
-from ccsn_tf.serving.saved_model.exchange import Request
 from ccsn_tf.serving.saved_model.export import write_warmup
+from ccsn_tf.serving.saved_model.fresh_process import Request
 
 
 @pytest.fixture(scope="module")
