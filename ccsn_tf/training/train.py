@@ -23,6 +23,7 @@ from ccsn_tf.models.build import build_model
 from ccsn_tf.models.ccsn import CCSN
 from ccsn_tf.progress import Progress
 from ccsn_tf.training.callbacks import BestWeights, SynchroniseStatistics, write_rows
+from ccsn_tf.training.cooperation import CooperationState
 from ccsn_tf.training.feature_cache import FeatureCache
 from ccsn_tf.training.initial_weights import start_from_runs
 from ccsn_tf.training.optimizer import freeze, lr_factors, make_optimizer
@@ -133,7 +134,7 @@ def train(
         shuffle=False,  # the plan has done it
         validation_data=views,
         validation_freq=_validation_epochs(config.train),
-        callbacks=[*_callbacks(config, workdir, model, strategy, statistics, state, draw, say), *callbacks],
+        callbacks=[*_callbacks(config, workdir, model, strategy, statistics, state, views, draw, say), *callbacks],
         verbose=verbose,
     )
     if is_chief(strategy):
@@ -158,12 +159,13 @@ def _validation(config, classes, clips, cache):
     return centre_batches(views, _VALIDATION_BATCH)
 
 
-def _callbacks(config, workdir, model, strategy, statistics, state, draw, say):
+def _callbacks(config, workdir, model, strategy, statistics, state, views, draw, say):
     """Keras's callbacks and ours, in the order in which they have to see the end of an epoch."""
     averaged = [keras.callbacks.SwapEMAWeights()] if config.train.ema else []
     if not is_chief(strategy):
         return [statistics, *averaged, state]
     highest = max((row.get("val_fused", -1.0) for row in state.rows), default=-1.0)
+    cooperation = [CooperationState(lambda: next(iter(views))[0], say)] if views else []
     best = BestWeights(workdir / "checkpoints" / "best.weights.h5", model, highest)
     if importlib.util.find_spec("tensorboard"):
         boards = [keras.callbacks.TensorBoard(workdir / "tensorboard", write_graph=False)]
@@ -181,4 +183,12 @@ def _callbacks(config, workdir, model, strategy, statistics, state, draw, say):
                 if epoch == 0:
                     say(f"no history.png: {error}")
 
-    return [statistics, best, *averaged, state, *boards, keras.callbacks.LambdaCallback(on_epoch_end=write)]
+    return [
+        statistics,
+        best,
+        *averaged,
+        *cooperation,
+        state,
+        *boards,
+        keras.callbacks.LambdaCallback(on_epoch_end=write),
+    ]

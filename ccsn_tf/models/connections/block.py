@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import keras
+import numpy as np
 from keras import ops
 
 from ccsn_tf.config.settings import STREAMS
@@ -105,6 +106,12 @@ class ConnectionBlock(keras.layers.Layer):
         layer = keras.layers.Dense(units, dtype=self.dtype_policy, name=name, **options)
         layer.build(shape)
         return layer
+
+
+def relative_change(before, after) -> float:
+    """|after - before| / |before|: how large the message to a stream is beside the stream's maps."""
+    before, after = (ops.convert_to_numpy(ops.cast(maps, "float32")) for maps in (before, after))
+    return float(np.linalg.norm(after - before) / np.linalg.norm(before))
 
 
 def _fits(shape, wanted):
