@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 
 from ccsn_tf.config import Config
-from ccsn_tf.data.records.selection import select_clips
 from ccsn_tf.errors import UserError
 from ccsn_tf.evaluation.evaluate import evaluate
 from ccsn_tf.evaluation.figures import save_history
@@ -196,13 +195,3 @@ def test_batch_must_divide_among_replicas(config, monkeypatch, two_replicas):
     monkeypatch.setattr("ccsn_tf.training.train.make_strategy", lambda _: two_replicas)
     with pytest.raises(UserError, match="does not divide among 2 replicas"):
         train(config.replace(classes_per_batch=3, clips_per_class=3, deterministic=False))
-
-
-def test_holdout_groups_are_kept_from_training(config):
-    classes, training, held = select_clips(config.replace(holdout_groups=1, validate_on="holdout"))
-    assert {clip.label for clip in held} == set(classes)
-    assert not {(c.label, c.group) for c in training} & {(c.label, c.group) for c in held}
-    everything = select_clips(config.replace(validate_on="none"))[1]
-    assert len(training) + len(held) == len(everything)
-    with pytest.raises(UserError, match="--holdout_groups=50"):
-        select_clips(config.replace(holdout_groups=50, validate_on="holdout"))
