@@ -148,21 +148,23 @@ class Manifest:
     def select(self, config: DataConfig, side: str) -> tuple[tuple[str, ...], list[StoredClip]]:
         """The classes in label order and the clips of one side of the split that `config` names.
 
+        A class may have no test clip: it is learnt and not measured (see `selection.untested`).
+
         Args:
             config: `classes`, `split`, `mirror_pairs` and the settings that must match.
             side: "train" or "test".
 
         Raises:
-            UserError: other settings, an unknown class or split, a class without a clip on this side, or pairs that
+            UserError: other settings, an unknown class or split, a class without a training clip, or pairs that
                 contradict one another.
         """
         refuse_other_settings(self.settings, config, config.record_dir)
         classes = select_classes(self.classes, config.classes, f"the record folder {config.record_dir}")
         clips = [clip for clip in self.of_side(config.split, side, config.record_dir) if clip.label in classes]
         empty = sorted(set(classes) - {clip.label for clip in clips})
-        if empty:
+        if empty and side == "train":
             raise UserError(
-                f"Class {', '.join(empty)} has no usable {side} clip in split {config.split} of {config.record_dir}: "
+                f"Class {', '.join(empty)} has no usable training clip in split {config.split} of {config.record_dir}: "
                 "see its manifest.json for what was skipped, or leave the class out with --classes."
             )
         mirrored = self._mirrored_with(config)
