@@ -76,8 +76,8 @@ class Manifest:
 
     `settings` are those of `stored_settings`, `classes` the label order, `splits` {number: {"train"|"test": names}} as
     listed, skipped clips included, `shards` {file: bytes}, `skipped` {clip name: reason}, `skipped_labels` {clip name:
-    class}, `mirrored` as in the listing. A file without the last two was written before there were data sets that need
-    them.
+    class}, `mirrored` and `unused` as in the listing. A file without the last three was written before there were data
+    sets that need them.
     """
 
     settings: dict
@@ -88,6 +88,7 @@ class Manifest:
     skipped: dict[str, str]
     skipped_labels: dict[str, str] = dataclasses.field(default_factory=dict)
     mirrored: dict[str, str] = dataclasses.field(default_factory=dict)
+    unused: dict[str, int] = dataclasses.field(default_factory=dict)
 
     def to_json(self) -> str:
         """What manifest.json says."""
@@ -132,6 +133,7 @@ class Manifest:
                 skipped=content["skipped"],
                 skipped_labels=content.get("skipped_labels", {}),
                 mirrored=content.get("mirrored", {}),
+                unused=content.get("unused", {}),
             )
         except (FileNotFoundError, NotADirectoryError):
             raise UserError(f"--record_dir={record_dir} holds no finished records: run prepare.py (again).") from None
