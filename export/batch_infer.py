@@ -53,6 +53,8 @@ def main(arguments):
     )
     items = chosen_items(export, data)
     print(f"{len(items.items)} clips, {export.path} by {export.backend}", flush=True)
+    if items.note:
+        print(items.note, flush=True)
     if data.runner == "local":
         summary = predict_all(items, export, given.output_dir, settings, show(Progress("infer", "clips")))
         for line in stages(summary):

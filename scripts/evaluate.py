@@ -14,6 +14,7 @@ from ccsn_tf.config import flags as command_line
 
 command_line.load_tensorflow()
 
+from ccsn_tf.data.records.selection import untested
 from ccsn_tf.evaluation.evaluate import evaluate
 from ccsn_tf.progress import Progress
 
@@ -31,6 +32,9 @@ def main(arguments):
         f"{report['dataset']} split {report['split']}, {report['num_clips']} test clips of {report['num_classes']} "
         f"classes, connection {report['connection']}; {report['protocol']}"
     )
+    clips_of = {row["class"]: row["clips"] for row in report["classes"]}
+    if note := untested(list(clips_of), [name for name, clips in clips_of.items() if clips]):
+        print(f"NOT TESTED: {note}")
     if report["num_skipped"]:
         print(f"NOT COUNTED: {report['num_skipped']} more test clips, which could not be prepared (see manifest.json)")
     if report["num_repeating"]:

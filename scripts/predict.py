@@ -17,6 +17,7 @@ from ccsn_tf.config import flags as command_line
 
 command_line.load_tensorflow()
 
+from ccsn_tf.data.datasets.videos import videos_of
 from ccsn_tf.errors import UserError
 from ccsn_tf.evaluation.predict import make_forward, predict_video
 from ccsn_tf.models.build import load_model
@@ -30,6 +31,9 @@ def main(videos):
     config = command_line.config_of_run()
     model = load_model(str(pathlib.Path(config.train.workdir, "model.keras")))
     forward, failed = make_forward(model), 0
+    videos, notes = videos_of(videos)
+    for note in notes:
+        print(f"predict: {note}", file=sys.stderr)
     for path in videos:
         try:
             scores = predict_video(path, forward, config)

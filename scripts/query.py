@@ -19,6 +19,7 @@ from ccsn_tf.config import flags as command_line
 
 command_line.load_tensorflow()
 
+from ccsn_tf.data.datasets.videos import videos_of
 from ccsn_tf.errors import UserError
 from ccsn_tf.serving.client.client import Client
 from ccsn_tf.serving.client.local import LocalModel
@@ -41,6 +42,9 @@ def main(videos):
     else:
         client = Client(given.server, given.model, given.timeout, given.attempts)
     failed = 0
+    videos, notes = videos_of(videos)
+    for note in notes:
+        print(f"query: {note}", file=sys.stderr)
     client.metadata()  # a server that is not there is no matter of a video
     for path in videos:
         try:

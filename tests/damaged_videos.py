@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from odd_videos import HOPELESS, SPECIAL, recipes
 
-from ccsn_tf.data.datasets.listing import VIDEO_SUFFIXES
+from ccsn_tf.data.datasets.videos import VIDEO_SUFFIXES
 
 CLASSES = ("first", "second")
 

@@ -20,7 +20,7 @@ def class_names(record_dir: str, split: int = 1) -> tuple[str, ...]:
         UserError (a ValueError): no records there.
     """
     manifest, config = _read(record_dir, split)
-    return manifest.select(config.data, "train")[0]
+    return manifest.select(config.data, "test")[0]
 
 
 def training_dataset(
@@ -97,8 +97,7 @@ def validation_dataset(
         UserError (a ValueError): as `training_dataset`.
     """
     manifest, config = _read(record_dir, split, image_size, num_segments, flow_length, flow_source, **settings)
-    classes = manifest.select(config.data, "train")[0]
-    clips = manifest.select(config.data, side)[1]
+    classes, clips = manifest.select(config.data, side)
     return centre_batches(evaluation_views(clips, classes, record_dir, config.model, num_segments, 1), batch_size)
 
 

@@ -1,4 +1,4 @@
-"""The frames of a clip, from a video file or from a folder of JPEG frames and flow images.
+"""The frames of a clip, from a video file or from a folder of frames and flow images, JPEG or PNG.
 
 Folders are as denseflow, mmaction2 and TSN's tools leave them:
 
@@ -16,7 +16,8 @@ import itertools
 import os
 import pathlib
 import re
-from collections.abc import Callable, Iterator, Sequence
+import zlib
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 import cv2
 import numpy as np
@@ -24,18 +25,24 @@ import numpy as np
 from ccsn_tf.data import video
 from ccsn_tf.data.video import VideoError, scaled_size
 
-_FRAME, _FRAME_EXAMPLE = re.compile(r"(?:img_?|image_?|frame_?)?(\d+)\.jpe?g", re.IGNORECASE), "img_00001.jpg"
+_FRAME, _FRAME_EXAMPLE = re.compile(r"(?:img_?|image_?|frame_?)?(\d+)\.(?:jpe?g|png)", re.I), "img_00001.jpg"
 _FLOW = {
-    axis: re.compile(rf"(?:flow_{axis}_|{axis}_|flow_{axis}/\D*)(\d+)\.jpe?g", re.IGNORECASE) for axis in ("x", "y")
+    axis: re.compile(rf"(?:flow_{axis}_|{axis}_|flow_{axis}/\D*)(\d+)\.(?:jpe?g|png)", re.I) for axis in ("x", "y")
 }
 _SUBFOLDERS = ("flow_x", "flow_y")
 
 
 def is_frame_folder(folder: str | os.PathLike) -> bool:
-    """Whether a folder stands for a clip: it has an image of a frame or of flow, or nothing at all (a lost clip)."""
-    names = os.listdir(folder)
-    patterns = (_FRAME, *_FLOW.values())
-    return not names or any(name in _SUBFOLDERS or any(p.fullmatch(name) for p in patterns) for name in names)
+    """Whether a folder stands for a clip, see `are_frames`."""
+    _, folders, files = next(os.walk(folder), (folder, (), ()))
+    return are_frames(files, folders)
+
+
+def are_frames(files: Collection[str], folders: Collection[str]) -> bool:
+    """Whether a folder with files and folders of these names is a clip: it has images of frames or flow, and no more
+    folders than those of flow."""
+    numbered = any(pattern.fullmatch(name) for name in files for pattern in (_FRAME, *_FLOW.values()))
+    return set(folders) <= set(_SUBFOLDERS) and (numbered or bool(folders))
 
 
 def count_frames(path: str, beat: Callable[[], None] = lambda: None) -> int:
@@ -62,7 +69,7 @@ def iter_frames(path: str, short_side: int, wanted: Sequence[int] | None = None)
 def iter_jpegs(
     path: str, short_side: int, wanted: Sequence[int] | None = None
 ) -> Iterator[tuple[np.ndarray, bytes | None]]:
-    """As `iter_frames`, each frame with the JPEG that it was read from; None of a video, or where it was scaled down.
+    """As `iter_frames`, each frame with the JPEG that it was read from; None of a video or PNG, or where it was scaled.
 
     A folder's frames are taken as they are stored, without the turning that a camera may have noted.
     """
@@ -75,8 +82,7 @@ def iter_jpegs(
     first = None
     for file in files if wanted is None else [files[index] for index in wanted]:
         image, jpeg = _read(file)
-        if image.ndim == 2:
-            image = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
+        image = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR) if image.ndim == 2 else image
         first = first or (file, image.shape)
         _refuse_other_size(file, image, *first)
         height, width = image.shape[:2]
@@ -162,18 +168,37 @@ def _numbered(folder: str, pattern: re.Pattern, example: str) -> list[str]:
     return [os.path.join(folder, found[number]) for number in numbers]
 
 
-def _read(path: str, mode: int = cv2.IMREAD_UNCHANGED) -> tuple[np.ndarray, bytes]:
-    """A JPEG as OpenCV's array, as it lies, and its bytes."""
+def _read(path: str, mode: int = cv2.IMREAD_UNCHANGED) -> tuple[np.ndarray, bytes | None]:
+    """An image as OpenCV's array, as it lies, and its bytes if it is a JPEG; a PNG in 8 bits without transparency."""
     try:
-        jpeg = pathlib.Path(path).read_bytes()
-        image = cv2.imdecode(np.frombuffer(jpeg, np.uint8), mode) if _is_whole(jpeg) else None
+        content = pathlib.Path(path).read_bytes()
+        is_png = content.startswith(_PNG)
+        if is_png and mode == cv2.IMREAD_UNCHANGED:
+            mode = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+        whole = _is_whole_png(content) if is_png else _is_whole(content)
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), mode) if whole else None
     except OSError as error:
         raise VideoError(f"{path} cannot be read ({error.strerror}).") from None
     except cv2.error:
         image = None
     if image is None:
-        raise VideoError(f"{path} is damaged, or no JPEG: extract it again.")
-    return image, jpeg
+        raise VideoError(f"{path} is damaged, or neither JPEG nor PNG: extract it again.")
+    return image, None if is_png else content
+
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def _is_whole_png(content: bytes) -> bool:
+    """Whether its chunks have the checksums that they should, to the last."""
+    place, kind = len(_PNG), b""
+    while kind != b"IEND":
+        length, kind = int.from_bytes(content[place : place + 4], "big"), content[place + 4 : place + 8]
+        end = place + 8 + length
+        if content[end : end + 4] != zlib.crc32(content[place + 4 : end]).to_bytes(4, "big"):
+            return False
+        place = end + 4
+    return True
 
 
 _MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")

@@ -15,7 +15,7 @@ from av.sidedata.sidedata import Type
 from av.stream import Disposition
 from av.video.reformatter import Interpolation, VideoReformatter
 
-from ccsn_tf.data.container import Orientation, announced_bytes, stretched_width
+from ccsn_tf.data.container import FORMATS, Orientation, announced_bytes, stretched_width
 from ccsn_tf.errors import UserError
 
 # A container may declare a frame or two more than it holds (an encoder's delayed last frame); more is a truncated file.
@@ -25,8 +25,10 @@ _TOLERATED_LOSS = 2
 _MAX_PIXELS = 8192 * 8192
 _MAX_SIDE = 32_000
 
-# FFmpeg is to open no other file or address that a playlist names, and to refuse a size before it makes room for it.
-_OPTIONS = {"protocol_whitelist": "file", "max_pixels": str(_MAX_PIXELS)}
+# FFmpeg is to open no other file or address, and to refuse a size before it makes room for it. The whitelist of
+# protocols alone leaves a file "ffconcat version 1.0, file other.mp4" named a.mp4 with the frames of its neighbour.
+_OF_DECODER = {"max_pixels": str(_MAX_PIXELS)}
+_OPTIONS = {"format_whitelist": ",".join(FORMATS), "protocol_whitelist": "file", **_OF_DECODER}
 
 
 class VideoError(UserError):
@@ -50,6 +52,15 @@ def scaled_size(width: int, height: int, short_side: int) -> tuple[int, int]:
     """(width, height) with the short side brought down to `short_side`; smaller frames keep their size."""
     scale = min(1.0, short_side / min(width, height))
     return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def is_video(path: str) -> bool:
+    """Whether a file is a video, whatever its name: a container that is read, with pictures in it, more than one."""
+    try:
+        with _open(path) as video:
+            return video.declared != 1  # as a HEIC photograph has
+    except VideoError:
+        return False
 
 
 def iter_frames(path: str, short_side: int, wanted: Sequence[int] | None = None) -> Iterator[np.ndarray]:
@@ -232,7 +243,7 @@ def _open(path) -> Iterator[_Video]:
         decoder = stream.codec_context
         if decoder is None:
             raise VideoError(f"{path} is damaged, or in a format that this FFmpeg cannot decode.")
-        decoder.options = _OPTIONS
+        decoder.options = _OF_DECODER
         decoder.thread_count = 1
         yield _Video(path, container, stream)
 
@@ -259,5 +270,5 @@ def _refuse_at_sight(path):
 
 def _reason(error):
     if getattr(error, "errno", None) == errno.EINVAL:  # FFmpeg's answer to a header that it does not believe
-        return f"its header is wrong, or its frames have more than {_MAX_PIXELS} pixels"
+        return f"it is no container of video, its header is wrong, or its frames have more than {_MAX_PIXELS} pixels"
     return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -17,7 +17,7 @@ import numpy as np
 from ccsn_tf.config import Config
 from ccsn_tf.config.settings import PREDICTIONS
 from ccsn_tf.data.pipeline import evaluation_views
-from ccsn_tf.data.records.manifest import Manifest
+from ccsn_tf.data.records.selection import evaluated_clips
 from ccsn_tf.errors import UserError
 from ccsn_tf.evaluation.metrics import softmax, top_k_accuracy
 from ccsn_tf.evaluation.predict import Scores, make_forward, score_clips
@@ -90,9 +90,9 @@ class EvaluationClips:
 
     def scores(self, forward: Callable, progress: Callable[[int, int], None]) -> Scores:
         """See `score_clips`."""
-        classes, clips = self._select()
+        clips = self._clips()
         model, segments = self.config.model, self.num_segments
-        views = evaluation_views(clips, classes, self.config.data.record_dir, model, segments, 1)
+        views = evaluation_views(clips, self.classes, self.config.data.record_dir, model, segments, 1)
         return score_clips(forward, views, len(clips), segments, 1, progress)
 
     def reference(self, model: keras.Model, cache: pathlib.Path, progress: Callable[[int, int], None]) -> Scores:
@@ -100,7 +100,7 @@ class EvaluationClips:
 
         A cache of other weights, clips or segments, or a damaged one, is replaced.
         """
-        clips = [dataclasses.astuple(clip) for clip in self._select()[1]]
+        clips = [dataclasses.astuple(clip) for clip in self._clips()]
         text = json.dumps([weights_hash(model), self.classes, self.num_segments, self.config.model.image_size, clips])
         key = hashlib.sha256(text.encode()).hexdigest()
         if cache.is_file():
@@ -113,9 +113,8 @@ class EvaluationClips:
             np.savez(file, key=key, labels=scores.labels, **scores.logits)
         return scores
 
-    def _select(self):
-        data = dataclasses.replace(self.config.data, classes=self.classes)
-        return Manifest.read(data.record_dir).select(data, "test")
+    def _clips(self):
+        return evaluated_clips(self.config, self.classes)
 
 
 def compare_scores(reference: Scores, other: Scores) -> dict:

@@ -64,6 +64,8 @@ class Clips:
 def clips_to_try(config: Config, classes: tuple[str, ...], count: int, must_be_real: bool) -> Iterator[Clips]:
     """Yields `count` clips, evenly spaced over the test clips of the run's records; fewer are repeated.
 
+    Of records without test clips, training clips.
+
     Args:
         config: of the run.
         classes: the model's label order.
@@ -75,20 +77,22 @@ def clips_to_try(config: Config, classes: tuple[str, ...], count: int, must_be_r
         UserError: the records cannot be used, or are absent and `must_be_real`.
     """
     if must_be_real or pathlib.Path(config.data.record_dir, FILE_NAME).is_file():
-        yield _of_records(dataclasses.replace(config.data, classes=classes), config, count, "test clips of its records")
+        yield _of_records(dataclasses.replace(config.data, classes=classes), config, count)
         return
     with tempfile.TemporaryDirectory() as folder:
         rendered = _rendered(config, folder)
         yield _of_records(rendered, config, count, "clips rendered for the purpose, as its records are not there")
 
 
-def _of_records(data: DataConfig, config, count, source):
+def _of_records(data: DataConfig, config, count, source=""):
     manifest = Manifest.read(data.record_dir)
-    classes, clips = manifest.select(data, "test")
+    side = "test" if manifest.select(data, "test")[1] else "train"
+    classes, clips = manifest.select(data, side)
     long_enough = [clip for clip in clips if clip.fields >= config.model.flow_length]
     if not long_enough:
         refuse_short(clips, config.model.flow_length)
     chosen = tuple(long_enough[index] for index in np.linspace(0, len(long_enough) - 1, count).round().astype(int))
+    source = source or f"{'training' if side == 'train' else side} clips of its records"
     return Clips(source, tuple(clip.name for clip in chosen), config, chosen, classes, data.record_dir)
 
 

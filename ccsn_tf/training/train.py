@@ -15,7 +15,7 @@ from ccsn_tf.config import Config
 from ccsn_tf.data.fit_datasets import centre_batches
 from ccsn_tf.data.pipeline import Steps, evaluation_views, training_batches
 from ccsn_tf.data.plan import Plan, training_plan
-from ccsn_tf.data.records.selection import select_clips
+from ccsn_tf.data.records.selection import cautions, select_clips
 from ccsn_tf.errors import UserError
 from ccsn_tf.files import whole_file
 from ccsn_tf.losses import JointLoss
@@ -126,6 +126,9 @@ def train(
         f"{model.count_params():,} parameters, {replicas} replica(s), {config.train.epochs} epochs of {steps} steps, "
         f"{batch} clips per step"
     )
+    tested = classes if config.train.validate_on == "none" else [clip.label for clip in validation]
+    for caution in cautions(classes, [clip.label for clip in training], tested):
+        say(caution)
     trained.fit(
         data,
         epochs=config.train.epochs,

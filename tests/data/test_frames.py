@@ -78,6 +78,30 @@ def test_jpegs_of_the_right_size_are_kept_and_larger_ones_scaled(tmp_path):
         np.testing.assert_allclose(frame, full.reshape(18, 2, 24, 2, 3).mean(axis=(1, 3)), atol=1)
 
 
+def test_frames_and_flow_as_png(tmp_path):
+    """Without loss, grey, with transparency, of 16 bits and among JPEGs; none is taken for a JPEG to be kept."""
+    images = {1: moving(N)[0], 2: moving(N)[1][..., :1], 3: np.dstack([moving(N)[2], np.full((36, 48), 9, np.uint8)])}
+    images |= {4: moving(N)[3].astype(np.uint16) * 257, 5: moving(N)[4], 6: moving(N)[5]}
+    for number, image in images.items():
+        swapped = image[..., [2, 1, 0, *range(3, image.shape[-1])]] if image.shape[-1] > 1 else image
+        cv2.imwrite(str(tmp_path / f"frame_{number:03d}.{'jpg' if number == 6 else 'PNG'}"), swapped)
+    for axis, planes in zip("xy", flow_planes(N - 1).transpose(1, 0, 2, 3), strict=True):
+        for number, plane in enumerate(planes, start=1):
+            cv2.imwrite(str(tmp_path / f"flow_{axis}_{number:05d}.png"), plane)
+    frames = list(iter_jpegs(str(tmp_path), 256))
+    for (frame, jpeg), number in zip(frames, images, strict=True):
+        assert (jpeg is not None) == (number == 6) and frame.dtype == np.uint8
+        expected = moving(N)[number - 1]
+        expected = np.repeat(expected[..., :1], 3, axis=-1) if number == 2 else expected
+        np.testing.assert_allclose(frame, expected, atol=60 if number == 6 else 0)
+    np.testing.assert_array_equal(fields_of(str(tmp_path)), flow_planes(N - 1))
+    png = (tmp_path / "frame_003.PNG").read_bytes()
+    for spoilt in (png[:-20], png[:200] + b"\x00" + png[201:], png[:8], png.replace(b"IEND", b"JEND")):
+        (tmp_path / "frame_003.PNG").write_bytes(spoilt)
+        with pytest.raises(VideoError, match=r"frame_003\.PNG is damaged"):
+            list(iter_frames(str(tmp_path), 256))
+
+
 def test_grey_frames_are_frames(tmp_path):
     folder = str(write_images(tmp_path, moving(3)[..., 1], "img_%05d.jpg"))
     for frame in iter_frames(folder, 256):
@@ -100,7 +124,8 @@ def test_other_files_and_odd_names_do_not_matter(tmp_path):
         ("notes.txt", False),
         ("a.mp4", False),
         ("holiday (1).jpg", False),
-        ("", True),  # a lost clip
+        ("img_00001.png", True),
+        ("", False),
     ],
 )
 def test_what_a_folder_of_frames_is(tmp_path, inside, expected):
@@ -133,7 +158,6 @@ def link_to_itself(name):
     return lambda folder: (folder / name).unlink() or (folder / name).symlink_to(name)
 
 
-PNG = cv2.imencode(".png", np.zeros((36, 48, 3), np.uint8))[1].tobytes()
 Y = [f"flow_y_{number:05d}.jpg" for number in range(1, N)]
 FRAMES = [f"img_{number:05d}.jpg" for number in range(1, N + 1)]
 
@@ -144,7 +168,7 @@ BAD_FRAMES = {
     "twice": (overwrite("img_3.jpg", b"x"), r"clip has both img_(3|00003)\.jpg and img_(3|00003)\.jpg: remove one"),
     "empty": (overwrite(FRAMES[1], b""), r"clip/img_00002\.jpg is damaged"),
     "text": (overwrite(FRAMES[1], b"404 not found"), r"clip/img_00002\.jpg is damaged"),
-    "png": (overwrite(FRAMES[1], PNG), r"clip/img_00002\.jpg is damaged, or no JPEG"),
+    "png": (overwrite(FRAMES[1], b"\x89PNG\r\n\x1a\n"), r"clip/img_00002\.jpg is damaged, or neither JPEG nor PNG"),
     "cut": (cut(FRAMES[4]), r"clip/img_00005\.jpg is damaged"),
     "size": (larger(FRAMES[3]), r"clip/img_00004\.jpg has 48x40 pixels, but img_00001\.jpg 48x36"),
     "loop": (link_to_itself(FRAMES[3]), r"img_00004\.jpg cannot be read \(Too many levels of symbolic links\)"),

@@ -2,6 +2,7 @@ import csv
 import json
 import os
 import pathlib
+import shutil
 import signal
 import socket
 import subprocess
@@ -15,9 +16,11 @@ import pytest
 
 from ccsn_tf.config import Config
 from ccsn_tf.errors import UserError
+from ccsn_tf.evaluation.compare import read_scores
 from ccsn_tf.evaluation.evaluate import evaluate
 from ccsn_tf.evaluation.figures import save_history
 from ccsn_tf.models.build import load_model
+from ccsn_tf.serving.clips import clips_to_try
 from ccsn_tf.training.train import train
 from ccsn_tf.training.workdir import check_workdir, lock_workdir
 
@@ -91,6 +94,31 @@ def test_workdir_receives_what_the_readme_promises(config):
         hits = scores["fused"].argmax(axis=1) == scores["labels"]
         assert hits.mean() == report["fused"]["top1"] and len(scores["names"]) == report["num_clips"]
     assert cv2.imread(str(workdir / "confusion.png")).shape[1] > 200
+
+
+def test_a_class_without_test_clips_is_learnt_and_not_measured(config, tiny_data, tmp_path):
+    records, said = tmp_path / "records", []
+    shutil.copytree(tiny_data.record_dir, records)
+    content = json.loads((records / "manifest.json").read_text())
+    content["splits"]["1"]["test"] = [name for name in content["splits"]["1"]["test"] if "MoveLeft" not in name]
+    (records / "manifest.json").write_text(json.dumps(content))
+    config = config.replace(record_dir=str(records), epochs=1, deterministic=False, test_segments=2)
+    model = train(config, said.append)
+    assert model.classes == ["MoveDown", "MoveLeft", "MoveRight"]
+    assert any(line.startswith("No test clip of MoveLeft: ") and "of 2 of 3 classes" in line for line in said)
+    report = evaluate(config)
+    assert [row["clips"] for row in report["classes"]] == [2, 0, 2] and report["num_clips"] == 4
+    scores = read_scores(config.train.workdir)
+    hits = scores["fused"].argmax(axis=1) == scores["labels"]
+    expected = (hits[scores["labels"] == 0].mean() + hits[scores["labels"] == 2].mean()) / 2
+    assert report["fused"]["mean_class"] == expected and report["classes"][1]["fused"] is None
+    content["splits"]["1"]["test"] = []
+    (records / "manifest.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match=r"--record_dir=.* has no test clip in split 1"):
+        evaluate(config)
+    with clips_to_try(config, tuple(model.classes), 2, must_be_real=True) as clips:  # of an export
+        assert clips.source == "training clips of its records"
+        assert set(clips.names) < set(content["splits"]["1"]["train"])
 
 
 def test_killed_training_ends_as_the_uninterrupted_one(config, tmp_path):

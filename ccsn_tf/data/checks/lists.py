@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from ccsn_tf.config import DataConfig
 from ccsn_tf.data.checks.findings import Finding
 from ccsn_tf.data.datasets import Clip, Listing, Split
-from ccsn_tf.data.datasets.listing import VIDEO_SUFFIXES
+from ccsn_tf.data.datasets.videos import videos_below
 from ccsn_tf.data.records.manifest import StoredClip
 
 _MOST = 0.9  # of the labels that must be shifted by the same number
@@ -48,12 +48,11 @@ def _labels_against_folders(listing):
 
 def _unlisted(config, listing):
     listed = {os.path.abspath(clip.path) for clip in listing.clips}
-    for folder, _, names in os.walk(config.video_dir):
-        if config.classes and os.path.basename(folder) not in config.classes:
-            continue  # left out on purpose
-        for path in (os.path.join(folder, name) for name in sorted(names)):
-            if pathlib.PurePath(path).suffix.lower() in VIDEO_SUFFIXES and os.path.abspath(path) not in listed:
-                yield Finding("in no list", os.path.relpath(path, config.video_dir), f"{path} is in no list.")
+    for name in videos_below(config.video_dir).paths:
+        path, folders = os.path.join(config.video_dir, name), pathlib.PurePath(name).parts[:-1]
+        left_out = config.classes and not set(folders) & set(config.classes)  # on purpose
+        if not left_out and os.path.abspath(path) not in listed:
+            yield Finding("in no list", name, f"{path} is in no list.")
 
 
 def groups(clips: Iterable[Clip | StoredClip], splits: Mapping[int, Split]) -> Iterator[Finding]:

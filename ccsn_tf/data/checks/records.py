@@ -18,6 +18,7 @@ from ccsn_tf.data.plan import refuse_short
 from ccsn_tf.data.prepare.worker_pool import WorkerPool
 from ccsn_tf.data.records.manifest import Manifest, StoredClip
 from ccsn_tf.data.records.read import FOOTER_BYTES, HEADER_BYTES, PLACE
+from ccsn_tf.data.records.selection import cautions
 from ccsn_tf.data.records.write import EncodedClip, framed, serialise
 from ccsn_tf.errors import UserError
 
@@ -27,8 +28,12 @@ def check_records(
 ) -> Iterator[Finding]:
     """Yields what is wrong with the records in `config.data.record_dir`; arguments as `check` has them."""
     try:
+        labels = []
         for side in ("train", "test"):
-            refuse_short(manifest.select(config.data, side)[1], config.model.flow_length)
+            classes, clips = manifest.select(config.data, side)
+            refuse_short(clips, config.model.flow_length)
+            labels.append([clip.label for clip in clips])
+        yield from (Finding("few clips", "", caution) for caution in cautions(classes, *labels))
     except UserError as error:
         yield Finding("refused by train.py", "", str(error), True)
     clips, digests = manifest.clips, {}

@@ -19,6 +19,7 @@ from ccsn_tf.data.datasets import Clip, Listing, Split
 from ccsn_tf.data.frames import count_frames, files_of, iter_flow, iter_frames
 from ccsn_tf.data.prepare.encode import refuse_few_frames
 from ccsn_tf.data.prepare.worker_pool import WorkerPool
+from ccsn_tf.data.records.selection import cautions
 from ccsn_tf.data.video import VideoError, decode_ends, decode_whole
 
 _MOST_UNUSABLE = 0.05  # share of the clips that may be missing without the set being another one
@@ -134,11 +135,11 @@ def _missing(config, listing, unusable):
         known = ", ".join(map(str, sorted(listing.splits)))
         yield Finding("no such split", "", f"--split={number} is not in the lists: give one of {known}.", True)
         return
-    for side, names in zip(("training", "test"), listing.splits[number], strict=True):
-        usable = {labels.get(name) for name in names}
-        for label in (label for label in listing.classes if label not in usable):
-            message = f"Class {label} has no usable {side} clip in split {number}"
-            yield Finding("class without clips", "", f"{message}: add some, or leave it out with --classes.", True)
+    training, test = ([labels[name] for name in names if name in labels] for names in listing.splits[number])
+    for label in (label for label in listing.classes if label not in training):
+        message = f"Class {label} has no usable training clip in split {number}"
+        yield Finding("class without clips", "", f"{message}: add some, or leave it out with --classes.", True)
+    yield from (Finding("few clips", "", caution) for caution in cautions(listing.classes, training, test))
 
 
 def hashes(path: str, beat: Callable[[], None] = lambda: None) -> tuple[int, ...]:

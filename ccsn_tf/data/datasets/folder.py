@@ -4,69 +4,50 @@ from __future__ import annotations
 
 import pathlib
 
-from ccsn_tf.data.datasets.listing import (
-    VIDEO_SUFFIXES,
-    Clip,
-    Listing,
-    Split,
-    draw_split,
-    require_folder,
-    select_classes,
-)
-from ccsn_tf.data.frames import is_frame_folder
+from ccsn_tf.data.datasets.listing import Clip, Listing, Split, draw_split, require_folder, select_classes
+from ccsn_tf.data.datasets.videos import videos_below, without_suffix
 from ccsn_tf.errors import UserError
 
 
 def read_folder(video_dir: str, classes: tuple[str, ...] = (), test_fraction: float = 0.2) -> Listing:
     """Reads `train/<class>/<video>` and `test/<class>/<video>`, or `<class>/<video>` split by `test_fraction`.
 
-    A video may also be the folder of its frames (see `frames`). In the second form the test clips are drawn by
-    a hash of their names (see `draw_split`). Every video is its own group. The split has the number 1.
+    In the first form a side may be absent: the set then serves the other alone. In the second the test clips are drawn
+    by a hash of their names (see `draw_split`). A video may lie at any depth below its class, and may also be the
+    folder of its frames (see `frames`). Every video is its own group. The split has the number 1.
 
     Raises:
         UserError: the folder is missing, empty, or has no videos, or a class is empty.
     """
     root = require_folder(video_dir, "video_dir")
-    if any((root / side).is_dir() for side in Split._fields):
-        for side in Split._fields:
-            if not (root / side).is_dir():
-                raise UserError(
-                    f"--video_dir={video_dir} has one of train/ and test/ but not {side}/: add it, or put the folders "
-                    "of the classes directly into --video_dir."
-                )
-        found = [_scan(root / side, root) for side in Split._fields]
-    else:
-        found = [_scan(root, root)]
-    available = tuple(sorted({clip.label for side in found for clip in side}))
+    sides = [side for side in Split._fields if (root / side).is_dir()]
+    if sides:
+        others = [path.name for path in root.glob("[!.]*") if path.is_dir() and path.name not in Split._fields]
+        if len(sides) == 1 and others:
+            other = "test" if sides == ["train"] else "train"
+            raise UserError(
+                f"--video_dir={video_dir} has {sides[0]}/ and {others[0]}/, but not {other}/: add it, which may be "
+                f"empty, or rename {sides[0]}/ if it is a class."
+            )
+    found, clips = videos_below(root), {side: {} for side in (Split._fields if sides else ("",))}
+    for path in map(pathlib.PurePosixPath, found.paths):
+        side, *below = path.parts if sides else ("", *path.parts)
+        if side not in clips or len(below) < 2:
+            found.unused["outside the folders of classes"] = found.unused.get("outside the folders of classes", 0) + 1
+            continue
+        name = without_suffix(path).as_posix()
+        if other := clips[side].get(name):
+            raise UserError(f"{root / path} and {other.path} differ in their suffix only: rename one of them.")
+        clips[side][name] = Clip(name, str(root / path), below[0], name)
+    available = tuple(sorted({clip.label for of_side in clips.values() for clip in of_side.values()}))
     if not available:
         raise UserError(
-            f"--video_dir={video_dir} has no video in folders named by class: expected <class>/<video>, with a suffix "
-            f"among {', '.join(sorted(VIDEO_SUFFIXES))}, or folders of frames, <class>/<video>/img_00001.jpg."
+            f"--video_dir={video_dir} has no video in folders named by class: expected <class>/<video>, or folders of "
+            f"frames, <class>/<video>/img_00001.jpg. {found.in_words()}".rstrip()
         )
     kept = select_classes(available, classes, video_dir)
-    names = [tuple(clip.name for clip in side if clip.label in kept) for side in found]
-    clips = tuple(clip for side in found for clip in side if clip.label in kept)
-    split = Split(*names) if len(names) == 2 else draw_split(*names, clips, test_fraction)
-    return Listing(kept, clips, {1: split})
-
-
-def _scan(side: pathlib.Path, root: pathlib.Path) -> list[Clip]:
-    clips, folders = {}, {}
-    for path in sorted(side.glob("[!.]*/[!.]*")):  # hidden: what systems leave beside one's files
-        of_kind, name = (folders if path.is_dir() else clips), path.relative_to(root)
-        if path.is_dir():
-            if not is_frame_folder(path):
-                continue
-        elif path.suffix.lower() in VIDEO_SUFFIXES and path.is_file():
-            name = name.with_suffix("")
-        else:
-            continue
-        name = name.as_posix()
-        try:
-            name.encode()
-        except UnicodeEncodeError:
-            raise UserError(f"{str(path)!a} has a name that is not UTF-8: rename it.") from None
-        if name in of_kind:
-            raise UserError(f"{path} and {clips[name].path} differ in their suffix only: rename one of them.")
-        of_kind[name] = Clip(name, str(path), path.parent.name, name)
-    return [clip for _, clip in sorted({**folders, **clips}.items())]  # a folder in place of a video, not beside it
+    chosen = [clip for of_side in clips.values() for _, clip in sorted(of_side.items()) if clip.label in kept]
+    names = {side: tuple(clip.name for clip in chosen if clip.name in of_side) for side, of_side in clips.items()}
+    split = Split(**names) if sides else draw_split(names[""], chosen, test_fraction)
+    notes = (found.in_words(),) if found.unused else ()
+    return Listing(kept, tuple(chosen), {1: split}, notes=notes, unused=found.unused)

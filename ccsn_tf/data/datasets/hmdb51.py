@@ -13,8 +13,8 @@ from ccsn_tf.data.datasets.listing import (
     read_lines,
     require_folder,
     select_classes,
-    without_suffix,
 )
+from ccsn_tf.data.datasets.videos import without_suffix
 from ccsn_tf.errors import UserError
 
 _LIST = re.compile(r"(.+)_test_split(\d+)\.txt")

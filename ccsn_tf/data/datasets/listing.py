@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import codecs
+import collections
 import dataclasses
 import hashlib
-import os
 import pathlib
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
+from ccsn_tf.data.datasets.videos import VideoFinder, without_suffix
 from ccsn_tf.errors import UserError
-
-VIDEO_SUFFIXES = frozenset({".avi", ".mp4", ".mkv", ".mov", ".webm", ".mpg", ".mpeg", ".m4v", ".wmv", ".flv"})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +41,8 @@ class Listing:
 
     `classes` in label order; `clips`; `splits` by number; `absent`: names of listed clips that are not there, with the
     reason, and `absent_labels` their classes; `mirrored` {class: class that its mirror image shows}, both ways, where
-    that is another one; `notes`: how the lists were understood, where they can be read in several ways.
+    that is another one; `notes`: how the lists were understood, where they can be read in several ways; `unused`
+    {kind: how many} of what is in the folder and no video.
     """
 
     classes: tuple[str, ...]
@@ -50,6 +52,7 @@ class Listing:
     absent_labels: dict[str, str] = dataclasses.field(default_factory=dict)
     mirrored: dict[str, str] = dataclasses.field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    unused: dict[str, int] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self):
         present = {clip.label for clip in self.clips}
@@ -82,32 +85,14 @@ def select_classes(available: tuple[str, ...], wanted: tuple[str, ...], source: 
     return wanted or available
 
 
-def find_clip(folder: pathlib.Path, relative: pathlib.PurePosixPath) -> pathlib.Path | None:
-    """The video at `relative` below `folder`, or in its place the folder of its frames; None where neither is.
-
-    The folder of frames has the video's name without suffix; it lies where the video would lie (mmaction2, denseflow
-    with -cf), or directly in `folder` (TSN, denseflow).
-    """
-    path = folder / relative
-    if path.is_file():
-        return path
-    bare = without_suffix(relative)
-    return next((place for place in (folder / bare, folder / bare.name) if place.is_dir()), None)
-
-
-def without_suffix(path: pathlib.PurePath) -> pathlib.PurePath:
-    """The path without the suffix of a video; other dots belong to the name."""
-    return path.with_suffix("") if path.suffix.lower() in VIDEO_SUFFIXES else path
-
-
 def read_lines(path: pathlib.Path, what: str) -> list[tuple[int, str]]:
     """The lines of a list that are not blank, stripped, with their numbers; see `read_text`."""
-    lines = read_text(path, what).split("\n")  # not splitlines: names may hold what it takes for the end of a line
+    lines = re.split("\r\n?|\n", read_text(path, what))  # not splitlines: names may hold what it takes for an end
     return [(number, line.strip()) for number, line in enumerate(lines, start=1) if line.strip()]
 
 
 def read_text(path: pathlib.Path, what: str) -> str:
-    """The text of a list in UTF-8, with or without the mark that editors on Windows put in front.
+    """The text of a list in UTF-8 or UTF-16, with or without the mark that editors on Windows put in front.
 
     Args:
         path: the file.
@@ -117,11 +102,20 @@ def read_text(path: pathlib.Path, what: str) -> str:
         UserError: it is missing, or no such text.
     """
     try:
-        return path.read_text(encoding="utf-8-sig")
+        content = path.read_bytes()
+        encoding = "utf-8-sig"
+        if content[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+            encoding = "utf-16"
+        elif 0 in content[:2]:  # of a letter of ASCII, one byte is
+            encoding = "utf-16-le" if content[1:2] == b"\0" else "utf-16-be"
+        text = content.decode(encoding)
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}): {what}.") from None
     except UnicodeDecodeError:
-        raise UserError(f"{path} is not a text file in UTF-8: {what}.") from None
+        text = "\0"
+    if "\0" in text:
+        raise UserError(f"{path} is not a text file in UTF-8 or UTF-16: {what}.")
+    return text
 
 
 class Entry(NamedTuple):
@@ -142,22 +136,28 @@ def find_listed(
     classes: tuple[str, ...],
     entries: Mapping[int, Iterable[Entry]],
     folder: pathlib.Path,
-    find: Callable[[pathlib.Path, pathlib.PurePath], str | os.PathLike | None] = find_clip,
+    find: Callable[[pathlib.PurePath], pathlib.Path | None] | None = None,
     **more,
 ) -> Listing:
     """Finds the videos of listed clips; those that no split uses are left out.
+
+    Where there is none, it may lie in `folder` itself, if no other listed clip has its bare name (TSN, denseflow).
 
     Args:
         classes: in label order; clips of others are left out.
         entries: of each split, by its number.
         folder: of the data set.
-        find: gives the place of a video, or None, of `folder` and its path below it.
+        find: gives the place of a video, or None, of its path below `folder`; default: `VideoFinder.find`.
         more: of the `Listing`.
 
     Raises:
         UserError: a split names a clip twice, on one side or on both, or a class has no clip.
     """
     clips, absent, splits, kept = {}, {}, {}, frozenset(classes)
+    find = find or VideoFinder(folder).find
+    entries = {number: list(listed) for number, listed in entries.items()}
+    names = {entry.name: without_suffix(entry.relative).name for listed in entries.values() for entry in listed}
+    times = collections.Counter(names.values())
     for number, listed in entries.items():
         sides, seen = {"train": [], "test": [], "": []}, {}
         for entry in listed:
@@ -171,7 +171,9 @@ def find_listed(
             sides[entry.side].append(entry.name)
             if not entry.side or entry.name in clips or entry.name in absent:
                 continue
-            place = find(folder, entry.relative)
+            place = find(entry.relative)
+            if not place and times[names[entry.name]] == 1:
+                place = find(pathlib.PurePath(entry.relative.name))
             if place:
                 clips[entry.name] = Clip(entry.name, str(place), entry.label, entry.group)
             else:
@@ -197,17 +199,12 @@ def draw_split(names: Iterable[str], clips: Iterable[Clip], fraction: float) -> 
     Args:
         names: of all clips, as listed; those that are not among `clips` train.
         clips: those that are there.
-        fraction: of them; at least one clip is on each side.
-
-    Raises:
-        UserError: a class has a single clip.
+        fraction: of them; at least one clip is on each side, but the only clip of a class trains.
     """
     by_label, drawn = {}, set()
     for clip in clips:
         by_label.setdefault(clip.label, []).append(clip.name)
-    for label, of_label in by_label.items():
-        if len(of_label) < 2:
-            raise UserError(f"Class {label} has one video, which cannot both train and test: add another.")
+    for of_label in by_label.values():
         ranked = sorted(of_label, key=lambda name: hashlib.sha256(name.encode()).digest())
         drawn.update(ranked[: min(len(of_label) - 1, max(1, round(fraction * len(of_label))))])
     return Split(tuple(name for name in names if name not in drawn), tuple(sorted(drawn)))

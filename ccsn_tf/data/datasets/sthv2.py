@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import pathlib
 from collections.abc import Iterator
 
 from ccsn_tf.data.datasets.listing import (
-    VIDEO_SUFFIXES,
     Entry,
     Listing,
     find_listed,
@@ -16,6 +14,7 @@ from ccsn_tf.data.datasets.listing import (
     require_folder,
     select_classes,
 )
+from ccsn_tf.data.datasets.videos import VideoFinder
 from ccsn_tf.errors import UserError
 
 _LISTS = (
@@ -47,8 +46,10 @@ def read_sthv2(video_dir: str, split_dir: str, classes: tuple[str, ...] = ()) ->
     pairs = [pair for pair in MIRRORED if set(pair) <= set(official)]
     mirrored = {name: other for pair in pairs for name, other in (pair, pair[::-1])}
     kept = select_classes(official, classes, "labels.json")
-    videos = _scan(root)
-    return find_listed(kept, {1: [*train, *test]}, root, lambda _, path: videos.get(path.stem), mirrored=mirrored)
+    finder = VideoFinder(root)  # the lists say nothing of suffixes
+    return find_listed(
+        kept, {1: [*train, *test]}, root, lambda path: finder.find(path.with_suffix("")), mirrored=mirrored
+    )
 
 
 def _load(folder: pathlib.Path, name: str, kind: type) -> tuple[pathlib.Path, dict | list]:
@@ -85,18 +86,3 @@ def _read_list(folder: pathlib.Path, which: str, official: tuple[str, ...], side
         if label not in known:
             raise UserError(f"{source}: {label!r} is not in labels.json.")
         yield Entry(name, label, name, side, pathlib.PurePosixPath(f"{name}.webm"), source)
-
-
-def _scan(root: pathlib.Path) -> dict[str, str]:
-    """{id: path} of the files and folders in `root`, videos before folders: one look at a folder of 220,847."""
-    videos, folders = {}, {}
-    with os.scandir(root) as entries:
-        for entry in entries:
-            name, suffix = os.path.splitext(entry.name)
-            if suffix.lower() in VIDEO_SUFFIXES and entry.is_file():
-                if name in videos:
-                    raise UserError(f"{entry.path} and {videos[name]} differ in their suffix only: remove one of them.")
-                videos[name] = entry.path
-            elif entry.is_dir():
-                folders[entry.name] = entry.path
-    return {**folders, **videos}

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
-import os
 import pathlib
+import re
 
 from ccsn_tf.data.datasets.listing import (
     Entry,
     Listing,
     draw_split,
-    find_clip,
     find_listed,
     read_lines,
     require_folder,
     select_classes,
-    without_suffix,
 )
+from ccsn_tf.data.datasets.videos import VIDEO_SUFFIXES, VideoFinder, without_suffix
 from ccsn_tf.errors import UserError
 
 _LINE = "expected '<path> <label>' or '<path> <number of frames> <label>'"
@@ -32,13 +32,14 @@ def read_text_list(
 ) -> Listing:
     """Reads lists of '<path> <label>' a line, or '<path> <number of frames> <label>', whose number is ignored.
 
-    A path is that of a video or of the folder of its frames, absolute or below `video_dir`; it may have spaces. The
-    label is the last word, or what follows a tab: a class's name or number. Blank lines and lines that begin with
-    '# ' do not count. Every clip is its own group. The split has the number 1.
+    A path is that of a video or of the folder of its frames, absolute or below `video_dir`; it may have spaces, quotes
+    around it, backslashes in place of slashes, and another suffix than the file. The label is the last word, or what
+    follows a tab, or a comma if every line has one, or is in quotes: a class's name or number. Blank lines and lines
+    that begin with '# ' do not count. Every clip is its own group. The split has the number 1.
 
     Args:
         video_dir: folder that relative paths begin at; empty: the working folder.
-        train_list: the training clips.
+        train_list: the training clips; empty: none, for a set that is only tested on.
         test_list: the test clips; empty: `test_fraction` of the clips, drawn as `draw_split` says.
         class_file: names of the classes, one a line, from label 0; empty: the labels are the names.
         classes: keep only these, in this order.
@@ -47,13 +48,14 @@ def read_text_list(
     Raises:
         UserError: a list is missing or empty, a line is malformed, a label is no class, or as `find_listed`.
     """
-    if not train_list:
+    if not train_list and not test_list:
         raise UserError("--train_list is not given: name the list of the training clips.")
     root = require_folder(video_dir, "video_dir") if video_dir else pathlib.Path()
     lists = {side: path for side, path in (("train", train_list), ("test", test_list)) if path}
-    listed = [(side, *line) for side, path in lists.items() for line in _read_list(pathlib.Path(path), root)]
+    finder = VideoFinder(root)
+    listed = [(side, *line) for side, path in lists.items() for line in _read_list(pathlib.Path(path), finder)]
     available, class_of, notes = _understand({label for _, _, label, _ in listed}, class_file)
-    kept = select_classes(available, classes, class_file or train_list)
+    kept = select_classes(available, classes, class_file or train_list or test_list)
     entries = []
     for side, relative, label, source in listed:
         if label not in class_of:
@@ -63,32 +65,52 @@ def read_text_list(
             )
         name = without_suffix(relative).as_posix()
         entries.append(Entry(name, class_of[label], name, side, relative, source))
-    listing = find_listed(kept, {1: entries}, root, notes=notes)
+    listing = find_listed(kept, {1: entries}, root, finder.find, notes=notes)
     if test_list:
         return listing
     return dataclasses.replace(listing, splits={1: draw_split(listing.splits[1].train, listing.clips, test_fraction)})
 
 
-def _read_list(path: pathlib.Path, root: pathlib.Path) -> list[tuple[pathlib.PurePosixPath, str, str]]:
-    """(path, label, list and line) of each clip; paths below `root` are relative to it."""
-    lines = [
-        (f"{path}, line {number}", line, *_halves(line))
+def _read_list(path: pathlib.Path, finder: VideoFinder) -> list[tuple[pathlib.PurePosixPath, str, str]]:
+    """(path, label, list and line) of each clip; paths below the finder's folder are relative to it."""
+    numbered = [
+        (number, line)
         for number, line in read_lines(path, "--train_list and --test_list name text files")
         if line != "#" and not line.startswith("# ")  # a name may begin with a number sign: #1_fan.avi
     ]
-    if not lines:
+    if not numbered:
         raise UserError(f"{path} is empty: {_LINE} a line.")
+    tabbed = _tabbed([line for _, line in numbered])
+    lines = [(f"{path}, line {n}", line, *_halves(tab)) for (n, line), tab in zip(numbered, tabbed, strict=True)]
     # Where every line has a number before the label, only a file of that name can say that it belongs to the path.
     counted = all(_without_count(text) for _, _, text, _ in lines)
     clips = []
     for source, line, text, label in lines:
         if not text:
             raise UserError(f"{source}: {_LINE}. Received: {line!r}.")
-        relative, shorter = (_below(name, root) for name in (text, _without_count(text)))
-        if shorter and not find_clip(root, relative) and (counted or find_clip(root, shorter)):
-            relative = shorter
+        relative, video = finder.find_written(text)
+        if not video and (without := _without_count(text)):
+            shorter, video = finder.find_written(without)
+            relative = shorter if counted or video else relative
         clips.append((relative, label, source))
     return clips
+
+
+def _tabbed(lines: list[str]) -> list[str]:
+    """The lines with tabs between their fields where these were separated by commas, or the label is in quotes."""
+    rows = [next(csv.reader([line])) for line in lines]
+    # A name or a label may have a comma: it separates where every line has one and what follows can be a label.
+    if all(len(row) > 1 and "\t" not in line and _is_label(row) for row, line in zip(rows, lines, strict=True)):
+        counts = [len(row) > 2 and row[-2].strip().isdecimal() for row in rows]
+        ends = [row[-2:] if count else row[-1:] for row, count in zip(rows, counts, strict=True)]
+        parts = [(",".join(row[: -len(end)]), *end) for row, end in zip(rows, ends, strict=True)]
+        return ["\t".join(part.strip() for part in line) for line in parts]
+    return [re.sub(r'\s+"([^"]+)"$', r"\t\1", line) for line in lines]
+
+
+def _is_label(row):
+    is_video = pathlib.PurePath(row[0]).suffix.lower() in VIDEO_SUFFIXES
+    return is_video or not any(map(str.isspace, row[-1].strip()))
 
 
 def _halves(text: str) -> tuple[str, str]:
@@ -101,13 +123,6 @@ def _without_count(text: str) -> str:
     """The path before a number of frames; empty where there is no such number."""
     path, count = _halves(text) if text else ("", "")
     return path if count.isdecimal() else ""
-
-
-def _below(name: str, root: pathlib.Path) -> pathlib.PurePosixPath | None:
-    if not name:
-        return None
-    path, base = (pathlib.PurePosixPath(os.path.normpath(path)) for path in (root / name, root))
-    return path.relative_to(base) if path.is_relative_to(base) else path
 
 
 def _understand(labels: set[str], class_file: str) -> tuple[tuple[str, ...], dict[str, str], tuple[str, ...]]:

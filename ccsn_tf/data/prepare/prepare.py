@@ -20,6 +20,7 @@ from ccsn_tf.data.prepare.encode import make_record, result_of
 from ccsn_tf.data.prepare.worker_pool import WorkerPool
 from ccsn_tf.data.records.folder import LocalFolder, alone_in
 from ccsn_tf.data.records.manifest import FILE_NAME, VERSION, Manifest, refuse_other_settings, stored_settings
+from ccsn_tf.data.records.selection import cautions
 from ccsn_tf.data.records.write import Shard, collect, is_missing, plan_shards, write_shard
 from ccsn_tf.errors import UserError
 
@@ -75,6 +76,11 @@ def prepare(
                 f"{first}"
             )
         _write_manifest(folder, manifest, say)
+    for number, split in manifest.splits.items():
+        labels = {clip.name: clip.label for clip in manifest.clips}
+        sides = ([labels[name] for name in split[side] if name in labels] for side in ("train", "test"))
+        for caution in cautions(manifest.classes, *sides):
+            say(f"Split {number}: {caution}")
     return manifest
 
 

@@ -76,8 +76,8 @@ class Manifest:
 
     `settings` are those of `stored_settings`, `classes` the label order, `splits` {number: {"train"|"test": names}} as
     listed, skipped clips included, `shards` {file: bytes}, `skipped` {clip name: reason}, `skipped_labels` {clip name:
-    class}, `mirrored` as in the listing. A file without the last two was written before there were data sets that need
-    them.
+    class}, `mirrored` and `unused` as in the listing. A file without the last three was written before there were data
+    sets that need them.
     """
 
     settings: dict
@@ -88,6 +88,7 @@ class Manifest:
     skipped: dict[str, str]
     skipped_labels: dict[str, str] = dataclasses.field(default_factory=dict)
     mirrored: dict[str, str] = dataclasses.field(default_factory=dict)
+    unused: dict[str, int] = dataclasses.field(default_factory=dict)
 
     def to_json(self) -> str:
         """What manifest.json says."""
@@ -132,6 +133,7 @@ class Manifest:
                 skipped=content["skipped"],
                 skipped_labels=content.get("skipped_labels", {}),
                 mirrored=content.get("mirrored", {}),
+                unused=content.get("unused", {}),
             )
         except (FileNotFoundError, NotADirectoryError):
             raise UserError(f"--record_dir={record_dir} holds no finished records: run prepare.py (again).") from None
@@ -148,21 +150,23 @@ class Manifest:
     def select(self, config: DataConfig, side: str) -> tuple[tuple[str, ...], list[StoredClip]]:
         """The classes in label order and the clips of one side of the split that `config` names.
 
+        A class may have no test clip: it is learnt and not measured (see `selection.untested`).
+
         Args:
             config: `classes`, `split`, `mirror_pairs` and the settings that must match.
             side: "train" or "test".
 
         Raises:
-            UserError: other settings, an unknown class or split, a class without a clip on this side, or pairs that
+            UserError: other settings, an unknown class or split, a class without a training clip, or pairs that
                 contradict one another.
         """
         refuse_other_settings(self.settings, config, config.record_dir)
         classes = select_classes(self.classes, config.classes, f"the record folder {config.record_dir}")
         clips = [clip for clip in self.of_side(config.split, side, config.record_dir) if clip.label in classes]
         empty = sorted(set(classes) - {clip.label for clip in clips})
-        if empty:
+        if empty and side == "train":
             raise UserError(
-                f"Class {', '.join(empty)} has no usable {side} clip in split {config.split} of {config.record_dir}: "
+                f"Class {', '.join(empty)} has no usable training clip in split {config.split} of {config.record_dir}: "
                 "see its manifest.json for what was skipped, or leave the class out with --classes."
             )
         mirrored = self._mirrored_with(config)

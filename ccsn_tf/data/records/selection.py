@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from ccsn_tf.config import Config
 from ccsn_tf.data.records.manifest import Manifest, StoredClip
+from ccsn_tf.errors import UserError
 
 
 def select_clips(config: Config) -> tuple[tuple[str, ...], list[StoredClip], list[StoredClip]]:
@@ -21,12 +22,56 @@ def select_clips(config: Config) -> tuple[tuple[str, ...], list[StoredClip], lis
 
 
 def evaluated_clips(config: Config, classes: tuple[str, ...]) -> list[StoredClip]:
-    """The clips of these classes that a run is tested on: the split's test clips, or those of `data.fold`."""
+    """The clips of these classes that a run is tested on: the split's test clips, or those of `data.fold`.
+
+    Raises:
+        UserError: there is none.
+    """
     data = dataclasses.replace(config.data, classes=classes)
-    manifest = Manifest.read(data.record_dir)
-    if not data.fold:
-        return manifest.select(data, "test")[1]
-    return _divide(manifest.select(data, "train")[1], data)[1]
+    clips = Manifest.read(data.record_dir).select(data, "train" if data.fold else "test")[1]
+    if data.fold:
+        clips = _divide(clips, data)[1]
+    if not clips:
+        where = f"fold {data.fold} of split {data.split}" if data.fold else f"split {data.split}"
+        raise UserError(f"--record_dir={data.record_dir} has no test clip in {where}: name records that have some.")
+    return clips
+
+
+def untested(classes: Sequence[str], tested: Collection[str]) -> str:
+    """What it means that some of the `classes` have no clip to be tested on, in a sentence; empty: all have."""
+    absent, tested = [name for name in classes if name not in tested], len(set(classes) & set(tested))
+    if not absent:
+        return ""
+    if not tested:
+        return "There is no test clip: nothing is measured."
+    of = f"{tested} of {len(classes)} classes"
+    return f"No test clip of {_named(absent)}: all figures, mean class accuracy too, are of {of}."
+
+
+def cautions(classes: Sequence[str], training: Sequence[str], test: Sequence[str]) -> list[str]:
+    """What a set can be used for and has too little of, and what follows, a sentence each.
+
+    Args:
+        classes: of the set.
+        training: classes of the training clips, one a clip.
+        test: likewise.
+    """
+    found, counts = [], collections.Counter(training)
+    if len(classes) == 1:
+        found.append(f"{classes[0]} is the only class: there is nothing to tell apart, and every prediction is right.")
+    if absent := [name for name in classes if not counts[name]]:
+        found.append(f"No training clip of {_named(absent)}: the set can be evaluated on, but train.py refuses it.")
+    if single := [name for name in classes if counts[name] == 1]:
+        found.append(
+            f"A single training clip of {_named(single)}: views of it are all that the class is learnt from, and are "
+            "ranked against one another."
+        )
+    note = untested(classes, test)
+    return [*found, note] if note else found
+
+
+def _named(classes):
+    return ", ".join(classes[:5]) + (" ..." if len(classes) > 5 else "")
 
 
 def _divide(training, data):

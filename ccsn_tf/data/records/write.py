@@ -208,4 +208,5 @@ def collect(folder: LocalFolder, config: DataConfig, listing: Listing, shards: S
         skipped_labels=listing.absent_labels
         | {clip.name: clip.label for clip in listing.clips if clip.name in skipped},
         mirrored=listing.mirrored,
+        unused=listing.unused,
     )

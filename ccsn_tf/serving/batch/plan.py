@@ -11,7 +11,8 @@ import pathlib
 import numpy as np
 
 from ccsn_tf.config import Config, flag_text
-from ccsn_tf.data.datasets.listing import VIDEO_SUFFIXES
+from ccsn_tf.data.datasets.listing import read_lines
+from ccsn_tf.data.datasets.videos import VideoFinder, videos_below
 from ccsn_tf.data.prepare.worker_pool import WorkerPool
 from ccsn_tf.data.records.manifest import Manifest, input_settings
 from ccsn_tf.errors import UserError
@@ -106,32 +107,29 @@ class BatchPlan:
 
 @dataclasses.dataclass(frozen=True)
 class Items:
-    """Clips with different names; `source` is where the names are to be looked up, an absolute path."""
+    """Clips with different names; `source` is where the names are to be looked up, an absolute path.
+
+    `note` says what is there and not among them.
+    """
 
     source: str
     items: tuple[VideoFile | StoredRecord, ...]
+    note: str = ""
 
 
 def videos_of_folder(folder: str) -> Items:
-    """All video files below a folder, by their names' endings, hidden ones left out; named by their path below it.
+    """All videos below a folder, see `videos_below`; named by their path below it.
 
     Raises:
         UserError: no such folder, or no video in it.
     """
     if not os.path.isdir(folder):
         raise UserError(f"--video_dir={folder} is no folder: name the folder of the videos.")
-    names = []
-    for path, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        below = pathlib.Path(path).relative_to(folder)
-        found = [name for name in files if pathlib.Path(name).suffix.lower() in VIDEO_SUFFIXES and name[0] != "."]
-        names += [(below / name).as_posix() for name in found]
-    if not names:
-        raise UserError(
-            f"--video_dir={folder} holds no video: name a folder with files that end in "
-            f"{', '.join(sorted(VIDEO_SUFFIXES))}."
-        )
-    return _videos(folder, sorted(names))
+    found = videos_below(folder)
+    if not found.paths:
+        words = f"--video_dir={folder} holds no video: name the folder of the videos. {found.in_words()}"
+        raise UserError(words.rstrip())
+    return _videos(folder, {name: os.path.join(folder, name) for name in found.paths}, found.in_words())
 
 
 def videos_of_list(path: str, folder: str = "") -> Items:
@@ -144,16 +142,13 @@ def videos_of_list(path: str, folder: str = "") -> Items:
     Raises:
         UserError: no such file, not text, or no line in it.
     """
-    try:
-        lines = pathlib.Path(path).read_text(encoding="utf-8").splitlines()
-    except (UnicodeDecodeError, OSError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise UserError(f"--video_list={path} cannot be read ({reason}): name a text file, a path a line.") from None
-    names = dict.fromkeys(line.strip() for line in lines)
-    names.pop("", None)
-    if not names:
+    lines = read_lines(pathlib.Path(path), "--video_list names a text file, a path a line")
+    if not lines:
         raise UserError(f"--video_list={path} is empty: write the path of a video on each line.")
-    return _videos(folder or os.path.dirname(path) or ".", names)
+    folder = folder or os.path.dirname(path) or "."
+    finder = VideoFinder(folder)
+    found = {line: finder.find_written(line) for _, line in lines}
+    return _videos(folder, {line: video or os.path.join(folder, path) for line, (path, video) in found.items()})
 
 
 def clips_of_records(record_dir: str, split: int, side: str, config: Config) -> Items:
@@ -183,5 +178,6 @@ def clips_of_records(record_dir: str, split: int, side: str, config: Config) -> 
     return Items(os.path.abspath(record_dir), tuple(StoredRecord(clip.name, clip, record_dir) for clip in clips))
 
 
-def _videos(folder, names):
-    return Items(os.path.abspath(folder), tuple(VideoFile(name, os.path.join(folder, name)) for name in names))
+def _videos(folder, paths, note=""):
+    files = tuple(VideoFile(name, str(path)) for name, path in paths.items())
+    return Items(os.path.abspath(folder), files, note)

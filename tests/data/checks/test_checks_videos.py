@@ -35,7 +35,13 @@ SOUND, BAD = Scanned(frames=40), Scanned("It is damaged.")
             {f"B/{n}": BAD for n in range(3)},
             {},
             [("unreadable", f"B/{n}", False) for n in range(3)]
-            + [("much is missing", "", True), ("class without clips", "", True)],
+            + [("much is missing", "", True), ("few clips", "", False)],
+        ),
+        (
+            {f"B/{n}": BAD for n in range(3, 10)},
+            {},
+            [("unreadable", f"B/{n}", False) for n in range(3, 10)]
+            + [("much is missing", "", True), ("class without clips", "", True), ("few clips", "", False)],
         ),
         ({}, {"split": 3}, [("no such split", "", True)]),
         (

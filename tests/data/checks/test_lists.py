@@ -34,7 +34,7 @@ def test_labels_against_folders(shift, wrong, expected):
     assert all(str(shift) in finding.message or "Run" in finding.message for finding in found)
 
 
-@pytest.mark.parametrize("classes, unlisted", [((), ["run/deep/a.mp4", "sit/b.MP4"]), (("run",), [])])
+@pytest.mark.parametrize("classes, unlisted", [((), ["run/deep/a.mp4", "sit/b.MP4"]), (("run",), ["run/deep/a.mp4"])])
 def test_what_is_not_listed_and_what_is_not_there(tmp_path, classes, unlisted):
     for name in ("run/a.mp4", "run/notes.txt", "run/deep/a.mp4", "sit/a.mp4", "sit/b.MP4"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)

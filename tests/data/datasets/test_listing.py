@@ -145,10 +145,44 @@ def test_other_line_ends_marks_tabs_and_empty_lines(config, tmp_path):
     assert read_listing(config) == plain
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_lists_in_utf_16_and_with_old_line_ends(config, tmp_path, encoding):
+    plain = read_listing(config)
+    for path in (tmp_path / "lists").iterdir():
+        path.write_bytes(path.read_text().replace("\n", "\r").encode(encoding))
+    assert read_listing(config) == plain
+
+
+@pytest.mark.parametrize("suffix", [".AVI", ".mts", ".mp4"])
+def test_another_suffix_than_the_list_s(config, suffix):
+    path = place_of(config, "run", "b")
+    path.rename(path.with_suffix(suffix))
+    listing = read_listing(config)
+    assert listing.absent == () and listing.clips[1].path == str(path.with_suffix(suffix))
+    path.with_suffix(".mov").touch()
+    with pytest.raises(UserError, match=r"b\.\w+ and b\.\w+ differ in their suffix only"):
+        read_listing(config)
+
+
+def test_a_video_beside_the_class_folders_is_taken_where_its_name_is_the_only_one(config, tmp_path):
+    """As TSN's tools leave frames, and archives unpacked flat: b is sit's too, c is not."""
+    if config.dataset == "sthv2":
+        pytest.skip("has no folders of classes")
+    write_lists(tmp_path / "lists", config.dataset, [*CLIPS, ("train", "sit", "b")])
+    for label, name in (("run", "b"), ("run", "c"), ("sit", "b")):
+        place_of(config, label, name).unlink(missing_ok=True)
+    for name in "bc":
+        (tmp_path / "videos" / f"{name}.avi").touch()
+    listing = read_listing(config)
+    assert {name for name, _ in listing.absent} == {"run/b", "sit/b"}
+    assert all(str(place_of(config, name[:3], "b")) in reason for name, reason in listing.absent)
+    assert {clip.path for clip in listing.clips if clip.name == "run/c"} == {str(tmp_path / "videos" / "c.avi")}
+
+
 def test_list_that_cannot_be_read(config, tmp_path):
     for path in (tmp_path / "lists").iterdir():
         content = path.read_bytes()
-        path.write_bytes(b"\xff\xfe\x00\x81")
+        path.write_bytes(b"\xff\xff\x00\x81")
         with pytest.raises(UserError, match=rf"{path.name} is not a text file"):
             read_listing(config)
         path.write_bytes(content)

@@ -47,8 +47,15 @@ def numbered(lines, run, sit, count=""):
         lambda lines: numbered(lines, "run", "sit", "300"),
         lambda lines: numbered(lines, "0", "1", "\t300\t"),
         lambda lines: ["#", "# path label", *lines, "# x"],
+        lambda lines: [line[::-1].replace(" ", ",", 1)[::-1] for line in lines],
+        lambda lines: [line[::-1].replace(" ", " ,003,", 1)[::-1] for line in lines],
+        lambda lines: [f'"{line[:-4]}",{line[-3:]}' for line in lines],
+        lambda lines: [f"'{line[:-4]}' {line[-3:]}" for line in lines],
+        lambda lines: [f'{line[:-4]} "{line[-3:]}"' for line in lines],
+        lambda lines: [line.replace("/", "\\").replace("mp4", "avi").replace("mov", "MOV") for line in lines],
     ],
-    ids=["numbers", "frames counted", "by tabs", "comments"],
+    ids=["numbers", "frames counted", "by tabs", "comments", "commas", "commas, frames counted"]
+    + ["quotes, commas", "quotes", "label in quotes", "backslashes, other suffixes"],
 )
 def test_the_same_lists_written_otherwise(root, change):
     plain = read(root)
@@ -107,6 +114,15 @@ def test_tab_before_a_label_of_several_words(root):
     assert listing.classes == ("run away", "sit down") and listing.splits[1].train == ("run/b 2", "sit/d")
 
 
+def test_commas_of_names_and_labels(root):
+    (root / "videos" / "run" / "first, then.mp4").touch()
+    put_lists(root, [*TRAIN, "run/first, then.mp4 run"])
+    assert "run/first, then" in read(root).splits[1].train
+    put_lists(root, ['"run/first, then.mp4",run', "sit/d.mp4,sit down"], ["run/c.mp4,run"])
+    listing = read(root)
+    assert listing.classes == ("run", "sit down") and listing.splits[1].train == ("run/first, then", "sit/d")
+
+
 def test_name_that_begins_as_a_comment(root):
     (root / "videos" / "#2.mp4").touch()
     put_lists(root, [*TRAIN, "#2.mp4 run"])
@@ -132,6 +148,11 @@ def test_without_a_test_list_a_share_is_drawn(root):
     split = read(root, test_list=False, test_fraction=0.4).splits[1]
     assert len(split.test) == 2 and len(split.train) == 5 and "run/lost" in split.train
     assert not set(split.train) & set(split.test)
+
+
+def test_a_test_list_alone(root):
+    split = read_text_list(str(root / "videos"), "", str(root / "test.txt")).splits[1]
+    assert split.train == () and split.test == ("run/c", "sit/d")
 
 
 def test_a_link_to_itself_is_absent(root):

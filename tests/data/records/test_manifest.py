@@ -49,16 +49,22 @@ def test_selection_of_classes_in_their_order(tiny_manifest, tiny_data):
 
 
 def test_selections_that_cannot_be_made(tiny_manifest, tiny_data):
-    left = tuple(clip for clip in tiny_manifest.clips if (clip.label, clip.group > "02") != ("MoveLeft", False))
+    left = tuple(clip for clip in tiny_manifest.clips if (clip.label, clip.group < "03") != ("MoveLeft", False))
     manifest = dataclasses.replace(tiny_manifest, clips=left)
-    manifest.select(tiny_data, "train")
     for changes, message in (
-        ({}, r"Class MoveLeft has no usable test clip in split 1 .* --classes"),
+        ({}, r"Class MoveLeft has no usable training clip in split 1 .* --classes"),
         ({"classes": ("MoveUp",)}, r"--classes names MoveUp"),
         ({"split": 3}, r"--split=3 is not in .*: give one of 1, 2\."),
     ):
         with pytest.raises(UserError, match=message):
-            manifest.select(dataclasses.replace(tiny_data, **changes), "test")
+            manifest.select(dataclasses.replace(tiny_data, **changes), "train")
+
+
+def test_a_class_without_test_clips_is_no_hindrance(tiny_manifest, tiny_data):
+    left = tuple(clip for clip in tiny_manifest.clips if (clip.label, clip.group < "03") != ("MoveLeft", True))
+    manifest = dataclasses.replace(tiny_manifest, clips=left)
+    classes, clips = manifest.select(tiny_data, "test")
+    assert classes == tiny_manifest.classes and {clip.label for clip in clips} == {"MoveDown", "MoveRight"}
 
 
 OTHERS = {

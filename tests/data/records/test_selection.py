@@ -4,7 +4,7 @@ import pytest
 
 from ccsn_tf.config import Config
 from ccsn_tf.data.records.manifest import StoredClip
-from ccsn_tf.data.records.selection import evaluated_clips, fold_of, select_clips
+from ccsn_tf.data.records.selection import cautions, evaluated_clips, fold_of, select_clips, untested
 
 
 def clip(label, group):
@@ -41,3 +41,21 @@ def test_folds_have_about_as_many_clips_of_each_class(folds):
 
 def test_the_only_group_of_a_class_always_trains():
     assert fold_of([clip("a", "x"), clip("b", "x"), clip("b", "y")], 2) == {("a", "x"): 0, ("b", "x"): 1, ("b", "y"): 2}
+
+
+@pytest.mark.parametrize(
+    "classes, training, test, expected",
+    [
+        ("AB", "AABB", "AB", []),
+        ("AB", "AABB", "A", ["No test clip of B: all figures, mean class accuracy too, are of 1 of 2 classes."]),
+        ("AB", "AABB", "", ["There is no test clip: nothing is measured."]),
+        ("AB", "AAB", "AB", ["A single training clip of B: "]),
+        ("A", "AA", "A", ["A is the only class: "]),
+        ("AB", "", "AB", ["No training clip of A, B: the set can be evaluated on, but train.py refuses it."]),
+        ("ABCDEFG", "AA", "", ["No training clip of B, C, D, E, F ...: ", "There is no test clip"]),
+    ],
+)
+def test_cautions(classes, training, test, expected):
+    found = cautions(classes, training, test)
+    assert len(found) == len(expected) and all(map(str.startswith, found, expected))
+    assert (untested(classes, test) == found[-1]) if "test clip" in str(expected) else not untested(classes, test)

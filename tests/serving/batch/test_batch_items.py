@@ -15,6 +15,7 @@ def test_a_folder_has_the_videos_below_it(tmp_path):
     found = videos_of_folder(f"{tmp_path}/videos/")
     assert [item.name for item in found.items] == ["a.MP4", "b/c/y.mkv", "b/x.avi"]
     assert all(pathlib.Path(item.path).is_file() for item in found.items)
+    assert found.note == "Not recognised: 2 hidden, 1 .txt."
     assert found.source == str(tmp_path / "videos")
 
 
@@ -31,15 +32,28 @@ def test_a_list_has_every_path_once_relative_to_it_or_to_a_folder(tmp_path, monk
     assert videos_of_list("list.txt").source == str(path.parent)
 
 
+def test_a_list_as_windows_writes_it(tmp_path):
+    for name in ("run/a b.avi", "run/c.mp4"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    text = '"run\\a b.avi"\r\nrun\\c.avi\r\nrun\\lost.avi\r\n'
+    (tmp_path / "list.txt").write_bytes(text.encode("utf-16"))
+    found = videos_of_list(str(tmp_path / "list.txt"))
+    assert [item.path for item in found.items] == [
+        f"{tmp_path}/run/{name}" for name in ("a b.avi", "c.mp4", "lost.avi")
+    ]
+
+
 def test_mistakes(tmp_path):
+    (tmp_path / "other.txt").write_text("")
     (tmp_path / "empty.txt").write_text("\n \n")
     (tmp_path / "binary.txt").write_bytes(b"\xff\xfe\x00")
     for read, words in (
         (lambda: videos_of_folder(f"{tmp_path}/absent"), "absent is no folder: name the folder of the videos"),
-        (lambda: videos_of_folder(str(tmp_path)), r"holds no video: name a folder with files that end in \.avi, "),
+        (lambda: videos_of_folder(str(tmp_path)), r"holds no video: .* 3 \.txt"),
         (lambda: videos_of_list(f"{tmp_path}/absent.txt"), r"absent\.txt cannot be read \(No such file or directory\)"),
         (lambda: videos_of_list(f"{tmp_path}/empty.txt"), r"empty\.txt is empty: write the path of a video"),
-        (lambda: videos_of_list(f"{tmp_path}/binary.txt"), r"binary\.txt cannot be read \(it is not UTF-8 text\)"),
+        (lambda: videos_of_list(f"{tmp_path}/binary.txt"), r"binary\.txt is not a text file in UTF-8"),
     ):
         with pytest.raises(UserError, match=words):
             read()
