@@ -28,7 +28,7 @@ _MAX_SIDE = 32_000
 # FFmpeg is to open no other file or address, and to refuse a size before it makes room for it. The whitelist of
 # protocols alone leaves a file "ffconcat version 1.0, file other.mp4" named a.mp4 with the frames of its neighbour.
 _OF_DECODER = {"max_pixels": str(_MAX_PIXELS)}
-_OPTIONS = {"format_whitelist": ",".join(FORMATS), "protocol_whitelist": "file", **_OF_DECODER}
+_OPTIONS = {"format_whitelist": FORMATS, "protocol_whitelist": "file", **_OF_DECODER}
 
 
 class VideoError(UserError):
