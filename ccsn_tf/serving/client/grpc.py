@@ -12,7 +12,8 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
-from ccsn_tf.serving.client.transport import StatusError
+from ccsn_tf.serving.client.server import Server
+from ccsn_tf.serving.client.transport import ServingTransport, StatusError
 
 # Of an answer. The server takes requests of any size; gRPC's own limit for what a client receives is 4 MB.
 _MAX_BYTES = 64 * 2**20
@@ -27,19 +28,23 @@ _OPTIONS = [
 ]
 
 
-class GrpcTransport:
-    """One channel to "host:port", for any number of threads; see `transport.Transport`."""
+class GrpcTransport(ServingTransport):
+    """One channel, for any number of threads; see `transport.Transport`."""
 
-    def __init__(self, address: str, model: str):
-        self._model = model
-        self._channel = grpc.insecure_channel(address, _OPTIONS)
+    def __init__(self, server: Server, model: str):
+        self._model, self._headers = model, tuple(server.headers.items())
+        if server.tls:
+            credentials = grpc.ssl_channel_credentials(server.authorities)
+            self._channel = grpc.secure_channel(server.address, credentials, _OPTIONS)
+        else:
+            self._channel = grpc.insecure_channel(server.address, _OPTIONS)
         self._predictions = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
         self._models = model_service_pb2_grpc.ModelServiceStub(self._channel)
 
     def versions(self, timeout: float) -> list[int]:
         request = get_model_status_pb2.GetModelStatusRequest()
         request.model_spec.name = self._model
-        response = _called(self._models.GetModelStatus, request, timeout)
+        response = self._called(self._models.GetModelStatus, request, timeout)
         available = get_model_status_pb2.ModelVersionStatus.AVAILABLE
         return [status.version for status in response.model_version_status if status.state == available]
 
@@ -50,20 +55,19 @@ class GrpcTransport:
             request.model_spec.version.value = version
         for name, value in inputs.items():
             request.inputs[name].CopyFrom(tf.make_tensor_proto(value))
-        response = _called(self._predictions.Predict, request, timeout)
+        response = self._called(self._predictions.Predict, request, timeout)
         return {name: _array(value) for name, value in response.outputs.items()}
 
     def close(self) -> None:
         self._channel.close()
 
-
-def _called(method, request, timeout):
-    if timeout <= 0:  # which gRPC would take for none
-        raise StatusError("DEADLINE_EXCEEDED", "no time was left")
-    try:
-        return method(request, timeout=timeout)
-    except grpc.RpcError as error:
-        raise StatusError(error.code().name, error.details() or "") from None
+    def _called(self, method, request, timeout):
+        if timeout <= 0:  # which gRPC would take for none
+            raise StatusError("DEADLINE_EXCEEDED", "no time was left")
+        try:
+            return method(request, timeout=timeout, metadata=self._headers)
+        except grpc.RpcError as error:
+            raise StatusError(error.code().name, error.details() or "") from None
 
 
 def _array(proto):
