@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from ccsn_tf.config import Config
+from ccsn_tf.config.settings import PREDICTIONS, STREAMS
 from ccsn_tf.data.fit_datasets import centre_batches
 from ccsn_tf.data.pipeline import Steps, evaluation_views, training_batches
 from ccsn_tf.data.plan import Plan, training_plan
@@ -144,7 +145,29 @@ def train(
         with whole_file(workdir / "model.keras") as beside:
             model.save(beside)
         say(f"{workdir / 'model.keras'} written")
+        if validation:
+            say(outcome(state.rows[-1], len(validation), "test" if not config.data.fold else "held-out"))
     return model
+
+
+def outcome(row: dict, clips: int, kind: str) -> str:
+    """How each prediction did on the validation clips, in a sentence, and what to do where fused is not the best.
+
+    Args:
+        row: of history.csv, with `val_spatial`, `val_temporal` and `val_fused`.
+        clips: how many were measured, with the training's number of segments.
+        kind: of clips, in words.
+    """
+    found = {name: 100 * row[f"val_{name}"] for name in PREDICTIONS}
+    figures = ", ".join(f"{name} {value:.1f}" for name, value in found.items())
+    line = f"On {clips} {kind} clips, centre views: {figures} % top-1."
+    best = max(STREAMS, key=found.get)
+    if found[best] > found["fused"]:
+        line += (
+            f" The {best} prediction is above the fused one here: choose between them by --fold, and take {best}_scores "
+            "of an export."
+        )
+    return line
 
 
 def _validation_epochs(config):

@@ -21,7 +21,7 @@ from ccsn_tf.evaluation.evaluate import evaluate
 from ccsn_tf.evaluation.figures import save_history
 from ccsn_tf.models.build import load_model
 from ccsn_tf.serving.clips import clips_to_try
-from ccsn_tf.training.train import train
+from ccsn_tf.training.train import outcome, train
 from ccsn_tf.training.workdir import check_workdir, lock_workdir
 
 WORKER = pathlib.Path(__file__).with_name("worker.py")
@@ -223,3 +223,10 @@ def test_batch_must_divide_among_replicas(config, monkeypatch, two_replicas):
     monkeypatch.setattr("ccsn_tf.training.train.make_strategy", lambda _: two_replicas)
     with pytest.raises(UserError, match="does not divide among 2 replicas"):
         train(config.replace(classes_per_batch=3, clips_per_class=3, deterministic=False))
+
+
+@pytest.mark.parametrize(("fused", "named"), [(0.7, False), (0.75, False), (0.6, True)])
+def test_the_end_says_which_prediction_is_best(fused, named):
+    said = outcome({"val_spatial": 0.5, "val_temporal": 0.7, "val_fused": fused}, 20, "test")
+    assert "spatial 50.0, temporal 70.0" in said and f"fused {100 * fused:.1f}" in said
+    assert ("temporal_scores" in said) is named
