@@ -21,6 +21,7 @@ from ccsn_tf.evaluation.predict import Scores, make_forward, score_clips
 from ccsn_tf.evaluation.report.report import write_report
 from ccsn_tf.files import whole_file, write_text
 from ccsn_tf.models.build import load_model
+from ccsn_tf.models.connections.block import without_messages
 from ccsn_tf.progress import Progress
 from ccsn_tf.training.feature_cache import FeatureCache
 
@@ -90,7 +91,13 @@ def evaluate(
     title += f"\n{report['num_clips']} clips, {report['protocol']}"
     save_confusion(confusion, classes, workdir / "confusion.png", title)
     if page:
-        write_report(page, config, model, clips, scores, report, confusion)
+        alone = None
+        if model.connection_blocks:
+            with without_messages(model.connection_blocks):
+                forward, views = _views(model, config, clips, classes, segments, crops)
+                progress = Progress("without messages", "clips")
+                alone = score_clips(forward, views, len(clips), segments, crops, progress, config.eval.average)
+        write_report(page, config, model, clips, scores, alone, report, confusion)
     return report
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from ccsn_tf.config.settings import STREAMS
 from ccsn_tf.losses import JointLoss
-from ccsn_tf.models.connections.block import ConnectionBlock, relative_change
+from ccsn_tf.models.connections.block import ConnectionBlock, other_calls, relative_change
 
 SMALL = 0.01  # a block that adds less does nothing
 AT_REST = 0.95  # of the value that a ranking term has where it orders nothing
@@ -40,14 +40,9 @@ def block_shares(model: keras.Model, inputs: Inputs) -> dict[str, float]:
 
         return call
 
-    try:
-        for block in blocks:
-            block.call = recorded(block)
-        if blocks:
+    if blocks:
+        with other_calls(blocks, recorded):
             model(inputs, training=False)
-    finally:
-        for block in blocks:
-            del block.call
     return shares
 
 

@@ -163,10 +163,7 @@ def outcome(row: dict, clips: int, kind: str) -> str:
     line = f"On {clips} {kind} clips, centre views: {figures} % top-1."
     best = max(STREAMS, key=found.get)
     if found[best] > found["fused"]:
-        line += (
-            f" The {best} prediction is above the fused one here: choose between them by --fold, and take {best}_scores "
-            "of an export."
-        )
+        line += f" The {best} prediction is above the fused one: choose by --fold, and take {best}_scores of an export."
     return line
 
 
