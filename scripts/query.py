@@ -6,8 +6,8 @@
 
 The first is gRPC, the second REST; the third needs no server: a fresh process, which has TensorFlow and nothing of this
 package, loads the model for each video. Frames, and flow unless the model computes it, are made here, as the served
-model says that it wants them, and sent as JPEGs. A video that cannot be used, or got no answer, is reported on stderr;
-the others are still asked for, and the exit status is 1.
+model says that it wants them, and sent as JPEGs. VIDEO may also be a folder of videos. One that cannot be used, or got
+no answer, is reported on stderr; the others are still asked for, and the exit status is 1 where none got one.
 """
 
 import json
@@ -65,7 +65,8 @@ def main(videos):
                 print(f"  {100 * score:5.1f} %  {label}", flush=True)
     client.close()
     if failed:
-        sys.exit(f"query: {failed} of {len(videos)} videos got no answer.")
+        print(f"query: {failed} of {len(videos)} videos got no answer.", file=sys.stderr)
+    sys.exit(failed == len(videos))
 
 
 def console():
