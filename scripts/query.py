@@ -7,9 +7,9 @@
 
 The first is gRPC, the second REST, both to TensorFlow Serving; the third is Triton; grpcs:// and https:// are these by
 TLS. The last needs no server: a fresh process, which has TensorFlow and nothing of this package, loads the model for
-each video. Frames, and flow unless the model computes it, are made here, as the served model says that it wants them. A
-video that cannot be used, or got no answer, is reported on stderr; the others are still asked for, and the exit status
-is 1.
+each video. Frames, and flow unless the model computes it, are made here, as the served model says that it wants them.
+VIDEO may also be a folder of videos. One that cannot be used, or got no answer, is reported on stderr; the others are
+still asked for, and the exit status is 1 where none got one.
 """
 
 import json
@@ -71,7 +71,8 @@ def main(videos):
                 print(f"  {100 * score:5.1f} %  {label}", flush=True)
     client.close()
     if failed:
-        sys.exit(f"query: {failed} of {len(videos)} videos got no answer.")
+        print(f"query: {failed} of {len(videos)} videos got no answer.", file=sys.stderr)
+    sys.exit(failed == len(videos))
 
 
 def console():
