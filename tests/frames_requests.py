@@ -1,7 +1,7 @@
 """Requests for an exported model that computes flow itself, good ones and hostile ones."""
 
 import numpy as np
-from serving_requests import encoded, jpeg_with_size, textured
+from serving_requests import encoded, jpeg_with_size, textured, with_scans
 
 from ccsn_tf.serving.saved_model.fresh_process import Request
 
@@ -64,6 +64,7 @@ def hostile(metadata):
         "empty": (jpegs(metadata, frame=b""), "not a JPEG"),
         "text": (jpegs(metadata, frame=b"not a picture"), "not a JPEG"),
         "100 megapixels": (jpegs(metadata, frame=jpeg_with_size(PICTURE, 10_000, 10_000)), "1 to 4194304 pixels"),
+        "17 scans": (jpegs(metadata, frame=with_scans(PICTURE, 16)), "a JPEG may have 16 scans"),
         "no clip": (jpegs(metadata, clips=0), some),
         "too many segments": ({"frames": np.full((1, most + 1, count), PICTURE, object)}, few),
         "one rank less": ({"frames": jpegs(metadata)["frames"][0]}, ""),

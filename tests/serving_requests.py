@@ -26,6 +26,11 @@ def jpeg_with_size(jpeg, height, width):
     return jpeg[:start] + height.to_bytes(2, "big") + width.to_bytes(2, "big") + jpeg[start + 4 :]
 
 
+def with_scans(jpeg, count):
+    """A JPEG with so many more scans, all of them empty."""
+    return jpeg[:-2] + count * b"\xff\xda\x00\x08\x01\x01\x00\x01\x3f\x00" + jpeg[-2:]
+
+
 def arrays(metadata, clips=1, segments=2, **other):
     """rgb and flow of random pixels; `other` changes image_size, flow_length or dtype."""
     size, length = other.get("image_size", metadata["image_size"]), other.get("flow_length", metadata["flow_length"])
@@ -93,6 +98,8 @@ def hostile(metadata):
         "png": jpegs(metadata, frame=encoded(textured(36, 48, 3), ".png")),
         "png flow": jpegs(metadata, field=encoded(textured(72, 48, 1), ".png")),
         "100 megapixels": jpegs(metadata, frame=jpeg_with_size(picture, 10_000, 10_000)),
+        "17 scans": jpegs(metadata, frame=with_scans(picture, 16)),
+        "20,000 scans of flow": jpegs(metadata, field=with_scans(encoded(textured(72, 48, 1)), 20_000)),
         "colour as flow": jpegs(metadata, field=picture),
         "flow of another size": jpegs(metadata, field=encoded(textured(36, 48, 1))),
         "shorter snippets": jpegs(metadata, length=metadata["flow_length"] - 1),

@@ -233,6 +233,10 @@ def _connect(server: Server, model: str) -> Transport:
 
         return (KServeTransport if server.v2 else RestTransport)(server, model)
     try:
+        if server.v2:
+            from ccsn_tf.serving.client.kserve_grpc import KServeGrpcTransport
+
+            return KServeGrpcTransport(server, model)
         from ccsn_tf.serving.client.grpc import GrpcTransport
     except ImportError:
         raise UserError(

@@ -1,6 +1,6 @@
 """KServe's protocol, version 2, over HTTP, as Triton speaks it: tensors travel in binary behind a JSON header.
 
-A repository of `servers.triton` takes the network's arrays, so frames and flow are cropped and scaled here.
+A repository of `servers.triton` takes the network's arrays, so frames and flow are cropped and scaled by the client.
 """
 
 from __future__ import annotations
@@ -17,10 +17,33 @@ from ccsn_tf.serving.onnx.session import METADATA_KEY
 _KINDS = {"b": "BOOL", "u": "UINT", "i": "INT", "f": "FP"}
 
 
-class KServeTransport:
-    """See `transport.Transport`; a model in a repository of ours has one signature, `serving_default`."""
+class V2Transport:
+    """What the ways to Triton share; a model in a repository of ours has one signature, `serving_default`."""
 
     takes_jpegs = False
+
+    def predict(self, signature: str, inputs: dict, version: int | None, timeout: float) -> dict[str, np.ndarray]:
+        if signature != "serving_default":
+            raise StatusError("INVALID_ARGUMENT", f"Triton serves serving_default alone. Received: {signature}")
+        arrays = {name: np.ascontiguousarray(value) for name, value in inputs.items()}
+        try:
+            described, contents = self._infer({name: (_datatype(x), x) for name, x in arrays.items()}, version, timeout)
+        except StatusError as failure:  # Triton calls unavailable what it serves no longer, too
+            if failure.code == "UNAVAILABLE" and version and version not in (self.versions(timeout) or [version]):
+                raise StatusError("NOT_FOUND", failure.message) from None
+            raise
+        try:
+            found = {
+                name: np.frombuffer(content, {"FP32": "<f4"}[datatype]).reshape(shape)
+                for (name, datatype, shape), content in zip(described, contents, strict=True)
+            }
+        except (KeyError, TypeError, ValueError) as error:
+            raise StatusError("INTERNAL", f"the answer is not of float32 in binary ({error!r})") from None
+        return found
+
+
+class KServeTransport(V2Transport):
+    """See `transport.Transport`."""
 
     def __init__(self, server: Server, model: str):
         self._call, self._path = HttpCalls(server), f"/v2/models/{model}"
@@ -33,49 +56,29 @@ class KServeTransport:
         content, _ = self._call("GET", f"{self._path}/versions/{version}/config", None, timeout)
         return content["parameters"][f"{METADATA_KEY}.{version}"]["string_value"]
 
-    def predict(self, signature: str, inputs: dict, version: int | None, timeout: float) -> dict[str, np.ndarray]:
-        if signature != "serving_default":
-            raise StatusError("INVALID_ARGUMENT", f"Triton serves serving_default alone. Received: {signature}")
-        arrays = {name: np.ascontiguousarray(value) for name, value in inputs.items()}
-        header = {
-            "inputs": [{"name": name, **_described(array)} for name, array in arrays.items()],
-            "parameters": {"binary_data_output": True},
-        }
-        encoded = json.dumps(header).encode()
-        path = self._path + (f"/versions/{version}" if version is not None else "") + "/infer"
-        lengths = {
-            "Content-Type": "application/octet-stream",
-            "Inference-Header-Content-Length": str(len(encoded)),
-        }
-        body = b"".join([encoded, *(array.tobytes() for array in arrays.values())])
-        try:
-            return _outputs(*self._call("POST", path, body, timeout, lengths))
-        except StatusError as failure:  # Triton calls unavailable what it serves no longer, too
-            if failure.code == "UNAVAILABLE" and version and version not in (self.versions(timeout) or [version]):
-                raise StatusError("NOT_FOUND", failure.message) from None
-            raise
-
     def close(self) -> None:
         """Nothing to close: no connection outlives its call."""
 
+    def _infer(self, inputs, version, timeout):
+        described = [
+            {"name": name, "datatype": kind, "shape": x.shape, "parameters": {"binary_data_size": x.nbytes}}
+            for name, (kind, x) in inputs.items()
+        ]
+        header = json.dumps({"inputs": described, "parameters": {"binary_data_output": True}}).encode()
+        path = self._path + (f"/versions/{version}" if version is not None else "") + "/infer"
+        body = b"".join([header, *(x.tobytes() for _, x in inputs.values())])
+        headers = {"Content-Type": "application/octet-stream", "Inference-Header-Content-Length": str(len(header))}
+        content, binary = self._call("POST", path, body, timeout, headers)
+        try:
+            outputs = [(each["name"], each["datatype"], each["shape"]) for each in content["outputs"]]
+            ends = np.cumsum([each["parameters"]["binary_data_size"] for each in content["outputs"]]).tolist()
+        except (KeyError, TypeError) as error:
+            raise StatusError("INTERNAL", f"the answer has no outputs in binary ({error!r})") from None
+        return outputs, [binary[start:end] for start, end in zip([0, *ends], ends, strict=False)]
 
-def _described(array):
+
+def _datatype(array):
     kind = array.dtype.kind
     if kind not in _KINDS:
         raise StatusError("INVALID_ARGUMENT", f"Triton takes numbers alone. Received: {array.dtype}")
-    datatype = _KINDS[kind] + (str(8 * array.itemsize) if kind != "b" else "")
-    return {"datatype": datatype, "shape": array.shape, "parameters": {"binary_data_size": array.nbytes}}
-
-
-def _outputs(content, binary):
-    found, start = {}, 0
-    try:
-        for output in content["outputs"]:
-            size = output["parameters"]["binary_data_size"]
-            if output["datatype"] != "FP32" or not 0 <= size <= len(binary) - start:
-                raise ValueError(output["datatype"])
-            found[output["name"]] = np.frombuffer(binary, "<f4", size // 4, start).reshape(output["shape"])
-            start += size
-    except (KeyError, TypeError, ValueError) as error:
-        raise StatusError("INTERNAL", f"the answer has no outputs in binary ({error!r})") from None
-    return found
+    return _KINDS[kind] + (str(8 * array.itemsize) if kind != "b" else "")

@@ -26,6 +26,7 @@ from ccsn_tf.serving.onnx.folding import Folding, fold_batch_norms
 from ccsn_tf.serving.saved_model.fresh_process import Request
 from ccsn_tf.serving.saved_model.signatures import ServedFlow, ServedFrames
 from ccsn_tf.serving.saved_model.verify import BATCHES, verify
+from ccsn_tf.serving.sums import write_sums
 
 EXTRA = "assets.extra"
 WARMUP_FILE_NAME = "tf_serving_warmup_requests"
@@ -51,7 +52,7 @@ def export_saved_model(
     fold: bool = True,
     check: bool = True,
     warmup: bool = True,
-    xla: bool = False,
+    xla: bool | None = None,
     must_be_real: bool = False,
     say: Callable[[str], None] = lambda line: None,
 ) -> Export:
@@ -68,7 +69,8 @@ def export_saved_model(
         fold: put batch normalisations into the convolutions before them (see `fold_batch_norms`).
         check: compare with the trained model in a fresh process (see `verify`).
         warmup: add warm-up requests for TensorFlow Serving.
-        xla: the iterations of flow are compiled where the model runs, which takes a server that has XLA.
+        xla: the iterations of flow are compiled where the model runs, which takes a server that has XLA; None: if
+            the model computes flow and XLA works here.
         must_be_real: refuse to use rendered clips for these two where the run's records are absent.
         say: receives lines for people.
 
@@ -80,7 +82,9 @@ def export_saved_model(
     workdir = pathlib.Path(config.train.workdir)
     max_segments = max_segments or MAX_SEGMENTS[config.model.flow_source]
     _check_limit(config, max_segments)
-    if xla:
+    if xla is None:
+        xla = config.model.flow_source == "graph" and xla_works()
+    elif xla:
         _check_xla(config)
     _target(export_dir, version)
     model = load_model(str(workdir / "model.keras"))
@@ -106,6 +110,7 @@ def export_saved_model(
                     if check:
                         say(f"Compared with {workdir / 'model.keras'} in a fresh process, on {clips.source} ...")
                         report = verify(str(beside), model, metadata, clips, requests)
+            write_sums(beside)
     return Export(target, metadata, folding, report)
 
 

@@ -71,9 +71,9 @@ def metadata(onnx_export):
     return OnnxModel(str(onnx_export("fp32").path)).metadata
 
 
-@pytest.fixture
-def client(server):
-    made = Client(f"http://localhost:{server.ports[0]}/v2", timeout=60)
+@pytest.fixture(params=["http", "grpc"])
+def client(server, request):
+    made = Client(f"{request.param}://localhost:{server.ports[request.param == 'grpc']}/v2", timeout=60)
     yield made
     made.close()
 
@@ -167,14 +167,11 @@ def test_a_restart_is_waited_for(server, client, clips):
     """By callers that are under way, and by one that comes meanwhile."""
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
         server.stop()
-        waiting = [pool.submit(right, patient(server), *clips[number]) for number in range(4)]
+        client.attempts = 60
+        waiting = [pool.submit(right, client, *clips[number]) for number in range(4)]
         server.start()
         assert all(each.result() for each in waiting)
     assert right(client, *clips[-1])
-
-
-def patient(server):
-    return Client(f"http://localhost:{server.ports[0]}/v2", timeout=60, attempts=60)
 
 
 def versions(server):
