@@ -54,17 +54,27 @@ class TrainedModel:
             features = snippets({name: tensor[:, None] for name, tensor in inputs.items()})
             return {stream: feature[:, 0] for stream, feature in features.items()}
 
-        self._functions = [tf.function(function, reduce_retracing=True) for function in (snippet, heads)]
+        of_snippets = {name: tf.TensorSpec((None, *spec.shape[2:]), spec.dtype) for name, spec in model.input.items()}
+        self._snippet = tf.function(snippet).get_concrete_function(of_snippets)
+        of_clips = {
+            stream: tf.TensorSpec((None, None, spec.shape[-1]), spec.dtype)
+            for stream, spec in self._snippet.structured_outputs.items()
+        }
+        self._answer = tf.function(heads).get_concrete_function(of_clips)
 
     def snippet(self, inputs):
         """See `StreamModel`."""
-        return _arrays(self._functions[0](inputs))
+        return _arrays(self._snippet(_tensors(inputs)))
 
     def answer(self, features):
         """See `StreamModel`."""
-        outputs = _arrays(self._functions[1](features))
+        outputs = _arrays(self._answer(_tensors(features)))
         scores = {name.replace("logits", "scores"): softmax(outputs.pop(name)) for name in LOGITS.values()}
         return {**scores, **outputs}
+
+
+def _tensors(arrays):
+    return {name: tf.constant(array) for name, array in arrays.items()}
 
 
 def _arrays(tensors):

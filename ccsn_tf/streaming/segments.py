@@ -67,27 +67,18 @@ class SegmentMerger:
             total[1] += 1
         self._last = start, end
 
-    def segments(self) -> list[Segment]:
-        """All segments so far, those included that have not ended, in order of their starts."""
-        unfinished = [self._made(number, self._last[1]) for number in self._open]
-        long = [segment for segment in unfinished if self._is_long(segment)]
-        return sorted([*self._done, *long], key=lambda segment: (segment.start, segment.end, segment.label))
+    def finish(self) -> list[Segment]:
+        """All segments, in order of their starts; those that go on end with the last window."""
+        self._close(list(self._open), self._last and self._last[1])
+        return sorted(self._done, key=lambda segment: (segment.start, segment.end, segment.label))
 
     def _close(self, numbers, end):
         for number in numbers:
-            segment = self._made(number, end)
-            del self._open[number]
-            if self._is_long(segment):
-                self._done.append(segment)
+            start, (total, windows) = self._open.pop(number)
+            if end - start >= self._shortest - 1e-9:
+                self._done.append(Segment(self._classes[number], start, end, total / windows))
             else:
                 self.dropped += 1
-
-    def _made(self, number, end):
-        start, (total, windows) = self._open[number]
-        return Segment(self._classes[number], start, end, total / windows)
-
-    def _is_long(self, segment):
-        return segment.end - segment.start >= self._shortest - 1e-9
 
     def _middle(self):
         return sum(self._last) / 2

@@ -191,8 +191,9 @@ class _Clock:
 
     def live(self, stamp, arrived, rate):
         """(Seconds since the first frame of all, whether it follows the last one); None for a frame out of order."""
+        step = float(1 / (rate or 25))
         if stamp is None:
-            stamp = 0.0 if self._stamp is None else self._stamp + float(1 / (rate or 25))
+            stamp = 0.0 if self._stamp is None else self._stamp + step
         in_order = True
         if self._stamp is not None and not self._stamp - _BACK < stamp < self._stamp + _AHEAD:
             self._offset, in_order = None, False
@@ -201,7 +202,7 @@ class _Clock:
         if self._offset is None:
             self._began = arrived if self._began is None else self._began
             elapsed = arrived - self._began
-            self._offset = max(elapsed, elapsed if self._last is None else self._last) - stamp
+            self._offset = (elapsed if self._last is None else max(elapsed, self._last + step)) - stamp
         self._stamp, self._last = stamp, stamp + self._offset
         return self._last, in_order
 

@@ -134,8 +134,9 @@ class _Record:
     def write(self, counts):
         source, settings = self._source, self._settings
         counts |= {name: getattr(source, name) for name in ("late", "damaged", "reconnections")}
+        segments = self._merger.finish()
         counts["short"] = self._merger.dropped
-        found = Watched(self._merger.segments(), counts, np.array(self._delays))
+        found = Watched(segments, counts, np.array(self._delays))
         if self._lines:
             self._lines.close()
         if self.failed and not counts["windows"]:  # there is nothing to say, and the same command may run again

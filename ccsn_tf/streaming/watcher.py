@@ -180,6 +180,6 @@ class Watcher:
         return [Answer(start, end, len(inside), outputs)]
 
     def _forget(self):
-        """Drops the features that no window to come has."""
-        while self._features and self._features[0][0][0] < self._next - self._window - TOLERANCE:
+        """Drops the features that no window to come has; the last one ends when the stream does, before the next."""
+        while self._features and self._features[0][0][0] < self._next - self._every - self._window - TOLERANCE:
             self._features.popleft()
