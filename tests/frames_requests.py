@@ -70,7 +70,20 @@ def hostile(metadata):
         "one rank less": ({"frames": jpegs(metadata)["frames"][0]}, ""),
         "arrays": (good, ""),
     }
-    tables = {"serving_default": of_pixels, "frames": of_pixels, "embed": of_pixels, "jpeg_frames": of_jpegs}
+    of_snippets = {
+        "clips": (good, ""),
+        "fewer frames": ({"frames": frames(metadata, count=count - 1)["frames"][0]}, f"send {count} RGB frames"),
+        "no pixels": ({"frames": frames(metadata, height=0)["frames"][0]}, "scale it down"),
+        "none": ({"frames": good["frames"][0, :0]}, some),
+        "too many": ({"frames": frames(metadata, segments=most + 1, height=1, width=1)["frames"][0]}, few),
+    }
+    tables = {
+        "snippet": of_snippets,
+        "serving_default": of_pixels,
+        "frames": of_pixels,
+        "embed": of_pixels,
+        "jpeg_frames": of_jpegs,
+    }
     return {
         **{
             f"{signature}: {name}": (Request(signature, inputs), reason)

@@ -41,6 +41,10 @@ def arrays(metadata, clips=1, segments=2, **other):
     }
 
 
+def _first_clip(inputs):
+    return {name: value[0] for name, value in inputs.items()}
+
+
 def jpegs(metadata, clips=1, segments=2, frame=None, field=None, length=None):
     """rgb and flow as JPEGs of 48x36 pixels; `frame` and `field` take the place of the last of each."""
     rgb = np.empty((clips, segments), object)
@@ -113,6 +117,24 @@ def hostile(metadata):
         "one rank less": {**jpegs(metadata), "rgb": jpegs(metadata)["rgb"][0]},
         "one rank more": {**jpegs(metadata), "flow": jpegs(metadata)["flow"][None]},
     }
+    of_snippets = {
+        "clips": good,
+        "a number": {**good, "rgb": np.uint8(1)},
+        "larger pictures": _first_clip(arrays(metadata, image_size=2 * size)),
+        "shorter snippets": _first_clip(arrays(metadata, flow_length=metadata["flow_length"] - 1)),
+        "none": _first_clip(arrays(metadata, segments=0)),
+        "too many": _first_clip(arrays(metadata, segments=most + 1)),
+        "other snippets": {**_first_clip(good), "flow": arrays(metadata, segments=3)["flow"][0]},
+    }
+    features = dict.fromkeys(("spatial", "temporal"), np.zeros((1, 2, 96), np.float32))
+    of_features = {
+        "one rank less": {name: value[0] for name, value in features.items()},
+        "other widths": {name: value[..., :-1] for name, value in features.items()},
+        "other segments": {**features, "spatial": features["spatial"][:, :1]},
+        "no segment": {name: value[:, :0] for name, value in features.items()},
+        "too many": dict.fromkeys(features, np.zeros((1, most + 1, 96), np.float32)),
+        "pictures": good,
+    }
     of_metadata = {
         "floats": {"request": np.zeros(1, np.float32)},
         "not a number": {"request": np.full(1, np.nan, np.float32)},
@@ -130,6 +152,8 @@ def hostile(metadata):
                 ("embed", of_pixels),
                 ("jpeg", of_jpegs),
                 ("metadata", of_metadata),
+                ("snippet", of_snippets),
+                ("answer", of_features),
             )
             for name, inputs in table.items()
         },

@@ -11,10 +11,13 @@ FORMAT = 1
 FILE_NAME = "ccsn.json"
 
 # By the model's source of flow: clips times segments at once, unless told otherwise (memory: docs/SERVING.md); the
-# signature that takes pictures as JPEGs; and those that take arrays.
+# signature that takes pictures as JPEGs; and those that take arrays of clips.
 MAX_SEGMENTS = {"stored": 256, "graph": 64}
 JPEG_SIGNATURES = {"stored": "jpeg", "graph": "jpeg_frames"}
 ARRAY_SIGNATURES = {"stored": ("serving_default", "embed"), "graph": ("serving_default", "frames", "embed")}
+
+# Of models whose snippets have features of their own: a snippet's features, and the answer to those of a clip.
+STREAM_SIGNATURES = ("snippet", "answer")
 
 
 # Of what describes input, the most that a client does at a server's word.

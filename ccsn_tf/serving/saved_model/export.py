@@ -11,6 +11,7 @@ import re
 import shutil
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import tensorflow as tf
 
 from ccsn_tf.config import Config
@@ -19,7 +20,13 @@ from ccsn_tf.files import only_process, write_text
 from ccsn_tf.models.build import load_model
 from ccsn_tf.models.flow.loops import xla_works
 from ccsn_tf.serving import versions
-from ccsn_tf.serving.client.config import ARRAY_SIGNATURES, FILE_NAME, JPEG_SIGNATURES, MAX_SEGMENTS
+from ccsn_tf.serving.client.config import (
+    ARRAY_SIGNATURES,
+    FILE_NAME,
+    JPEG_SIGNATURES,
+    MAX_SEGMENTS,
+    STREAM_SIGNATURES,
+)
 from ccsn_tf.serving.clips import Clips, clips_to_try
 from ccsn_tf.serving.metadata import make_metadata
 from ccsn_tf.serving.onnx.folding import Folding, fold_batch_norms
@@ -98,12 +105,13 @@ def export_saved_model(
         target = _target(export_dir, version)
         with _whole_folder(target) as beside:
             with _sentence(target):
-                _SERVED[config.model.flow_source](network, metadata).save(str(beside))
+                served = _SERVED[config.model.flow_source](network, metadata)
+                served.save(str(beside))
                 write_text(beside / EXTRA / FILE_NAME, json.dumps(metadata, indent=1) + "\n")
             report = None
             if check or warmup:
                 with clips_to_try(config, tuple(model.classes), max(BATCHES), must_be_real) as clips:
-                    requests = warmup_requests(clips, metadata) if warmup else []
+                    requests = warmup_requests(clips, metadata, served.widths) if warmup else []
                     if warmup:
                         with _sentence(target):
                             write_warmup(beside / EXTRA / WARMUP_FILE_NAME, requests)
@@ -114,12 +122,20 @@ def export_saved_model(
     return Export(target, metadata, folding, report)
 
 
-def warmup_requests(clips: Clips, metadata: dict) -> list[Request]:
-    """One clip for each signature, with the segments that clients are told to send; arrays with those of training."""
+def warmup_requests(clips: Clips, metadata: dict, widths: dict[str, int]) -> list[Request]:
+    """One clip for each signature, with the segments that clients are told to send; arrays with those of training.
+
+    `widths` are those of a snippet's features (`ServedModel`).
+    """
     arrays, jpegs = clips.arrays(metadata["segments_in_training"]), clips.jpegs(metadata["segments"])
     one, told = ({name: value[:1] for name, value in inputs.items()} for inputs in (arrays, jpegs))
     source = metadata["flow_source"]
-    return [Request(JPEG_SIGNATURES[source], told), *(Request(name, one) for name in ARRAY_SIGNATURES[source])]
+    requests = [Request(JPEG_SIGNATURES[source], told), *(Request(name, one) for name in ARRAY_SIGNATURES[source])]
+    if widths:
+        features = {name: np.zeros((1, metadata["segments"], width), np.float32) for name, width in widths.items()}
+        snippet, answer = STREAM_SIGNATURES
+        requests += [Request(snippet, {name: value[0] for name, value in one.items()}), Request(answer, features)]
+    return requests
 
 
 def write_warmup(path: pathlib.Path, requests: Sequence[Request]) -> None:
