@@ -88,8 +88,8 @@ def iter_frames(path: str, short_side: int, wanted: Sequence[int] | None = None)
 def iter_timed(path: str, short_side: int) -> Iterator[tuple[float, np.ndarray]]:
     """Yields the frames of `iter_frames`, each with its time in seconds.
 
-    Times count from the file's start as its players count: from the first of its streams, so that a picture that begins
-    after the sound keeps its delay. A frame without a time comes one frame after the one before.
+    Times are those of the file, as players show them (`time_origin`): a picture that begins late does so here. A frame
+    without a time comes one frame after the one before.
 
     Raises:
         VideoError: as `iter_frames`.
@@ -97,6 +97,15 @@ def iter_timed(path: str, short_side: int) -> Iterator[tuple[float, np.ndarray]]
     with _open(path) as video:
         for time, frame in video.timed():
             yield time, video.convert(frame, short_side)
+
+
+def time_origin(container) -> float:
+    """The second that counts as 0 in an open container: its first, if it cuts its stamps out of an endless count.
+
+    MPEG transport streams do, as received; files as MP4 and Matroska begin at 0 whenever their picture does.
+    """
+    endless = container.format.flags & av.format.Flags.ts_discont
+    return (container.start_time or 0) / av.time_base if endless else 0.0
 
 
 def duration(path: str) -> float | None:
@@ -160,8 +169,9 @@ class _Video:
 
     @property
     def seconds(self) -> float | None:
-        """What the container says of its length, if it does."""
-        return self._container.duration / av.time_base if self._container.duration else None
+        """When its last frame ends, if the container says so."""
+        begun, duration = self._container.start_time or 0, self._container.duration
+        return (begun + duration) / av.time_base - time_origin(self._container) if duration else None
 
     def frames(self) -> Iterator[av.VideoFrame]:
         """Yields the frames as they are stored, all of one size."""
@@ -177,7 +187,7 @@ class _Video:
 
     def timed(self) -> Iterator[tuple[float, av.VideoFrame]]:
         """Yields the frames as they are stored, each with its time (see `iter_timed`)."""
-        start, step = (self._container.start_time or 0) / av.time_base, float(1 / (self._stream.average_rate or 25))
+        start, step = time_origin(self._container), float(1 / (self._stream.average_rate or 25))
         time = -step
         for frame in self.frames():
             time = time + step if frame.time is None else max(time, frame.time - start)

@@ -107,7 +107,7 @@ def write_page(
         segments=[{**vars(each), "rank": rank} for each, rank in _ranked(segments, curves, classes)],
         end=end,
         ticks=_ticks(end),
-        left_out={name: facts["counts"][name] for name in ("dropped", "lost", "late", "damaged", "short")},
+        title=os.path.basename(source.path) if video else source.name,
     )
     write_text(path, text)
 

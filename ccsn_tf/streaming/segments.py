@@ -24,8 +24,8 @@ class SegmentMerger:
 
     A window speaks for `every` seconds around its middle, and the first and last one before an interruption up to their
     ends: so windows that overlap do not make segments longer. A class's segment begins with a score of `enter` or more
-    and ends before one below `leave` (hysteresis), or where the windows are interrupted. Segments of several classes
-    may overlap where `enter` is 0.5 or less.
+    and ends before one below `leave` (hysteresis), or where the windows are interrupted. Segments of two
+    classes may overlap where `leave` is below 0.5.
 
     Args:
         classes: names in the order of scores.

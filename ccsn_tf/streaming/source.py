@@ -14,7 +14,7 @@ import av
 import numpy as np
 
 from ccsn_tf.data.upright import Upright
-from ccsn_tf.data.video import duration, iter_timed
+from ccsn_tf.data.video import duration, iter_timed, time_origin
 from ccsn_tf.errors import UserError
 
 # What FFmpeg may open for an address of each scheme: what a server sends can name no file here.
@@ -141,7 +141,7 @@ class StreamSource:
             if stream is None or stream.codec_context is None:
                 raise ValueError("no video stream in it")
             stream.codec_context.thread_count = 1
-            self.live, start = not _is_recording(container), (container.start_time or 0) / av.time_base
+            self.live, start = not _is_recording(container), time_origin(container)
             self.seconds = container.duration / av.time_base if container.duration and not self.live else None
             self._clock.connect()
             upright, follows = None, not self.reconnections
