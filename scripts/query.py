@@ -5,11 +5,11 @@
     python scripts/query.py --server=http://localhost:8000/v2 VIDEO...
     python scripts/query.py --export_dir=MODEL VIDEO...
 
-The first is gRPC, the second REST, both to TensorFlow Serving; the third is Triton, as is localhost:8001/v2; grpcs:// and https:// are these by
-TLS. The last needs no server: a fresh process, which has TensorFlow and nothing of this package, loads the model for
-each video. Frames, and flow unless the model computes it, are made here, as the served model says that it wants them. A
-video that cannot be used, or got no answer, is reported on stderr; the others are still asked for, and the exit status
-is 1.
+The first is gRPC, the second REST, both to TensorFlow Serving; the third is Triton, as is localhost:8001/v2; grpcs://
+and https:// are these by TLS. The last needs no server: a fresh process, which has TensorFlow and nothing of this
+package, loads the model for each video. Frames, and flow unless the model computes it, are made here, as the served
+model says that it wants them. A video that cannot be used, or got no answer, is reported on stderr; the others are
+still asked for, and the exit status is 1.
 """
 
 import json
