@@ -63,7 +63,8 @@ class Client:
         token_file: str = "",
     ):
         self.server, self.model, self.timeout, self.attempts = server, model, timeout, attempts
-        self._transport = _connect(Server.parse(server, ca_file, token_file), model)
+        where = Server.parse(server, ca_file, token_file)
+        self._by_tls, self._transport = where.tls, _connect(where, model)
         self._known: tuple[int, dict, Config] | None = None  # version, metadata, settings
 
     def metadata(self) -> dict:
@@ -161,7 +162,8 @@ class Client:
         if failure.code in ("UNAUTHENTICATED", "PERMISSION_DENIED"):
             return f"{self.server} and this client do not trust one another ({reason}): see --ca_file, --token_file."
         if failure.code == "UNAVAILABLE":
-            return f"{self.server} cannot be reached ({reason}): start it, or name another --server."
+            tls = " or see --ca_file, if it speaks TLS" if self._by_tls else " or write grpcs:// or https://, for TLS"
+            return f"{self.server} cannot be reached ({reason}): start it, name another --server,{tls}."
         if failure.code == "RESOURCE_EXHAUSTED":
             return f"{self.server} has too much to do ({reason}): try again later, or with fewer callers."
         return f"{self.server} refuses the request ({failure.code}: {reason})."

@@ -102,9 +102,9 @@ def test_many_callers_get_what_keras_says(server, client, clips):
         text = answer.read().decode()
     counts = {
         name: float(re.search(rf"^nv_inference_{name}{{.*}} ([0-9.e+]+)$", text, re.M)[1])
-        for name in ("request_success", "exec_count", "request_failure")
+        for name in ("request_success", "exec_count")
     }
-    assert counts["request_success"] >= REQUESTS > counts["exec_count"]
+    assert counts["request_success"] >= REQUESTS and counts["request_success"] > counts["exec_count"]
 
 
 def test_a_video_is_named_as_keras_does(server, client, metadata, workdir_config, moving_video):
