@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Collection, Sequence
 
 from ccsn_tf.config import Config
-from ccsn_tf.data.records.manifest import Manifest, StoredClip
+from ccsn_tf.data.records.manifest import Manifest, StoredClip, refuse_other_input
 from ccsn_tf.errors import UserError
 
 
@@ -22,14 +22,36 @@ def select_clips(config: Config) -> tuple[tuple[str, ...], list[StoredClip], lis
     return classes, *_held_out(config, classes, training)
 
 
+def of_records(config: Config) -> tuple[Config, Manifest]:
+    """A run's config for the records in `record_dir`, which may be of another data set than it was trained on.
+
+    The split is the run's, or where the records have no such split their first.
+
+    Raises:
+        UserError: no finished records, or records that the run's model does not take.
+    """
+    manifest = Manifest.read(config.data.record_dir)
+    refuse_other_input(manifest.settings, config, config.data.record_dir)
+    own = {**manifest.settings, "flip": config.data.flip and manifest.settings["dataset"] != "demo"}
+    if manifest.settings["dataset"] != config.data.dataset:
+        own |= {"split": config.data.split if config.data.split in manifest.splits else min(manifest.splits)}
+    return config.replace(**own), manifest
+
+
 def evaluated_clips(config: Config, classes: tuple[str, ...]) -> list[StoredClip]:
     """The clips that `eval.test_on` names, of these classes: the split's test clips, or held-out training groups.
+
+    Args:
+        config: from `of_records`.
+        classes: those that the records have are looked for.
 
     Raises:
         UserError: there is none.
     """
-    data = dataclasses.replace(config.data, classes=classes)
-    clips = Manifest.read(data.record_dir).select(data, config.eval.side)[1]
+    manifest = Manifest.read(config.data.record_dir)
+    classes = tuple(name for name in classes if name in manifest.classes)
+    data = dataclasses.replace(config.data, classes=classes, mirror_pairs=())
+    clips = manifest.select(data, config.eval.side)[1]
     if config.eval.side == "train":
         return _held_out(config, classes, clips)[1]
     if not clips:
