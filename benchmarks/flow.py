@@ -16,7 +16,7 @@ from ccsn_tf.data.flow import grey_of, make_estimator
 from ccsn_tf.data.frames import count_frames, iter_frames
 from ccsn_tf.errors import UserError
 from ccsn_tf.models.flow import TVL1Flow
-from ccsn_tf.models.flow.iterating import LOOPED, iterations
+from ccsn_tf.models.flow.loops import LOOPED, iterations
 
 LAYERS = {
     "TVL1Flow": {},

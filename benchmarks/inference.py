@@ -16,7 +16,7 @@ from benchmarks.side import Side
 from ccsn_tf.config import Config
 from ccsn_tf.errors import UserError
 from ccsn_tf.models.build import load_model
-from ccsn_tf.models.flow.iterating import xla_works
+from ccsn_tf.models.flow.loops import xla_works
 from ccsn_tf.progress import Progress
 from ccsn_tf.serving.clips import clips_to_try
 from ccsn_tf.serving.metadata import weights_hash

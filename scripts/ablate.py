@@ -6,6 +6,8 @@ The file says which rows the table has, as scripts/recipes/connections.toml does
 
     seeds = [0, 1, 2]                          # without: --seed
     splits = [1]                               # without: --split
+    folds = 5                                  # cross-validation: each fifth of the training groups is tested in turn
+    against = "late"                           # the table has each row's difference to this one, with its error
 
     [rows]
     none.flags = ["--connection=none"]         # runs of these settings, of all splits and seeds
@@ -14,8 +16,8 @@ The file says which rows the table has, as scripts/recipes/connections.toml does
     late.mean_of = ["none.spatial", "none.temporal"]
 
 mean_of is late fusion of runs by their probabilities, or one stream of them. Each run trains and evaluates in a folder
-of its own below --workdir, which flags may name as {root}, and its {split} and {seed}. What is done is not done again,
-so the grid can be stopped and started at will. The table is written after each run.
+of its own below --workdir, which flags may name as {root}, and its {split}, {fold} and {seed}. What is done is not done
+again, so the grid can be stopped and started at will. The table is written after each run.
 """
 
 import pathlib
@@ -26,7 +28,8 @@ from absl import flags
 
 from ccsn_tf.config import flags as command_line
 from ccsn_tf.errors import UserError
-from ccsn_tf.evaluation.ablate import check_finished, collect, read_grid, write_table
+from ccsn_tf.evaluation.ablate import check_finished, read_grid
+from ccsn_tf.evaluation.ablation_table import collect, write_table
 
 _HERE = pathlib.Path(__file__).parent
 
@@ -39,15 +42,17 @@ def main(arguments):
     if not config.train.workdir:
         raise UserError("--workdir is not given: name a folder for the runs.")
     root, grid = pathlib.Path(config.train.workdir), read_grid(flags.FLAGS.grid, config)
-    given = command_line.given_flags("workdir", "seed", "split")
+    given = command_line.given_flags("workdir", "seed", "split", "fold", "folds")
     runs = {}
     for cell in grid.cells:
         own = [f"--split={cell.split}", f"--seed={cell.seed}", f"--workdir={cell.workdir(root)}"]
+        own += [f"--folds={grid.folds}", f"--fold={cell.fold}"] if grid.folds else []
         runs[cell] = [*given, *cell.flags_below(root), *own]
     # A mistake in the last row is refused before the first is trained.
     asked = {cell: command_line.config_with(*run) for cell, run in runs.items()}
     for number, (cell, run) in enumerate(runs.items(), start=1):
-        name = f"{cell.name}, split {cell.split}, seed {cell.seed}"
+        fold = f", fold {cell.fold}" if cell.fold else ""
+        name = f"{cell.name}, split {cell.split}{fold}, seed {cell.seed}"
         print(f"\nrun {number}/{len(runs)}: {name}", flush=True)
         if (cell.workdir(root) / "evaluation.json").is_file():
             check_finished(asked[cell])

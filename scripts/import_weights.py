@@ -11,8 +11,8 @@ from ccsn_tf.config import flags as command_line
 
 command_line.load_tensorflow()
 
-from ccsn_tf.models.checkpoints import LAYOUTS
-from ccsn_tf.training.imported import import_weights
+from ccsn_tf.models.published_weights import LAYOUTS
+from ccsn_tf.training.import_weights import import_weights
 
 flags.DEFINE_enum("layout", "tsn", sorted(LAYOUTS), "import_weights: whose checkpoints they are (docs/WEIGHTS.md).")
 flags.DEFINE_string("spatial", "", "import_weights: checkpoint of the RGB network.")

@@ -24,7 +24,7 @@ from tensorflow_serving.apis import (
 
 from ccsn_tf.errors import UserError
 from ccsn_tf.serving import versions
-from ccsn_tf.serving.client.client import StatusError
+from ccsn_tf.serving.client.transport import StatusError
 
 # slow: answers late; over_long: answers when the caller has given up; unavailable, exhausted: turns the request away;
 # lost: runs the model, then says unavailable; reset: breaks the connection without an answer (REST only).

@@ -17,7 +17,7 @@ import tensorflow as tf
 from google.protobuf import json_format
 from tensorflow_serving.apis import get_model_status_pb2
 
-from ccsn_tf.serving.client.client import StatusError
+from ccsn_tf.serving.client.transport import StatusError
 
 _STATUS = {
     "INVALID_ARGUMENT": 400,

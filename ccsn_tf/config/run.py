@@ -34,7 +34,6 @@ RUN_INDEPENDENT = frozenset(
         "strategy",
         "virtual_replicas",
         "checkpoint_minutes",
-        "test_on",
         "test_segments",
         "test_crops",
         "average",
@@ -95,9 +94,6 @@ class Config:
             )
         for entry in train.lr_mults:
             _check_lr_mult(entry)
-        for flag, side in (("validate_on", self.train.validate_on), ("test_on", self.eval.test_on)):
-            if side == "holdout" and not self.data.holdout_groups:
-                raise UserError(f"--{flag}=holdout needs --holdout_groups of at least 1.")
 
     @classmethod
     def from_flat(cls, values: dict) -> Config:

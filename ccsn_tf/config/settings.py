@@ -111,10 +111,18 @@ class DataConfig(Checked):
         minimum=0.1,
         maximum=1,
     )
-    holdout_groups: int = setting(0, "Training groups kept back for --validate_on=holdout.", minimum=0)
+    folds: int = setting(5, "Parts that --fold counts.", minimum=2)
+    fold: int = setting(
+        0,
+        "Cross-validation: keep this part of the training groups, 1 to --folds, from training, and test on it; 0: test "
+        "on the split's test clips.",
+        minimum=0,
+    )
 
     def __post_init__(self):
         super().__post_init__()
+        if self.fold > self.folds:
+            raise UserError(f"--fold={self.fold} is more than --folds={self.folds}: lower it.")
         if self.crop == "corners" and not self.crop_scales:
             raise UserError("--crop=corners needs --crop_scales, as in --crop_scales=1,0.875,0.75,0.66.")
         for pair in self.mirror_pairs:
@@ -190,7 +198,7 @@ class LossConfig(Checked):
     weight_temporal: float = setting(1.0, "w_m: weight of the temporal cross-entropy.", minimum=0)
     weight_fused: float = setting(1.0, "w_f: weight of the fused cross-entropy.", minimum=0)
     fused: str = setting(
-        "sum",
+        "own",
         "What the fused cross-entropy is of: the whole fused prediction, or its classifier on both features alone.",
         choices=("sum", "own"),
     )
@@ -241,7 +249,7 @@ class TrainConfig(Checked):
     virtual_replicas: int = setting(0, "Split the CPU into this many replicas (to try distribution).", minimum=0)
     seed: int = setting(0, "Seed of weights, batches, crops and dropout.", minimum=0)
     deterministic: bool = setting(False, "Deterministic TensorFlow operations.")
-    validate_on: str = setting("test", "Clips measured while training.", choices=("none", "holdout", "test"))
+    validate_on: str = setting("test", "Clips measured while training.", choices=("none", "test"))
     validate_every: int = setting(1, "Epochs between two validations.", minimum=1)
     checkpoint_minutes: float = setting(10.0, "Minutes between checkpoints inside an epoch.", minimum=0)
 
@@ -250,11 +258,6 @@ class TrainConfig(Checked):
 class EvalConfig(Checked):
     """The test protocol (TSN's: views of segments x crops, scores averaged)."""
 
-    test_on: str = setting(
-        "test",
-        "Clips that are tested: the split's, or the training groups that --holdout_groups keeps back.",
-        ("test", "holdout"),
-    )
     test_segments: int = setting(25, "Segments a test clip.", minimum=1)
     test_crops: int = setting(
         1,
@@ -263,8 +266,3 @@ class EvalConfig(Checked):
     )
     average: str = setting("logits", "What is averaged over crops.", choices=("logits", "probabilities"))
     top_k: int = setting(5, "Classes printed for a predicted video.", minimum=1)
-
-    @property
-    def side(self) -> str:
-        """The side of the split that the tested clips are on: "test" or "train"."""
-        return "test" if self.test_on == "test" else "train"

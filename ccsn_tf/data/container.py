@@ -10,44 +10,12 @@ from typing import NamedTuple
 import numpy as np
 
 # FFmpeg's names of the formats that hold frames themselves: no playlists, which name other files (concat, hls, dash,
-# sdp), no patterns of picture files (image2), no text that it would draw, no devices.
+# sdp), no patterns of picture files (image2), no text that it would draw, no devices. Then streams without a container.
 FORMATS = (
-    *(
-        "mov",
-        "matroska",
-        "avi",
-        "flv",
-        "live_flv",
-        "asf",
-        "mpeg",
-        "mpegts",
-        "mxf",
-        "gxf",
-        "ogg",
-        "nut",
-        "rm",
-        "wtv",
-        "dv",
-    ),
-    *(
-        "gif",
-        "apng",
-        "ivf",
-        "yuv4mpegpipe",
-        "swf",
-        "nsv",
-        "roq",
-        "smk",
-        "bink",
-        "flic",
-        "film_cpk",
-        "4xm",
-        "mtv",
-        "vividas",
-    ),
-    # Streams without a container.
-    *("h261", "h263", "h264", "hevc", "vvc", "m4v", "mpegvideo", "mjpeg", "mjpeg_2000", "vc1", "vc1test", "dirac"),
-    *("cavsvideo", "avs2", "avs3", "av1", "obu", "dnxhd"),
+    "mov,matroska,avi,flv,live_flv,asf,mpeg,mpegts,mxf,gxf,ogg,nut,rm,wtv,dv,gif,apng,ivf,yuv4mpegpipe,swf,"
+    "nsv,roq,smk,bink,flic,film_cpk,4xm,mtv,vividas,"
+    "h261,h263,h264,hevc,vvc,m4v,mpegvideo,mjpeg,mjpeg_2000,vc1,vc1test,dirac,cavsvideo,avs2,avs3,av1,obu,"
+    "dnxhd"
 )
 
 # Encoders round the aspect of scaled videos: UCF101's copies say 4096:4083. The standards' next to square is 16:15.

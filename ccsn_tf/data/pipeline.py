@@ -11,9 +11,10 @@ import numpy as np
 import tensorflow as tf
 
 from ccsn_tf.config import ModelConfig
-from ccsn_tf.data.plan import Plan, centre_starts, labels_of, places, refuse_short, view_boxes
+from ccsn_tf.data.plan import Plan, labels_of, places, refuse_short
 from ccsn_tf.data.prepare.worker_pool import num_cores
 from ccsn_tf.data.records.manifest import StoredClip
+from ccsn_tf.data.sampling import centre_starts, view_boxes
 from ccsn_tf.data.views import InputForm
 
 _COLUMNS = ("file", "offset", "length", "fields", "starts", "box", "mirrored")

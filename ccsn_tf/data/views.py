@@ -22,9 +22,9 @@ import numpy as np
 from ccsn_tf.config import Config, ModelConfig
 from ccsn_tf.data.flow import grey_of, make_estimator, quantise
 from ccsn_tf.data.frames import count_frames, iter_flow, iter_frames
-from ccsn_tf.data.plan import centre_starts, middle_frame
 from ccsn_tf.data.prepare.encode import encode_field, encode_frame, flow_failure, refuse_few_frames
 from ccsn_tf.data.records.read import read_jpegs
+from ccsn_tf.data.sampling import centre_starts, middle_frame
 from ccsn_tf.errors import UserError
 
 Snippets = dict[str, list]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from ccsn_tf.config import Config, EvalConfig
+from ccsn_tf.config import Config, DataConfig, EvalConfig
 from ccsn_tf.config.settings import PREDICTIONS
 from ccsn_tf.errors import UserError
 from ccsn_tf.evaluation.metrics import summarise
@@ -18,12 +18,12 @@ from ccsn_tf.evaluation.metrics import summarise
 _FIGURES = (*((stream, "top1") for stream in PREDICTIONS), ("fused", "top5"), ("fused", "mean_class"))
 
 # What runs of one method may differ in: they are then averaged over splits.
-_OF_A_RUN = frozenset({"split", "seed"})
+_OF_A_RUN = frozenset({"split", "fold", "seed"})
 
 
-def protocol_in_words(protocol: EvalConfig) -> str:
+def protocol_in_words(protocol: EvalConfig, data: DataConfig) -> str:
     """The protocol as it is printed beside every figure: equal where figures can be compared."""
-    held_out = "" if protocol.test_on == "test" else ", held-out training groups"
+    held_out = f", a fold in {data.folds} of the training groups" if data.fold else ""
     views = {1: "centre crop", 3: "3 crops", 5: "5 crops", 10: "10 crops"}[protocol.test_crops]
     views = f"{protocol.test_segments} segments x {views} a clip"
     return f"{views}, {protocol.average} averaged, fused by the model{held_out}"

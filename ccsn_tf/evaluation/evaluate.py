@@ -20,6 +20,7 @@ from ccsn_tf.evaluation.predict import Scores, make_forward, score_clips
 from ccsn_tf.evaluation.report.report import write_report
 from ccsn_tf.files import whole_file, write_text
 from ccsn_tf.models.build import load_model
+from ccsn_tf.models.connections.block import without_messages
 from ccsn_tf.progress import Progress
 from ccsn_tf.training.feature_cache import FeatureCache
 
@@ -35,8 +36,8 @@ def evaluate(
     could not be prepared: 0 in a figure to be compared), `num_repeating` (clips with fewer places for a snippet than
     the protocol has segments, some of which are then the same); `spatial`, `temporal`, `fused`, each with `top1`,
     `top5`, `mean_class` as fractions; `classes` (see `class_table`) and `most_confused`, of the fused prediction;
-    `embeddings` (see `embedding_report`). scores.npz: `names`, `labels`, `classes` and the logits of each stream, so
-    that other fusions need no forward pass.
+    `embeddings` (see `embedding_report`). scores.npz: `names`, `groups`, `labels`, `classes` and the logits
+    of each stream, so that other fusions need no forward pass.
 
     Args:
         config: of the run (config.json), with the test protocol to use.
@@ -66,10 +67,10 @@ def evaluate(
         "split": config.data.split,
         "num_classes": len(classes),
         "num_clips": len(clips),
-        "num_skipped": manifest.count_skipped(config.data.split, config.eval.side, classes),
+        "num_skipped": manifest.count_skipped(config.data.split, "train" if config.data.fold else "test", classes),
         "num_repeating": sum(clip.fields - config.model.flow_length + 1 < segments for clip in clips),
         "connection": config.model.connection,
-        "protocol": protocol_in_words(config.eval),
+        "protocol": protocol_in_words(config.eval, config.data),
         **{stream: summarise(logits, scores.labels) for stream, logits in scores.logits.items()},
         "classes": class_table(scores, classes),
         "most_confused": [
@@ -80,14 +81,22 @@ def evaluate(
     }
     with whole_file(workdir / "scores.npz") as beside, beside.open("wb") as file:
         names = np.array([clip.name for clip in clips])
-        np.savez(file, names=names, labels=scores.labels, classes=np.array(classes), **scores.logits)
+        groups = np.array([f"{clip.label}/{clip.group}" for clip in clips])
+        ids = {"names": names, "groups": groups, "labels": scores.labels, "classes": np.array(classes)}
+        np.savez(file, **ids, **scores.logits)
     write_text(workdir / "evaluation.json", json.dumps(report, indent=2) + "\n")
     data = f"{report['dataset']}, {report['num_classes']} classes, split {report['split']}"
     title = f"{data}: fused top-1 {100 * report['fused']['top1']:.1f} %"
     title += f"\n{report['num_clips']} clips, {report['protocol']}"
     save_confusion(confusion, classes, workdir / "confusion.png", title)
     if page:
-        write_report(page, config, model, clips, scores, report, confusion)
+        alone = None
+        if model.connection_blocks:
+            with without_messages(model.connection_blocks):
+                forward, views = _views(model, config, clips, classes, segments, crops)
+                progress = Progress("without messages", "clips")
+                alone = score_clips(forward, views, len(clips), segments, crops, progress, config.eval.average)
+        write_report(page, config, model, clips, scores, alone, report, confusion)
     return report
 
 

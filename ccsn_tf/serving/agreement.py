@@ -22,7 +22,7 @@ from ccsn_tf.errors import UserError
 from ccsn_tf.evaluation.metrics import softmax, top_k_accuracy
 from ccsn_tf.evaluation.predict import Scores, make_forward, score_clips
 from ccsn_tf.files import whole_file
-from ccsn_tf.models.flow.iterating import LOOPED, iterations
+from ccsn_tf.models.flow.loops import LOOPED, iterations
 from ccsn_tf.serving.clips import Clips
 from ccsn_tf.serving.metadata import weights_hash
 
@@ -114,7 +114,7 @@ class EvaluationClips:
         return scores
 
     def _clips(self):
-        return evaluated_clips(of_records(self.config.replace(test_on="test"))[0], self.classes)
+        return evaluated_clips(of_records(self.config)[0], self.classes)
 
 
 def compare_scores(reference: Scores, other: Scores) -> dict:

@@ -14,11 +14,12 @@ import tensorflow as tf
 from ccsn_tf.config import Config, DataConfig
 from ccsn_tf.data.demo.render import render_demo_set
 from ccsn_tf.data.pipeline import evaluation_views
-from ccsn_tf.data.plan import centre_starts, middle_frame, refuse_short
+from ccsn_tf.data.plan import refuse_short
 from ccsn_tf.data.prepare.prepare import prepare
 from ccsn_tf.data.records.manifest import FILE_NAME, Manifest, StoredClip, stored_settings
 from ccsn_tf.data.records.read import HEADER_BYTES
 from ccsn_tf.data.records.selection import of_records
+from ccsn_tf.data.sampling import centre_starts, middle_frame
 
 
 @dataclasses.dataclass(frozen=True)

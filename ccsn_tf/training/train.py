@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from ccsn_tf.config import Config
+from ccsn_tf.config.settings import PREDICTIONS, STREAMS
 from ccsn_tf.data.fit_datasets import centre_batches
 from ccsn_tf.data.pipeline import Steps, evaluation_views, training_batches
 from ccsn_tf.data.plan import Plan, training_plan
@@ -22,10 +23,12 @@ from ccsn_tf.losses import JointLoss
 from ccsn_tf.models.build import build_model
 from ccsn_tf.models.ccsn import CCSN
 from ccsn_tf.progress import Progress
-from ccsn_tf.training.callbacks import BestWeights, ResumableState, SynchroniseStatistics, write_rows
+from ccsn_tf.training.callbacks import BestWeights, SynchroniseStatistics, write_rows
+from ccsn_tf.training.cooperation import CooperationState
 from ccsn_tf.training.feature_cache import FeatureCache
+from ccsn_tf.training.initial_weights import start_from_runs
 from ccsn_tf.training.optimizer import freeze, lr_factors, make_optimizer
-from ccsn_tf.training.start import start_from_runs
+from ccsn_tf.training.resume import ResumableState
 from ccsn_tf.training.strategy import is_chief, make_strategy
 from ccsn_tf.training.workdir import check_workdir, lock_workdir
 
@@ -137,14 +140,33 @@ def train(
         shuffle=False,  # the plan has done it
         validation_data=views,
         validation_freq=_validation_epochs(config.train),
-        callbacks=[*_callbacks(config, workdir, model, strategy, statistics, state, draw, say), *callbacks],
+        callbacks=[*_callbacks(config, workdir, model, strategy, statistics, state, views, draw, say), *callbacks],
         verbose=verbose,
     )
     if is_chief(strategy):
         with whole_file(workdir / "model.keras") as beside:
             model.save(beside)
         say(f"{workdir / 'model.keras'} written")
+        if validation:
+            say(outcome(state.rows[-1], len(validation), "test" if not config.data.fold else "held-out"))
     return model
+
+
+def outcome(row: dict, clips: int, kind: str) -> str:
+    """How each prediction did on the validation clips, in a sentence, and what to do where fused is not the best.
+
+    Args:
+        row: of history.csv, with `val_spatial`, `val_temporal` and `val_fused`.
+        clips: how many were measured, with the training's number of segments.
+        kind: of clips, in words.
+    """
+    found = {name: 100 * row[f"val_{name}"] for name in PREDICTIONS}
+    figures = ", ".join(f"{name} {value:.1f}" for name, value in found.items())
+    line = f"On {clips} {kind} clips, centre views: {figures} % top-1."
+    best = max(STREAMS, key=found.get)
+    if found[best] > found["fused"]:
+        line += f" The {best} prediction is above the fused one: choose by --fold, and take {best}_scores of an export."
+    return line
 
 
 def _validation_epochs(config):
@@ -162,12 +184,13 @@ def _validation(config, classes, clips, cache):
     return centre_batches(views, _VALIDATION_BATCH)
 
 
-def _callbacks(config, workdir, model, strategy, statistics, state, draw, say):
+def _callbacks(config, workdir, model, strategy, statistics, state, views, draw, say):
     """Keras's callbacks and ours, in the order in which they have to see the end of an epoch."""
     averaged = [keras.callbacks.SwapEMAWeights()] if config.train.ema else []
     if not is_chief(strategy):
         return [statistics, *averaged, state]
     highest = max((row.get("val_fused", -1.0) for row in state.rows), default=-1.0)
+    cooperation = [CooperationState(lambda: next(iter(views))[0], say)] if views else []
     best = BestWeights(workdir / "checkpoints" / "best.weights.h5", model, highest)
     if importlib.util.find_spec("tensorboard"):
         boards = [keras.callbacks.TensorBoard(workdir / "tensorboard", write_graph=False)]
@@ -185,4 +208,12 @@ def _callbacks(config, workdir, model, strategy, statistics, state, draw, say):
                 if epoch == 0:
                     say(f"no history.png: {error}")
 
-    return [statistics, best, *averaged, state, *boards, keras.callbacks.LambdaCallback(on_epoch_end=write)]
+    return [
+        statistics,
+        best,
+        *averaged,
+        *cooperation,
+        state,
+        *boards,
+        keras.callbacks.LambdaCallback(on_epoch_end=write),
+    ]

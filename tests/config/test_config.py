@@ -11,7 +11,6 @@ from ccsn_tf.config import (
     EvalConfig,
     LossConfig,
     ModelConfig,
-    TrainConfig,
     settings,
 )
 from ccsn_tf.errors import UserError
@@ -113,10 +112,10 @@ def test_demo_set_is_not_flipped():
     Config(data=DataConfig(dataset="demo", flip=False))
 
 
-def test_holdout_needs_groups():
-    with pytest.raises(UserError, match="--holdout_groups"):
-        Config(train=TrainConfig(validate_on="holdout"))
-    Config(train=TrainConfig(validate_on="holdout"), data=DataConfig(holdout_groups=1))
+def test_a_fold_is_one_of_those_there_are():
+    with pytest.raises(UserError, match=r"--fold=6 .*--folds=5"):
+        DataConfig(fold=6)
+    DataConfig(fold=5)
 
 
 def changed():

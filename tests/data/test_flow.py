@@ -9,7 +9,7 @@ from ccsn_tf.config import DataConfig
 from ccsn_tf.data.flow import dequantise, flow_fields, grey_of, make_estimator, quantise
 from ccsn_tf.errors import UserError
 from ccsn_tf.models.flow import TVL1Flow
-from ccsn_tf.models.flow.iterating import LOOPED, iterations
+from ccsn_tf.models.flow.loops import LOOPED, iterations
 
 BOUND = 20.0
 

@@ -7,9 +7,10 @@ import tensorflow as tf
 
 from ccsn_tf.config import DataConfig, ModelConfig
 from ccsn_tf.data.pipeline import Steps, evaluation_views, training_batches
-from ccsn_tf.data.plan import centre_starts, training_plan, view_boxes
+from ccsn_tf.data.plan import training_plan
 from ccsn_tf.data.records.manifest import StoredClip
 from ccsn_tf.data.records.write import EncodedClip, framed, serialise
+from ccsn_tf.data.sampling import centre_starts, view_boxes
 from ccsn_tf.errors import UserError
 
 MODEL = ModelConfig(num_segments=3, flow_length=5, image_size=32)

@@ -12,9 +12,10 @@ from videos import moving, write_video
 from ccsn_tf.config import Config, ModelConfig
 from ccsn_tf.data.checks.records import check_records
 from ccsn_tf.data.pipeline import evaluation_views, training_batches
-from ccsn_tf.data.plan import centre_starts, training_plan
+from ccsn_tf.data.plan import training_plan
 from ccsn_tf.data.prepare.prepare import prepare
 from ccsn_tf.data.records.manifest import Manifest
+from ccsn_tf.data.sampling import centre_starts
 from ccsn_tf.data.video import VideoError
 from ccsn_tf.data.views import InputForm, decode_field, decode_frame, frame_size, from_jpegs, to_jpegs
 from ccsn_tf.errors import UserError

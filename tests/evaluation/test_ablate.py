@@ -5,10 +5,11 @@ import pathlib
 import numpy as np
 import pytest
 
-from ccsn_tf.config import Config, EvalConfig
+from ccsn_tf.config import Config, DataConfig, EvalConfig
 from ccsn_tf.config.settings import CONNECTIONS
 from ccsn_tf.errors import UserError
-from ccsn_tf.evaluation.ablate import Cell, check_finished, collect, read_grid, write_table
+from ccsn_tf.evaluation.ablate import Cell, check_finished, read_grid
+from ccsn_tf.evaluation.ablation_table import collect, paired_difference, write_table
 from ccsn_tf.evaluation.compare import protocol_in_words
 from ccsn_tf.training.workdir import lock_workdir
 
@@ -38,7 +39,8 @@ def finish(cell, root, right, spatial=(), temporal=(), certain=2.0, arrays=(), *
     workdir = cell.workdir(root)
     workdir.mkdir(exist_ok=True)
     logits = {"spatial": scores(spatial), "temporal": scores(temporal, certain), "fused": scores(right)}
-    ids = {"labels": LABELS, "names": np.array(["p", "q", "r", "s"]), "classes": np.array(["x", "y"])}
+    ids = {"labels": LABELS, "names": np.array(["p", "q", "r", "s"]), "groups": np.array(["1", "1", "2", "3"])}
+    ids["classes"] = np.array(["x", "y"])
     np.savez(workdir / "scores.npz", **{**ids, **logits, **dict(arrays)})
     report = {"dataset": "demo", "protocol": "3 segments", "num_clips": 4}
     report |= {"spatial": {"top1": len(spatial) / 4}, "temporal": {"top1": len(temporal) / 4}}
@@ -89,6 +91,7 @@ def test_the_recipe_has_every_kind_of_connection():
         ('a.flags = []\nb.mean_of = ["a.both"]', r"b is made of a\.both"),
         ('a.flags = []\nlate.mean_of = ["a.spatial", "b.temporal"]', r"late is made of b\.temporal"),
         ("a.flags = []\n[seeds]", "seeds"),
+        ('a.flags = ["--fold=1"]', "a must have flags .* but for .*--fold"),
         ("a.flags = []\n[row]", "not row"),
     ],
 )
@@ -171,7 +174,9 @@ def test_fusion_joins_clips_by_name(make, tmp_path):
 def test_a_finished_run_of_other_settings_is_not_taken_for_what_is_asked(tmp_path):
     made = Config().replace(epochs=2, record_dir="a", test_segments=3, workdir=str(tmp_path))
     lock_workdir(tmp_path, made, ["x", "y"])
-    (tmp_path / "evaluation.json").write_text(json.dumps({"protocol": protocol_in_words(EvalConfig(test_segments=3))}))
+    (tmp_path / "evaluation.json").write_text(
+        json.dumps({"protocol": protocol_in_words(EvalConfig(test_segments=3), DataConfig())})
+    )
     check_finished(made.replace(record_dir="b"))
     for changes in (
         {"epochs": 3},
@@ -181,3 +186,39 @@ def test_a_finished_run_of_other_settings_is_not_taken_for_what_is_asked(tmp_pat
     ):
         with pytest.raises(UserError, match=f"--{next(iter(changes))}"):
             check_finished(made.replace(**changes))
+
+
+def test_folds_are_runs_of_their_own_and_one_figure(make, tmp_path):
+    grid = make(TWO_ROWS, 'folds = 2\nagainst = "a"')
+    names = [cell.workdir(tmp_path).name for cell in grid.cells]
+    assert names == ["a-split1-fold1-seed0", "b-split1-fold1-seed0", "a-split1-fold2-seed0", "b-split1-fold2-seed0"]
+    for cell, right in zip(grid.cells, ([0], [0, 1], [0], [0, 1, 2, 3]), strict=True):
+        finish(cell, tmp_path, right)
+    found = collect(grid, tmp_path)
+    assert found["num_clips"] == {1: 8}
+    assert [found["rows"][name]["mean"] for name in "ab"] == [0.25, 0.75]
+    difference, error = found["rows"]["b"]["against"]
+    assert difference == 0.5 and found["rows"]["a"]["against"] is None
+    assert f"+50.0 ({100 * error:.1f})" in write_table(found, tmp_path)
+    grid.cells[2].workdir(tmp_path).joinpath("evaluation.json").unlink()
+    assert collect(grid, tmp_path)["rows"]["a"]["mean"] is None, "a figure of one fold"
+
+
+@pytest.mark.parametrize(("before", "named"), [("folds = 1", "folds"), ('against = "c"', "against")])
+def test_folds_and_the_row_to_compare_with_are_checked(make, before, named):
+    with pytest.raises(UserError, match=rf"--grid=.*{named}"):
+        make(TWO_ROWS, before)
+
+
+def test_paired_differences_have_the_error_of_whole_groups():
+    rng = np.random.default_rng(0)
+    groups = rng.integers(0, 7, 40).astype(str)
+    row, other = ({(1, seed): (groups, rng.random(40) < chance) for seed in (0, 1)} for chance in (0.8, 0.5))
+    difference, error = paired_difference(row, other)
+    every = [(g, float(a) - float(b)) for p in row for g, a, b in zip(groups, row[p][1], other[p][1], strict=True)]
+    mean = sum(value for _, value in every) / 80
+    squares = [sum(value - mean for g, value in every if g == group) ** 2 for group in set(groups)]
+    assert difference == pytest.approx(mean)
+    assert error == pytest.approx((7 / 6 * sum(squares)) ** 0.5 / 80)
+    assert paired_difference(row, {}) is None
+    assert paired_difference({(1, 0): (["g"], np.array([True]))}, {(1, 0): (["g"], np.array([False]))}) is None

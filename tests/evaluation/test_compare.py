@@ -4,7 +4,7 @@ import json
 import numpy as np
 import pytest
 
-from ccsn_tf.config import Config, EvalConfig
+from ccsn_tf.config import Config, DataConfig, EvalConfig
 from ccsn_tf.errors import UserError
 from ccsn_tf.evaluation.compare import compare_runs, fuse_runs, protocol_in_words
 
@@ -96,6 +96,6 @@ def test_runs_that_cannot_be_compared(tmp_path):
 
 
 def test_protocols_differ_in_words():
-    settings = itertools.product(("test", "holdout"), (3, 25), (1, 3, 5, 10), ("logits", "probabilities"))
-    assert len({protocol_in_words(EvalConfig(*each)) for each in settings}) == 32
-    assert protocol_in_words(EvalConfig("test", 3)) == PROTOCOL
+    settings = itertools.product((3, 25), (1, 3, 5, 10), ("logits", "probabilities"), (0, 1))
+    assert len({protocol_in_words(EvalConfig(*each), DataConfig(fold=fold)) for *each, fold in settings}) == 32
+    assert protocol_in_words(EvalConfig(3), DataConfig()) == PROTOCOL

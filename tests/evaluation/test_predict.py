@@ -6,8 +6,8 @@ from videos import read_snippets
 
 from ccsn_tf.config import Config
 from ccsn_tf.data.flow import make_estimator
-from ccsn_tf.data.plan import centre_starts
 from ccsn_tf.data.prepare.encode import encode_clip
+from ccsn_tf.data.sampling import centre_starts
 from ccsn_tf.data.video import VideoError
 from ccsn_tf.evaluation.predict import EMBEDDINGS, LOGITS, average_views
 

@@ -3,7 +3,7 @@
 //
 //     load_and_run MODEL_DIR FOLDER
 //
-// The folder is as ccsn_tf/serving/saved_model/exchange.py describes it. Built against the libraries of the pip package
+// The folder is as ccsn_tf/serving/saved_model/fresh_process.py describes it. Built against the libraries of the pip package
 // (tests/loader/build_loader.sh). The exit status is 0 when the model could be loaded, whatever became of the
 // requests.
 

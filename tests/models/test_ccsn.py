@@ -201,4 +201,4 @@ def test_networks_and_losses_import_no_tensorflow():
         assert "tensorflow" not in [
             alias.name for node in tree.body if isinstance(node, ast.Import) for alias in node.names
         ]
-    assert users == {"train_step.py", "iterating.py"}
+    assert users == {"train_step.py", "loops.py"}

@@ -13,7 +13,7 @@ from ccsn_tf.errors import UserError
 from ccsn_tf.models.build import build_model
 from ccsn_tf.models.ccsn import CCSN
 from ccsn_tf.models.flow import QuantizedFlow, TVL1Flow
-from ccsn_tf.models.flow.iterating import LOOPED, iterations
+from ccsn_tf.models.flow.loops import LOOPED, iterations
 from ccsn_tf.models.inputs import FoldSegments, InputNormalization, UnfoldSegments
 
 

@@ -1,4 +1,4 @@
-"""The importer as a command; what it makes is tests/training/test_imported.py's."""
+"""The importer as a command; what it makes is tests/training/test_import_weights.py's."""
 
 import os
 import pathlib

@@ -15,14 +15,13 @@ import numpy as np
 import pytest
 
 from ccsn_tf.config import Config
-from ccsn_tf.data.records.selection import select_clips
 from ccsn_tf.errors import UserError
 from ccsn_tf.evaluation.compare import read_scores
 from ccsn_tf.evaluation.evaluate import evaluate
 from ccsn_tf.evaluation.figures import save_history
 from ccsn_tf.models.build import load_model
 from ccsn_tf.serving.clips import clips_to_try
-from ccsn_tf.training.train import train
+from ccsn_tf.training.train import outcome, train
 from ccsn_tf.training.workdir import check_workdir, lock_workdir
 
 WORKER = pathlib.Path(__file__).with_name("worker.py")
@@ -243,11 +242,8 @@ def test_batch_must_divide_among_replicas(config, monkeypatch, two_replicas):
         train(config.replace(classes_per_batch=3, clips_per_class=3, deterministic=False))
 
 
-def test_holdout_groups_are_kept_from_training(config):
-    classes, training, held = select_clips(config.replace(holdout_groups=1, validate_on="holdout"))
-    assert {clip.label for clip in held} == set(classes)
-    assert not {(c.label, c.group) for c in training} & {(c.label, c.group) for c in held}
-    everything = select_clips(config.replace(validate_on="none"))[1]
-    assert len(training) + len(held) == len(everything)
-    with pytest.raises(UserError, match="--holdout_groups=50"):
-        select_clips(config.replace(holdout_groups=50, validate_on="holdout"))
+@pytest.mark.parametrize(("fused", "named"), [(0.7, False), (0.75, False), (0.6, True)])
+def test_the_end_says_which_prediction_is_best(fused, named):
+    said = outcome({"val_spatial": 0.5, "val_temporal": 0.7, "val_fused": fused}, 20, "test")
+    assert "spatial 50.0, temporal 70.0" in said and f"fused {100 * fused:.1f}" in said
+    assert ("temporal_scores" in said) is named

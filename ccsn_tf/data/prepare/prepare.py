@@ -7,20 +7,17 @@ makes it hang is skipped and listed with the reason.
 
 from __future__ import annotations
 
-import contextlib
-import functools
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from ccsn_tf.config import DataConfig
 from ccsn_tf.data.datasets import read_listing
 from ccsn_tf.data.datasets.listing import Listing
-from ccsn_tf.data.prepare.encode import make_record, result_of
-from ccsn_tf.data.prepare.worker_pool import WorkerPool
+from ccsn_tf.data.prepare.shards import write_shards
 from ccsn_tf.data.records.folder import LocalFolder, alone_in
 from ccsn_tf.data.records.manifest import FILE_NAME, VERSION, Manifest, refuse_other_settings, stored_settings
 from ccsn_tf.data.records.selection import cautions
-from ccsn_tf.data.records.write import Shard, collect, is_missing, plan_shards, write_shard
+from ccsn_tf.data.records.write import collect, is_missing, plan_shards
 from ccsn_tf.errors import UserError
 
 PLAN = "plan.json"  # what a record folder is for, noted before the first record: no two preparations mix in it
@@ -53,7 +50,7 @@ def prepare(
     listing = read_listing(config)
     for note in listing.notes:
         say(note)
-    folder, write_shards = _folder_and_writer(config)
+    folder, write = _folder_and_writer(config)
     names = folder.names()
     if PLAN not in names and any(not name.startswith(".") for name in names):
         raise UserError(f"--record_dir={folder} holds other files: choose an empty or new folder.")
@@ -63,9 +60,7 @@ def prepare(
         there = total - sum(len(shard.clips) for shard in missing)
         progress(there, total, 0)
         if missing:
-            write_shards(
-                folder, missing, config, min_fields, lambda done, frames: progress(there + done, total, frames)
-            )
+            write(folder, missing, config, min_fields, lambda done, frames: progress(there + done, total, frames))
         manifest = collect(folder, config, listing, shards)
         if not manifest.clips:
             first = next(iter(manifest.skipped.values()))
@@ -87,7 +82,7 @@ def _folder_and_writer(config):
     if config.runner == "local":
         if "://" in config.record_dir:
             raise UserError(f"--record_dir={config.record_dir} is no folder of this machine: pass another --runner.")
-        return LocalFolder(config.record_dir), _write_shards
+        return LocalFolder(config.record_dir), write_shards
     try:
         from ccsn_tf.data.prepare import beam
     except ModuleNotFoundError as error:
@@ -95,54 +90,6 @@ def _folder_and_writer(config):
             raise
         raise UserError(f"--runner={config.runner} needs Apache Beam: pip install 'ccsn_tf[beam]'.") from None
     return beam.open_folder(config.record_dir, config), beam.write_shards
-
-
-def _write_shards(folder, shards, config, min_fields, progress):
-    with record_pool(config, min_fields, config.workers) as pool:
-        fill_shards(folder, shards, pool, progress)
-
-
-def record_pool(config: DataConfig, min_fields: int, workers: int) -> WorkerPool:
-    """Processes that make records of clips."""
-    function = functools.partial(make_record, config=config, min_fields=min_fields)
-    return WorkerPool(function, workers, config.stall_seconds)
-
-
-def fill_shards(
-    folder: LocalFolder,
-    shards: Sequence[Shard],
-    pool: WorkerPool,
-    progress: Callable[[int, int], None] = lambda done, frames: None,
-) -> None:
-    """Writes shards: the workers of a `record_pool` make records, this process puts them in order and into files.
-
-    A worker has one clip at a time, the next one of the list, so that all are busy to the end. At most as many shards
-    are open as there are workers, and one more.
-
-    Args:
-        progress: called often, with (clips done, frames decoded).
-
-    Raises:
-        UserError: the disk is full, or no worker process starts.
-    """
-    places = [(shard, position) for shard in shards for position in range(len(shard.clips))]
-    done, frames, writers = 0, 0, {}
-
-    def count(beats):
-        nonlocal frames
-        frames += beats
-        progress(done, frames)
-
-    with contextlib.ExitStack() as stack:
-        for outcome in pool.run([(shard.clips[position],) for shard, position in places], on_beat=count):
-            shard, position = places[outcome.index]
-            if shard.name not in writers:
-                writers[shard.name] = stack.enter_context(contextlib.closing(write_shard(folder, shard)))
-                next(writers[shard.name])
-            with contextlib.suppress(StopIteration):  # the shard's last clip
-                writers[shard.name].send((position, result_of(outcome, shard.clips[position])))
-            done += 1
-            progress(done, frames)
 
 
 def _lists(folder: LocalFolder, config: DataConfig, listing: Listing, min_fields: int) -> list[list[str]]:

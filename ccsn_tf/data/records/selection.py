@@ -1,4 +1,4 @@
-"""The clips of a run: those it trains on, those it validates on, those it is tested on."""
+"""The clips of a run: those it trains on, and those it is tested on."""
 
 from __future__ import annotations
 
@@ -12,14 +12,13 @@ from ccsn_tf.errors import UserError
 
 
 def select_clips(config: Config) -> tuple[tuple[str, ...], list[StoredClip], list[StoredClip]]:
-    """Classes, training clips and validation clips of a run; held-out groups are the last ones of each class."""
+    """Classes, training clips and validation clips of a run; those of `data.fold` are kept from training."""
     manifest = Manifest.read(config.data.record_dir)
     classes, training = manifest.select(config.data, "train")
-    if config.train.validate_on == "test":
-        return classes, training, manifest.select(config.data, "test")[1]
+    kept, held = _divide(training, config.data)
     if config.train.validate_on == "none":
-        return classes, training, []
-    return classes, *_held_out(config, classes, training)
+        return classes, kept, []
+    return classes, kept, held or manifest.select(config.data, "test")[1]
 
 
 def of_records(config: Config) -> tuple[Config, Manifest]:
@@ -34,12 +33,12 @@ def of_records(config: Config) -> tuple[Config, Manifest]:
     refuse_other_input(manifest.settings, config, config.data.record_dir)
     own = {**manifest.settings, "flip": config.data.flip and manifest.settings["dataset"] != "demo"}
     if manifest.settings["dataset"] != config.data.dataset:
-        own |= {"split": config.data.split if config.data.split in manifest.splits else min(manifest.splits)}
+        own |= {"split": config.data.split if config.data.split in manifest.splits else min(manifest.splits), "fold": 0}
     return config.replace(**own), manifest
 
 
 def evaluated_clips(config: Config, classes: tuple[str, ...]) -> list[StoredClip]:
-    """The clips that `eval.test_on` names, of these classes: the split's test clips, or held-out training groups.
+    """The clips of these classes that a run is tested on: the split's test clips, or those of `data.fold`.
 
     Args:
         config: from `of_records`.
@@ -51,13 +50,12 @@ def evaluated_clips(config: Config, classes: tuple[str, ...]) -> list[StoredClip
     manifest = Manifest.read(config.data.record_dir)
     classes = tuple(name for name in classes if name in manifest.classes)
     data = dataclasses.replace(config.data, classes=classes, mirror_pairs=())
-    clips = manifest.select(data, config.eval.side)[1]
-    if config.eval.side == "train":
-        return _held_out(config, classes, clips)[1]
+    clips = manifest.select(data, "train" if data.fold else "test")[1]
+    if data.fold:
+        clips = _divide(clips, data)[1]
     if not clips:
-        raise UserError(
-            f"--record_dir={data.record_dir} has no test clip in split {data.split}: name records that have some."
-        )
+        where = f"fold {data.fold} of split {data.split}" if data.fold else f"split {data.split}"
+        raise UserError(f"--record_dir={data.record_dir} has no test clip in {where}: name records that have some.")
     return clips
 
 
@@ -98,16 +96,31 @@ def _named(classes):
     return ", ".join(classes[:5]) + (" ..." if len(classes) > 5 else "")
 
 
-def _held_out(config, classes, training):
-    """The training clips, and those of the last groups of each class, which are held out."""
-    held = set()
-    for label in classes:
-        groups = sorted({clip.group for clip in training if clip.label == label})
-        if len(groups) <= config.data.holdout_groups:
-            raise UserError(
-                f"--holdout_groups={config.data.holdout_groups} leaves class {label}, which has {len(groups)} training "
-                "groups, nothing to train on: lower it."
-            )
-        held.update((label, group) for group in groups[-config.data.holdout_groups :])
-    kept = [clip for clip in training if (clip.label, clip.group) not in held]
-    return kept, [clip for clip in training if (clip.label, clip.group) in held]
+def _divide(training, data):
+    """The clips that train, and those of the fold, in order."""
+    folds = fold_of(training, data.folds)
+    held = {key for key, fold in folds.items() if data.fold and fold == data.fold}
+    sides = ([], [])
+    for clip in training:
+        sides[(clip.label, clip.group) in held].append(clip)
+    return sides
+
+
+def fold_of(clips: Sequence[StoredClip], folds: int) -> dict[tuple[str, str], int]:
+    """Cuts groups into parts that have about as many clips of each class: {(label, group): 1 to `folds`}.
+
+    The largest groups of each class are dealt first, each to the part that has the fewest clips of that class. The only
+    group of a class is in none, 0: the class would be left without training clips.
+    """
+    sizes = collections.Counter((clip.label, clip.group) for clip in clips)
+    groups = collections.Counter(label for label, _ in sizes)
+    of_class, in_all, dealt = collections.Counter(), collections.Counter(), {}
+    for (label, group), size in sorted(sizes.items(), key=lambda item: (item[0][0], -item[1], item[0][1])):
+        if groups[label] == 1:
+            dealt[label, group] = 0
+            continue
+        fold = min(range(1, folds + 1), key=lambda number: (of_class[label, number], in_all[number], number))
+        dealt[label, group] = fold
+        of_class[label, fold] += size
+        in_all[fold] += size
+    return dealt

@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 from keras import ops
 
-from ccsn_tf.models.flow.iterating import compiled
+from ccsn_tf.models.flow.loops import compiled
 
 # The fourth-order central difference, from two pixels before to two after.
 CENTRAL = (1 / 12, -8 / 12, 0.0, 8 / 12, -1 / 12)

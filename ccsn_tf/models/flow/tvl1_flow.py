@@ -20,7 +20,7 @@ from ccsn_tf.models.flow.image_ops import (
     warp,
     without_last,
 )
-from ccsn_tf.models.flow.iterating import compiled, repeat
+from ccsn_tf.models.flow.loops import compiled, repeat
 
 _FLAT = 1e-4  # squared grey values a pixel: no division by zero where an image is flat
 _SMALLEST = 8  # sides of the coarsest level are at least this long, where frames allow it

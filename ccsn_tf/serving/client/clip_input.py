@@ -13,9 +13,9 @@ import cv2
 import numpy as np
 
 from ccsn_tf.config import Config
-from ccsn_tf.data.plan import centre_starts, view_boxes
 from ccsn_tf.data.prepare.encode import refuse_few_frames
 from ccsn_tf.data.records.manifest import StoredClip
+from ccsn_tf.data.sampling import centre_starts, view_boxes
 from ccsn_tf.data.views import InputForm, Stopwatch, frame_size, from_jpegs, to_jpegs
 
 
@@ -73,6 +73,13 @@ def make_input(
         UserError: the video or its record cannot be used.
     """
     cv2.setNumThreads(1)  # one process a core: more threads would only wait for one another
+    return network_input(item, config, num_segments, beat)
+
+
+def network_input(
+    item: VideoFile | StoredRecord, config: Config, num_segments: int, beat: Callable[[], None] = lambda: None
+) -> ClipInput:
+    """The same, in any process."""
     watch, form = Stopwatch(beat), InputForm(config.model)
     snippets = item.snippets(form, config, num_segments, watch)
     beat()

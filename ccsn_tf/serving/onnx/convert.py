@@ -13,7 +13,7 @@ import tensorflow as tf
 from onnx import TensorProto, helper
 
 from ccsn_tf.errors import UserError
-from ccsn_tf.models.flow.iterating import WRITTEN_OUT, iterations
+from ccsn_tf.models.flow.loops import WRITTEN_OUT, iterations
 from ccsn_tf.serving import optional
 from ccsn_tf.serving.onnx.folding import fold_batch_norms
 

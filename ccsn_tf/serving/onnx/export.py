@@ -26,6 +26,7 @@ from ccsn_tf.serving.onnx.half import to_half
 from ccsn_tf.serving.onnx.int8 import deep_convolutions, to_int8
 from ccsn_tf.serving.onnx.session import OnnxModel, set_metadata
 from ccsn_tf.serving.saved_model.verify import BATCHES
+from ccsn_tf.serving.sums import write_sums
 
 # Largest difference to Keras, in any output, of a float32 export.
 LIMIT = 1e-4
@@ -134,8 +135,10 @@ def export_onnx(
         report["agreement"] = {"segments": segments, **changed}
         _accept(report["agreement"], precision, settings.min_agreement or MIN_AGREEMENT[precision])
     set_metadata(graph, {**metadata, "onnx": report})
+    path.with_name(f"{path.name}.sha256").unlink(missing_ok=True)  # of what is replaced
     with whole_file(path) as beside:
         onnx.save(graph, beside)
+    write_sums(path)
     return OnnxFile(path, report)
 
 

@@ -1,6 +1,46 @@
+import collections
+
 import pytest
 
-from ccsn_tf.data.records.selection import cautions, untested
+from ccsn_tf.config import Config
+from ccsn_tf.data.records.manifest import StoredClip
+from ccsn_tf.data.records.selection import cautions, evaluated_clips, fold_of, select_clips, untested
+
+
+def clip(label, group):
+    return StoredClip(f"{label}/{group}", label, group, "", 0, 0, 0, 0, 0)
+
+
+def test_each_fold_is_kept_from_training_and_tested(tiny_data):
+    config = Config(data=tiny_data).replace(folds=3)
+    classes, everything, test = select_clips(config)
+    assert not {c.name for c in everything} & {c.name for c in test} and evaluated_clips(config, classes) == test
+    tested = []
+    for fold in (1, 2, 3):
+        of_fold = config.replace(fold=fold)
+        _, training, held = select_clips(of_fold)
+        assert evaluated_clips(of_fold, classes) == held
+        assert select_clips(of_fold.replace(validate_on="none")) == (classes, training, [])
+        assert not {(c.label, c.group) for c in training} & {(c.label, c.group) for c in held}
+        assert sorted(c.name for c in [*training, *held]) == sorted(c.name for c in everything)
+        tested += held
+    assert sorted(c.name for c in tested) == sorted(c.name for c in everything)
+
+
+@pytest.mark.parametrize("folds", [2, 5])
+def test_folds_have_about_as_many_clips_of_each_class(folds):
+    sizes = {"a": [9, 1, 1, 2, 5, 3, 3], "b": [4] * 10, "c": [2, 1]}
+    clips = [clip(label, f"g{n}") for label, of in sizes.items() for n, size in enumerate(of) for _ in range(size)]
+    dealt = fold_of(clips, folds)
+    assert set(dealt.values()) == set(range(1, folds + 1))
+    for label, of in sizes.items():
+        found = collections.Counter(dealt[c.label, c.group] for c in clips if c.label == label)
+        assert max(found.values()) - min(found[n] for n in range(1, folds + 1)) <= max(of)
+    assert fold_of(clips[::-1], folds) == dealt  # whatever the order
+
+
+def test_the_only_group_of_a_class_always_trains():
+    assert fold_of([clip("a", "x"), clip("b", "x"), clip("b", "y")], 2) == {("a", "x"): 0, ("b", "x"): 1, ("b", "y"): 2}
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from ccsn_tf.config import Config
 from ccsn_tf.errors import UserError
 from ccsn_tf.evaluation.compare import read_scores
 from ccsn_tf.evaluation.evaluate import evaluate
-from ccsn_tf.evaluation.report.report import clip_strips, see_clip
+from ccsn_tf.evaluation.report.report import clip_strips, see_clip, turned_by_messages
 from ccsn_tf.models.build import build_model
 from ccsn_tf.serving.clips import clips_to_try
 
@@ -47,7 +47,7 @@ def test_the_page_of_an_evaluation(run, tmp_path):
     first = (tmp_path / "pages" / "mine.html").read_text(encoding="utf-8")
     page = Page(first)
     shown = len(page.all("article"))
-    assert 1 <= shown <= 6 and not page.needs() and len(page.strips()) == STRIPS * shown
+    assert 1 <= shown <= 12 and not page.needs() and len(page.strips()) == STRIPS * shown
     assert report["protocol"] in page.text and "connection_stage2" in page.text
     evaluate(config, page=tmp_path / "again.html")
     assert (tmp_path / "again.html").read_text(encoding="utf-8") == first  # the same clips, the same page
@@ -117,3 +117,12 @@ def test_records_of_other_classes_are_refused_before_the_work(run, tiny_manifest
     assert (report["num_classes"], report["num_clips"]) == (2, 4)
     page = Page((tmp_path / "page.html").read_text(encoding="utf-8"))
     assert "'none', which has no attention to show" in page.text and len(page.strips()) == 2 * len(page.all("article"))
+
+
+def test_clips_that_messages_turn_are_those_whose_answer_changes_the_most_gained_first():
+    labels = np.array([0, 0, 0, 1, 1])
+    alone = np.array([[0.0, 1], [0, 3], [1, 0], [0, 1], [1, 0]])
+    joined = np.array([[1.0, 0], [3, 0], [2, 0], [1, 0], [1, 0]])
+    assert turned_by_messages(joined, alone, labels, list("abcde")) == {"right": [1, 0], "wrong": [3]}
+    same = np.tile(joined[:1], (2, 1)), np.tile(alone[:1], (2, 1))
+    assert turned_by_messages(*same, labels[:2], ["b", "a"])["right"] == [1, 0], "by name"

@@ -8,7 +8,7 @@ import pytest
 from layers import dtype_policy
 
 from ccsn_tf.models.backbones import build_backbone
-from ccsn_tf.models.checkpoints import LAYOUTS, load_published
+from ccsn_tf.models.published_weights import LAYOUTS, load_published
 
 MMACTION2 = {"names": published_resnet50.mmaction2, "classes": 7, "classifier": "cls_head.fc_cls"}
 TORCHVISION = {"names": published_resnet50.torchvision, "classes": 7, "classifier": "fc"}

@@ -9,7 +9,7 @@ from moving_frames import moving, texture
 from ccsn_tf.errors import UserError
 from ccsn_tf.models.flow import TVL1Flow
 from ccsn_tf.models.flow.image_ops import CENTRAL, derivatives, enlarge, halve, smooth
-from ccsn_tf.models.flow.iterating import LOOPED, iterations
+from ccsn_tf.models.flow.loops import LOOPED, iterations
 from ccsn_tf.models.flow.tvl1_flow import Level
 
 NO_FILTERS = {"median": 0, "smooth": False}
@@ -18,7 +18,7 @@ SMALL = {"levels": 2, "warps": 1, "iterations": 3}
 
 @pytest.fixture(autouse=True)
 def looped():
-    """Plain operations: what XLA makes of them, for seconds at each shape, is the same (`test_iterating`)."""
+    """Plain operations: what XLA makes of them, for seconds at each shape, is the same (`test_loops`)."""
     with iterations(LOOPED):
         yield
 

@@ -3,7 +3,8 @@
 import pytest
 
 from ccsn_tf.serving.client import client as retry
-from ccsn_tf.serving.client.client import StatusError, persist
+from ccsn_tf.serving.client.client import persist
+from ccsn_tf.serving.client.transport import StatusError
 
 
 class Clock:

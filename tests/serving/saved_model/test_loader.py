@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from ccsn_tf.serving.client.config import ARRAY_SIGNATURES, JPEG_SIGNATURES
 from ccsn_tf.serving.clips import clips_to_try
-from ccsn_tf.serving.saved_model.exchange import Request, read_answers, write_requests
+from ccsn_tf.serving.saved_model.fresh_process import Request, read_answers, write_requests
 from ccsn_tf.serving.saved_model.verify import LIMITS, compare
 
 SOURCES = pathlib.Path(__file__).parents[2] / "loader"

@@ -20,10 +20,10 @@ from ccsn_tf.models.build import load_model
 from ccsn_tf.serving.client.config import client_config
 from ccsn_tf.serving.clips import clips_to_try
 from ccsn_tf.serving.onnx.folding import Folding
-from ccsn_tf.serving.saved_model import exchange, verify
 from ccsn_tf.serving.saved_model import export as saved_model
-from ccsn_tf.serving.saved_model.exchange import Answer, Request
+from ccsn_tf.serving.saved_model import fresh_process, verify
 from ccsn_tf.serving.saved_model.export import export_saved_model
+from ccsn_tf.serving.saved_model.fresh_process import Answer, Request
 from ccsn_tf.serving.saved_model.signatures import ServedModel
 
 
@@ -40,7 +40,7 @@ def no_graph(monkeypatch):
         pathlib.Path(path, "saved_model.pb").write_text(f"graph {np.random.default_rng().random()}")
 
     monkeypatch.setattr(ServedModel, "save", save)
-    monkeypatch.setattr(ServedModel, "__init__", lambda self, network, metadata: None)
+    monkeypatch.setattr(ServedModel, "__init__", lambda self, network, metadata: setattr(self, "widths", {}))
     monkeypatch.setattr(saved_model, "fold_batch_norms", lambda model: (model, Folding(0, {})))
     monkeypatch.setattr(saved_model, "load_model", load_once)
 
@@ -56,7 +56,7 @@ def test_what_was_verified(exported):
     report = exported.verification
     assert report["batches"] == [1, 3, 7] and report["segments"] == [2, 4]
     assert report["clips"] == "test clips of its records"
-    assert set(report["largest"]) == {"serving_default", "jpeg", "embed"}
+    assert set(report["largest"]) == {"serving_default", "jpeg", "embed", "snippet", "answer"}
     assert all(0 <= difference <= 1e-5 for difference in report["largest"].values())
 
 
@@ -241,7 +241,7 @@ def test_without_records_clips_are_rendered(exported, workdir_config, tmp_path):
 @pytest.mark.parametrize("name", ["ccsn_tf", "ccsn_tf.serving", "keras"])
 def test_the_fresh_process_has_neither_package_nor_keras(name):
     """Were they there, the check would prove less than it says."""
-    head = pathlib.Path(exchange.__file__).read_text().split("import numpy")[0]
+    head = pathlib.Path(fresh_process.__file__).read_text().split("import numpy")[0]
     result = subprocess.run([sys.executable, "-I", "-c", f"{head}\nimport {name}"], capture_output=True, check=False)
     assert result.returncode == 1 and b"ModuleNotFoundError" in result.stderr
 

@@ -10,10 +10,9 @@ from ccsn_tf.config import Config, ModelConfig, TrainConfig
 from ccsn_tf.errors import UserError
 from ccsn_tf.models.backbones import build_backbone
 from ccsn_tf.models.build import build_model
-from ccsn_tf.models.checkpoints import Layout
-from ccsn_tf.training import imported
-from ccsn_tf.training.imported import import_weights
-from ccsn_tf.training.start import start_from_runs
+from ccsn_tf.models.published_weights import Layout
+from ccsn_tf.training.import_weights import LAYOUTS, import_weights
+from ccsn_tf.training.initial_weights import start_from_runs
 
 SIZE, LENGTH, CLASSES = 32, 2, ("archery", "diving", "surfing")
 
@@ -67,7 +66,7 @@ def logits(state, image):
 def test_others_start_from_the_run_of_an_rgb_checkpoint(tmp_path, torch, monkeypatch):
     """With a layout of a small network: ours by its own names, in PyTorch's shapes."""
     layout = Layout("tiny", lambda path: "classifier" if path == "fc" else path)
-    monkeypatch.setitem(imported.LAYOUTS, "small", layout)
+    monkeypatch.setitem(LAYOUTS, "small", layout)
     state = RandomState()
     for layer in build_backbone("tiny", SIZE, 3).network.layers:
         if layer.name.endswith("_conv"):

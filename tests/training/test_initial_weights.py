@@ -4,7 +4,7 @@ import pytest
 from ccsn_tf.config import ModelConfig, TrainConfig
 from ccsn_tf.errors import UserError
 from ccsn_tf.models.build import build_model
-from ccsn_tf.training.start import start_from_runs
+from ccsn_tf.training.initial_weights import start_from_runs
 
 CLASSES = ("a", "b", "c")
 

@@ -14,7 +14,7 @@ from ccsn_tf.models.backbones import build_backbone
 from ccsn_tf.models.backbones.backbone import Normalization
 from ccsn_tf.models.build import build_model
 from ccsn_tf.models.ccsn import CCSN
-from ccsn_tf.models.checkpoints import LAYOUTS, adopt_scaling, load_published
+from ccsn_tf.models.published_weights import LAYOUTS, adopt_scaling, load_published
 from ccsn_tf.models.torch_checkpoint import read_torch_checkpoint
 from ccsn_tf.models.weights import initialise_temporal_from_spatial
 from ccsn_tf.training.workdir import check_workdir, lock_workdir

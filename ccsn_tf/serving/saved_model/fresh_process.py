@@ -1,6 +1,6 @@
 """Requests and answers as files: how an exported model is tried in another process, in Python or in C++.
 
-    python -I exchange.py MODEL_DIR FOLDER
+    python -I fresh_process.py MODEL_DIR FOLDER
 
 answers the requests of a folder with a SavedModel and nothing but TensorFlow, so that what works here works on a
 machine that has no more; `tests/loader/load_and_run.cc` does it in C++. A folder holds `requests.txt`, a line a request

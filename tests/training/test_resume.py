@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from ccsn_tf.errors import UserError
-from ccsn_tf.training.checkpoints import load_state, save_state
+from ccsn_tf.training.resume import load_state, save_state
 
 
 def make(units=3):

@@ -9,7 +9,7 @@ from layers import randomise_in_scale
 from ccsn_tf.errors import UserError
 from ccsn_tf.models.backbones import build_backbone
 from ccsn_tf.models.backbones.backbone import Normalization, convolution_and_norm
-from ccsn_tf.models.checkpoints import LAYOUTS, adopt_scaling, load_published
+from ccsn_tf.models.published_weights import LAYOUTS, adopt_scaling, load_published
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,8 @@ import pytest
 import tensorflow as tf
 from moving_frames import moving
 
-from ccsn_tf.models.flow import TVL1Flow, iterating
-from ccsn_tf.models.flow.iterating import COMPILED, LOOPED, WRITTEN_OUT, compiled, iterations, repeat
+from ccsn_tf.models.flow import TVL1Flow, loops
+from ccsn_tf.models.flow.loops import COMPILED, LOOPED, WRITTEN_OUT, compiled, iterations, repeat
 
 WAYS = (COMPILED, LOOPED, WRITTEN_OUT)
 
@@ -114,11 +114,11 @@ def test_where_xla_does_not_work_flow_is_computed_without(monkeypatch, caplog):
             raise tf.errors.InternalError(None, None, "libdevice not found")
         return function(computed, **arguments)
 
-    iterating.xla_works.cache_clear()
+    loops.xla_works.cache_clear()
     monkeypatch.setattr(tf, "function", broken)
     try:
         np.testing.assert_allclose(small()(FRAMES), wanted, atol=1e-4)
         assert "XLA does not work here (libdevice not found)" in caplog.text
         assert not graph(COMPILED)[1]
     finally:
-        iterating.xla_works.cache_clear()
+        loops.xla_works.cache_clear()

@@ -1,0 +1,73 @@
+import math
+
+import keras
+import numpy as np
+import pytest
+
+import ccsn_tf as ct
+from ccsn_tf.losses import JointLoss
+from ccsn_tf.models.connections.block import ConnectionBlock
+from ccsn_tf.training.cooperation import CooperationState, block_shares, value_at_rest
+
+
+class Scaled(ConnectionBlock):
+    """Adds `to_spatial` times the stream to RGB, and to flow likewise, whatever BatchNormalization would make of it."""
+
+    def build_messages(self, shape):
+        pass
+
+    def messages(self, spatial, temporal):
+        return spatial, temporal
+
+    def call(self, inputs, training=None):
+        spatial, temporal = inputs
+        return 1.25 * spatial, 0.5 * temporal
+
+
+def model(connection, split=False):
+    built = ct.CCSN(3, connection=connection, image_size=32, num_segments=2, embedding_dim=4)
+    return built.split_at("stage2")[1] if split else built
+
+
+def batch(of):
+    rng = np.random.default_rng(0)
+    shapes = {each.name: [2, *(size or 2 for size in each.shape[1:])] for each in of.inputs}
+    return {name: rng.integers(0, 255, shape).astype("uint8") for name, shape in shapes.items()}
+
+
+@pytest.mark.parametrize("split", [False, True])
+def test_shares_are_those_of_each_block(split):
+    whole = model(Scaled, split)
+    shares = block_shares(whole, batch(whole))
+    assert shares
+    for name, share in shares.items():
+        assert share == pytest.approx(0.25 if name.endswith("/spatial") else 0.5, rel=1e-5)
+    assert block_shares(whole, batch(whole)) == shares  # and the blocks are as they were
+
+
+def test_a_model_without_connection_has_none():
+    none = model(None)
+    assert block_shares(none, batch(none)) == {}
+
+
+def test_ranking_rests_where_distances_are_equal():
+    """All embeddings one point: every triplet violates by its margin."""
+    same = np.tile(np.float32([[1, 0]]), (4, 1))
+    outputs = {"spatial_embedding": same, "temporal_embedding": same}
+    for loss in (JointLoss(), JointLoss(margin=0.5), JointLoss(soft_margin=True)):
+        terms = loss.ranking(np.int32([0, 0, 1, 1]), outputs)
+        assert [float(terms[name]) for name in ("intra", "inter")] == pytest.approx([value_at_rest(loss)] * 2, rel=1e-5)
+    assert math.isnan(value_at_rest(JointLoss(temperature=0.1)))
+
+
+@pytest.mark.parametrize(("inter", "connection", "warned"), [(0.6, "sum", 2), (0.3, Scaled, 0)])
+def test_warns_once_of_what_does_nothing(inter, connection, warned):
+    trained, said = model(connection), []
+    trained.compile(keras.optimizers.SGD(), JointLoss(lambda_intra=0.0))
+    state = CooperationState(lambda: batch(trained), said.append)
+    state.set_model(trained)
+    logs = {"intra": 0.6, "inter": inter}
+    for epoch in range(2):
+        state.on_epoch_end(epoch, logs)
+    assert len(said) == warned and logs.keys() > {"intra", "inter"}
+    assert not warned or ("--lr_mults" in said[0] and "--lambda_inter" in said[1])
