@@ -74,7 +74,7 @@ def test_a_page_that_is_a_folder_is_refused_before_the_work(tmp_path):
 
 def test_records_of_another_data_set_with_some_of_the_classes(run, tiny_data, tiny_manifest, tmp_path):
     """As another reader leaves them, with a split of its own: the same clips have the same scores."""
-    config, _ = run(connection="none", test_segments=2)
+    config, _ = run(connection="none")
     evaluate(config)
     first = read_scores(tmp_path)
     shutil.copytree(tiny_data.record_dir, tmp_path / "other")
