@@ -19,7 +19,7 @@ import sys
 from absl import app, flags, logging
 from absl.testing import flagsaver
 
-from ccsn_tf.config.run import RUN_INDEPENDENT, Config, flag_text, settings
+from ccsn_tf.config.run import RUN_INDEPENDENT, Config, flag_text, is_same, settings
 from ccsn_tf.config.settings import PREDICTIONS
 from ccsn_tf.errors import UserError
 from ccsn_tf.start_up import load_tensorflow as load_tensorflow  # for scripts that need it
@@ -75,7 +75,7 @@ def config_of_run() -> Config:
     """
     if not FLAGS.workdir:
         raise UserError("--workdir is not given: name the folder that train.py wrote.")
-    config = Config.from_json(pathlib.Path(FLAGS.workdir, "config.json"))
+    config = Config.of_run(FLAGS.workdir)
     changes = {"workdir": FLAGS.workdir}
     for _, field in settings():
         if field.name in _OTHERS or not FLAGS[field.name].present:
@@ -83,7 +83,7 @@ def config_of_run() -> Config:
         given, trained = _value(field), config.flat()[field.name]
         if field.name in RUN_INDEPENDENT:
             changes[field.name] = given
-        elif given != trained:
+        elif not is_same(field.name, given, trained):
             given, trained = flag_text(given), flag_text(trained)
             raise UserError(
                 f"--{field.name}={given} contradicts {FLAGS.workdir}, which was trained with {trained}: leave the flag "

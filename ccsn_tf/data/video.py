@@ -255,7 +255,7 @@ def _open(path) -> Iterator[_Video]:
         # The prefix keeps FFmpeg from taking a name with a colon for an address.
         container = av.open(f"file:{path}", options=_OPTIONS, metadata_errors="replace")
     except (av.FFmpegError, OSError, ValueError) as error:
-        raise VideoError(f"{path} cannot be read as a video ({_reason(error)}).") from None
+        raise VideoError(f"{path} cannot be read as a video ({_reason(error, 'no container, ')}).") from None
     with container:
         stream = container.streams.best("video")  # not a cover picture, if there is anything else
         if stream is None or stream.disposition & Disposition.attached_pic:
@@ -288,7 +288,7 @@ def _refuse_at_sight(path):
         raise VideoError(f"{path} is truncated: {status.st_size} of {announced} bytes are there.")
 
 
-def _reason(error):
+def _reason(error, also=""):
     if getattr(error, "errno", None) == errno.EINVAL:  # FFmpeg's answer to a header that it does not believe
-        return f"it is no container of video, its header is wrong, or its frames have more than {_MAX_PIXELS} pixels"
+        return f"{also}its header is wrong, or its frames have more than {_MAX_PIXELS} pixels"
     return getattr(error, "strerror", None) or str(error) or type(error).__name__

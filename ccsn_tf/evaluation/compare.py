@@ -98,7 +98,7 @@ def _methods(workdirs, reports):
     """The reports of runs that differ in nothing but split and seed, where there is more than one split."""
     groups = {}
     for workdir, report in zip(workdirs, reports, strict=True):
-        config = Config.from_json(pathlib.Path(workdir, "config.json"))
+        config = Config.of_run(workdir)
         known = next((other for other in groups if set(config.differences(other)) <= _OF_A_RUN), config)
         groups.setdefault(known, []).append(report)
     return [runs for runs in groups.values() if len({report["split"] for report in runs}) > 1]

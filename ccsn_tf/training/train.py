@@ -48,7 +48,7 @@ def train(
     (everything needed to go on), checkpoints/best.weights.h5 (highest fused validation top-1) and, at the end,
     model.keras: the weights after the last epoch (with `ema`, their average), not the best, so that no figure is chosen
     by the clips it is measured on. A run that was killed goes on from its last checkpoint, and ends as it would have
-    uninterrupted.
+    uninterrupted. With more `epochs` a finished one goes on, too, unless the schedule is cosine, which ended at 0.
 
     Args:
         config: all settings.
@@ -63,7 +63,7 @@ def train(
     Raises:
         UserError: bad settings, records or work directory.
     """
-    workdir = check_workdir(config)
+    workdir = check_workdir(config, more_epochs=True)
     strategy = make_strategy(config.train)
     classes, training, validation = select_clips(config)
     replicas, batch = strategy.num_replicas_in_sync, config.data.batch_size
@@ -98,6 +98,8 @@ def train(
     statistics = SynchroniseStatistics()
     state = ResumableState(state_path, model, steps, config.train.checkpoint_minutes, statistics, say)
     state.restore(trained)
+    if state.epoch and state.epoch < config.train.epochs and (workdir / "model.keras").is_file():
+        say(f"until the last of {config.train.epochs} epochs, {workdir / 'model.keras'} is that of {state.epoch}")
     if cache:
         cache.add_training(training, Progress("features", "clips"))
 

@@ -12,7 +12,7 @@ import onnx
 
 from ccsn_tf.config import Config
 from ccsn_tf.data.pipeline import evaluation_views
-from ccsn_tf.data.records.manifest import Manifest
+from ccsn_tf.data.records.selection import of_records
 from ccsn_tf.errors import UserError
 from ccsn_tf.files import whole_file
 from ccsn_tf.models.build import load_model
@@ -99,7 +99,7 @@ def export_onnx(
     path = _target(settings.output, workdir, precision)
     evaluate = settings.evaluate and precision != "fp32"
     if evaluate or precision == "int8":
-        Manifest.read(config.data.record_dir)  # what is absent should be said before the work, not after it
+        of_records(config)  # what is absent should be said before the work, not after it
     model = load_model(str(workdir / "model.keras"))
     segments = settings.segments or config.model.num_segments
     graph = to_onnx(model)
@@ -151,8 +151,9 @@ def _target(output, workdir, precision):
 
 def _calibrated(graph, config, model, settings, segments, progress):
     """The graph in int8, its ranges found on training clips."""
+    config, manifest = of_records(config)
     data = dataclasses.replace(config.data, classes=tuple(model.classes))
-    classes, clips = Manifest.read(data.record_dir).select(data, "train")
+    classes, clips = manifest.select(data, "train")
     order = np.random.default_rng(config.train.seed).permutation(len(clips))
     chosen = [clips[index] for index in order[: settings.calibration_clips]]
     views = evaluation_views(chosen, classes, data.record_dir, config.model, segments, 1)
