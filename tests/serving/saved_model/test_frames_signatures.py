@@ -46,7 +46,12 @@ def test_metadata_says_that_frames_are_taken(exported_frames):
     assert (metadata["flow_source"], metadata["format"]) == ("graph", 1)
     assert metadata["preprocessing"] == {"short_side": 32, "flow_stride": 1, "jpeg_quality": 95}
     assert metadata["layout"].keys() == {"frames", "jpeg", "crop", "sampling"}
-    assert metadata["limits"] == {"segments_a_request": 64, "pixels_a_jpeg": 2**22}
+    assert metadata["limits"] == {
+        "segments_a_request": 64,
+        "pixels_a_jpeg": 2**22,
+        "scans_a_jpeg": 16,
+        "pixels_a_request": 2**28,
+    }
     assert client_config(metadata).model.flow_source == "graph"
     del metadata["flow_source"]  # as exports have it that were written before there was a choice
     assert client_config(metadata).model.flow_source == "stored"
