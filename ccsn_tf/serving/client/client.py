@@ -30,6 +30,8 @@ Result = TypeVar("Result")
 # whose answer was lost on the way back may be repeated. Everything else would fail again.
 RETRIED = ("UNAVAILABLE", "RESOURCE_EXHAUSTED")
 
+_NEEDED = {"scores", "spatial_logits", "temporal_logits"}  # of the outputs of a network
+
 FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 2.0
 
@@ -165,7 +167,13 @@ class Client:
             signature, inputs = "serving_default", network_input(VideoFile(path, path), config, segments).arrays
         answer = self.predict(signature, {name: value[None] for name, value in inputs.items()}, version)
         answer = {name: value[0] for name, value in answer.items()}
-        return answer if self._transport.takes_jpegs else _with_top(answer, metadata)
+        if self._transport.takes_jpegs:
+            return answer
+        if not _NEEDED <= answer.keys() or answer["scores"].shape != (len(metadata["classes"]),):
+            raise ServingError(
+                "INTERNAL", f"{self.server} answers otherwise than its metadata say: ask another server."
+            )
+        return _with_top(answer, metadata)
 
     def _model(self):
         known = self._known
