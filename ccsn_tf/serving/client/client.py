@@ -169,10 +169,8 @@ class Client:
         answer = {name: value[0] for name, value in answer.items()}
         if self._transport.takes_jpegs:
             return answer
-        if not _NEEDED <= answer.keys() or answer["scores"].shape != (len(metadata["classes"]),):
-            raise ServingError(
-                "INTERNAL", f"{self.server} answers otherwise than its metadata say: ask another server."
-            )
+        if _NEEDED - answer.keys() or answer["scores"].shape != (len(metadata["classes"]),):
+            raise ServingError("INTERNAL", f"{self.server} answers otherwise than its metadata say: export it again.")
         return _with_top(answer, metadata)
 
     def _model(self):
