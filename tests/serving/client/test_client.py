@@ -143,7 +143,7 @@ def test_addresses_that_are_none(server):
 
 def test_without_a_server(unused_port):
     for address in (f"localhost:{unused_port}", f"http://localhost:{unused_port}"):
-        with pytest.raises(ServingError, match=r"cannot be reached .*: start it, or name another --server"):
+        with pytest.raises(ServingError, match=r"cannot be reached .*: start it, name another --server"):
             Client(address, timeout=5, attempts=2).metadata()
 
 

@@ -121,7 +121,8 @@ def test_a_video_is_named_as_keras_does(server, client, metadata, workdir_config
     order = np.argsort(-answer["scores"])[: metadata["top_k"]]
     assert answer["top_labels"].tolist() == [metadata["classes"][index] for index in order]
     assert answer["top_scores"].tolist() == answer["scores"][order].tolist()
-    assert client.metadata() == {**metadata, "limits": {**metadata["limits"], "segments_a_request": 48}}
+    limits = {**metadata["limits"], "segments_a_request": 48, "segments_a_clip": 6}
+    assert client.metadata() == {**metadata, "limits": limits}
 
 
 def test_bad_requests_get_a_reason_and_harm_nobody(client, clips, metadata):
