@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import pathlib
 import threading
 import time
 from collections.abc import Callable
@@ -88,14 +89,15 @@ def watch(
     """
     watcher = Watcher(model, settings.window, settings.every)
     record = _Record(model, source, settings, show, say)
-    watcher.warm_up()
-    reader, behind = Reader(source, model.config.data.short_side, stopped, say), False
+    if source.live:
+        watcher.warm_up()
+    reader, told = Reader(source, model.config.data.short_side, stopped, say), False
     try:
         for frame in reader:
             late = source.live and time.monotonic() - frame.arrived > _PATIENCE
-            if late and not behind:
-                say(f"Behind {source.name}: snippets are dropped to catch up.")
-            behind = late
+            if late and not told:
+                say(f"Behind {source.name}: snippets are dropped to catch up, and counted.")
+            told = told or late
             at_once = source.live and reader.caught_up()
             record.add(watcher.push(frame.time, frame.image, frame.follows, late, at_once), frame.arrived)
         record.add(watcher.finish(None if stopped.is_set() else source.name), time.monotonic())
@@ -112,6 +114,8 @@ class _Record:
     """What was answered, and where it goes."""
 
     def __init__(self, model, source, settings, show, say):
+        if settings.page and pathlib.Path(settings.page).is_dir():
+            raise UserError(f"`page`={settings.page} is a folder: name a file in it.")
         self._classes, self._source, self._settings, self._show = model.classes, source, settings, show
         self._merger = SegmentMerger(model.classes, settings.every, settings.enter, settings.leave, settings.min_length)
         self._curves, self._delays, self.failed = Curves(settings.every, settings.top_k), [], False

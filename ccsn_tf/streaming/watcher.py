@@ -13,8 +13,8 @@ from ccsn_tf.errors import UserError
 from ccsn_tf.streaming.model import StreamModel
 from ccsn_tf.streaming.ring import TOLERANCE, SnippetRing
 
-# Snippets in one pass through the network: as many as wait, in passes of these sizes, so that few graphs are compiled.
-_PASSES = (8, 4, 2, 1)
+# Snippets in one pass through the network. More gain nothing, and XLA takes seconds to compile each size.
+_PASSES = (4, 1)
 
 # A pause of the stream inside of a snippet makes it long; so many are no accident.
 _TOO_LONG = 3

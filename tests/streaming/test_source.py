@@ -53,9 +53,7 @@ def test_times_of_a_file(tmp_path, suffix):
 def test_times_of_a_variable_rate(tmp_path):
     times = [50, 51, 52, 53, 60, 61, 62, 90, 91]  # and of a late start, which browsers show as it is
     path = videos.write_video(tmp_path / "a.mp4", videos.moving(9), times=times)
-    source = open_source(str(path))
-    frames, _ = read(source)
-    assert source.seconds == pytest.approx(92 / 25, abs=0.05)
+    frames, _ = read(open_source(str(path)))
     np.testing.assert_allclose([frame.time for frame in frames], np.array(times) / 25, atol=1e-3)
 
 

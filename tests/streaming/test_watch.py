@@ -115,6 +115,12 @@ def test_a_damaged_file_keeps_its_answers(day_and_night, tmp_path):
     assert summary["counts"]["windows"] >= 2
 
 
+def test_a_page_that_is_a_folder(day_and_night, tmp_path):
+    with pytest.raises(UserError, match="`page`"):
+        settings = WatchSettings(page=str(tmp_path))
+        watch(BrightnessModel(), open_source(str(day_and_night)), settings, threading.Event())
+
+
 def test_curves_are_thinned_and_interrupted():
     curves = Curves(every=0.5, top_k=1)
     rng = np.random.default_rng(0)
