@@ -166,15 +166,14 @@ def test_bad_requests_get_a_reason_and_harm_nobody(client, clips, metadata):
         client.predict("jpeg", serving_requests.jpegs(metadata))
 
 
-def test_what_is_not_there_and_what_is_no_triton(server, stand_in):
+def test_what_is_not_there(server):
     with pytest.raises(ServingError, match=r"does not serve other .*--model"):
         Client(f"http://localhost:{server.ports[0]}/v2", model="other", timeout=20).metadata()
     with pytest.raises(ServingError, match=r"/v2"):  # asked as TensorFlow Serving
         Client(f"http://localhost:{server.ports[0]}", timeout=20).metadata()
-    with pytest.raises(ServingError):
-        Client(f"http://localhost:{stand_in.rest_port}/v2", timeout=20, attempts=2).metadata()
 
 
+@pytest.mark.parametrize("client", ["http"], indirect=True)
 def test_a_restart_is_waited_for(server, client, clips):
     """By callers that are under way, and by one that comes meanwhile."""
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
@@ -204,6 +203,7 @@ def wait_for(condition):
     pytest.fail("it did not come about within half a minute")
 
 
+@pytest.mark.parametrize("client", ["grpc"], indirect=True)
 def test_a_new_version_takes_over_and_goes(server, client, onnx_export, moving_video):
     """A client that made its input for the first asks again; the second's metadata are its own."""
     before, first = client.classify_video(moving_video)["scores"], client.metadata()
