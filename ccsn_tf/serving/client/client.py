@@ -165,6 +165,10 @@ class Client:
                 f"{self.server} does not serve {self.model} ({reason}): name its model with --model; for Triton, add "
                 "/v2 to --server."
             )
+        if failure.code == "UNIMPLEMENTED":
+            return (
+                f"{self.server} speaks another protocol ({reason}): --server ends in /v2 for Triton, only then."
+            )
         if failure.code in ("UNAUTHENTICATED", "PERMISSION_DENIED"):
             return f"{self.server} and this client do not trust one another ({reason}): see --ca_file, --token_file."
         if failure.code == "UNAVAILABLE":

@@ -150,5 +150,8 @@ def test_without_a_server(unused_port):
 def test_a_port_of_the_other_protocol(stand_in):
     with pytest.raises(ServingError):
         Client(f"localhost:{stand_in.rest_port}", timeout=5, attempts=2).metadata()
+    for address in (f"localhost:{stand_in.grpc_port}/v2", f"http://localhost:{stand_in.rest_port}/v2"):
+        with pytest.raises(ServingError, match=r"refuses the request|another protocol .*/v2"):
+            Client(address, timeout=5, attempts=2).metadata()
     with pytest.raises(ServingError, match="does not speak HTTP"):
         Client(f"http://localhost:{stand_in.grpc_port}", timeout=5, attempts=2).metadata()
