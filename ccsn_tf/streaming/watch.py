@@ -17,7 +17,7 @@ from ccsn_tf.streaming.reader import Reader
 from ccsn_tf.streaming.segments import Segment, SegmentMerger
 from ccsn_tf.streaming.source import FileSource, StreamSource
 from ccsn_tf.streaming.timeline import LineFile, write_segments
-from ccsn_tf.streaming.watcher import Answer, Watcher
+from ccsn_tf.streaming.watcher import AT_ONCE, WHEN_DUE, WHEN_FULL, Answer, Watcher
 
 _PATIENCE = 0.5  # seconds that a live frame may wait before snippets are dropped, to catch up
 _DELAYS = 10_000  # that are kept
@@ -98,11 +98,12 @@ def watch(
             if late and not told:
                 say(f"Behind {source.name}: snippets are dropped to catch up, and counted.")
             told = told or late
-            at_once = source.live and reader.caught_up()
-            record.add(watcher.push(frame.time, frame.image, frame.follows, late, at_once), frame.arrived)
+            look = WHEN_FULL if not source.live else AT_ONCE if reader.caught_up() else WHEN_DUE
+            record.add(watcher.push(frame.time, frame.image, frame.follows, late, look), frame.arrived)
         record.add(watcher.finish(None if stopped.is_set() else source.name), time.monotonic())
     except UserError:
         record.failed = True
+        record.add(watcher.finish(None), time.monotonic())  # what was read before is answered
         raise
     finally:
         stopped.set()

@@ -73,6 +73,16 @@ def test_a_stream_without_an_end_that_breaks_and_returns(tmp_path):
     assert pauses[0] <= pauses[1] < pauses[2]
 
 
+def test_a_stream_that_falls_silent_is_opened_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "_SILENCE", 0.5)
+    sent = transport_stream(tmp_path / "a.ts")
+    with broadcast(sent[: len(sent) // 2], sent, silence=60) as address:
+        frames, said = read(open_source(address), until=lambda frames, said: len(said) == 2)
+    assert "nothing came for 0.5 s" in said[0] and len(frames) > 80
+    (second,) = (number for number, frame in enumerate(frames) if not frame.follows)
+    assert frames[second].time - frames[second - 1].time > 0.03
+
+
 def test_a_recording_that_breaks_goes_on_where_it_was(tmp_path):
     sent = transport_stream(tmp_path / "a.ts")
     with broadcast(sent[: len(sent) // 2], sent, length=len(sent)) as address:
