@@ -21,10 +21,11 @@ command_line.load_tensorflow()
 
 from ccsn_tf.errors import UserError
 from ccsn_tf.models.build import load_model
-from ccsn_tf.progress import Progress, clock
+from ccsn_tf.progress import Progress
 from ccsn_tf.serving.watched import SavedStream, is_workdir
 from ccsn_tf.streaming.model import TrainedModel
 from ccsn_tf.streaming.source import open_source
+from ccsn_tf.streaming.timeline import short_clock
 from ccsn_tf.streaming.watch import WatchSettings, watch
 
 _DEFAULTS = WatchSettings()
@@ -60,7 +61,7 @@ def main(sources):
 
     def show(answer, top):
         shown = "   ".join(f"{100 * score:5.1f} %  {name}" for name, score in top[:_SHOWN])
-        print(f"{clock(answer.start)} - {clock(answer.end)}   {shown}", flush=True)
+        print(f"{short_clock(answer.start)} - {short_clock(answer.end)}   {shown}", flush=True)
         if source.seconds and not sys.stdout.isatty():  # in a terminal the lines themselves show it
             progress(min(round(answer.end), round(source.seconds)), round(source.seconds))
 
@@ -68,7 +69,7 @@ def main(sources):
         signal.signal(number, lambda number, frame: stop(stopped))
     found = watch(model, source, settings, stopped, show, lambda line: print(f"watch: {line}", file=sys.stderr))
     for each in found.segments:
-        print(f"{clock(each.start)} - {clock(each.end)}   {100 * each.score:3.0f} %  {each.label}")
+        print(f"{short_clock(each.start)} - {short_clock(each.end)}   {100 * each.score:3.0f} %  {each.label}")
     counts = found.counts
     print(f"{counts['windows']} windows of {counts['frames']} frames, {len(found.segments)} segments.")
     for name, words in _LEFT_OUT.items():

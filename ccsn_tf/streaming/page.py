@@ -15,7 +15,7 @@ import numpy as np
 from ccsn_tf.files import write_text
 from ccsn_tf.streaming.segments import Segment
 from ccsn_tf.streaming.source import FileSource, StreamSource
-from ccsn_tf.streaming.timeline import clock
+from ccsn_tf.streaming.timeline import short_clock
 
 _SHOWN = 8  # classes with a row and a curve: as many as there are colours
 _BINS = 1500  # points of a curve: more than a screen has pixels
@@ -95,7 +95,7 @@ def write_page(
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters["clock"] = lambda seconds: clock(seconds)[:-2].removeprefix("00:")
+    environment.filters["clock"] = short_clock
     video = None
     if isinstance(source, FileSource):
         relative = os.path.relpath(os.path.abspath(source.path), os.path.dirname(os.path.abspath(path)))

@@ -123,6 +123,11 @@ def clock(seconds: float) -> str:
     return f"{whole // 3600:02d}:{whole // 60 % 60:02d}:{whole % 60:02d}.{thousandths:03d}"
 
 
+def short_clock(seconds: float) -> str:
+    """Seconds as mm:ss.m, with hours where there are any."""
+    return clock(seconds)[:-2].removeprefix("00:")
+
+
 def _csv(rows):
     text = io.StringIO()
     writer = csv.DictWriter(text, ["class", "start", "end", "score"], lineterminator="\n")

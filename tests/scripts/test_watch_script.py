@@ -41,7 +41,7 @@ def test_ended_by_ctrl_c_or_killed_it_has_written_everything(workdir_config, sen
         lines = [json.loads(line) for line in output.read_text().splitlines()]
         summary = json.loads(output.with_suffix(".json").read_text())
         assert summary["counts"]["windows"] == len(lines) and summary["source"] == "standard input"
-        assert shown.decode().splitlines()[0].startswith("0:00 - 0:02")
+        assert shown.decode().splitlines()[0].startswith("00:00.0 - 00:02.0")
         for path in (output.with_suffix(".vtt"), output.with_suffix(".csv"), tmp_path / f"{output}.html"):
             assert path.stat().st_size > 0
 

@@ -9,7 +9,7 @@ import pytest
 
 from ccsn_tf.errors import UserError
 from ccsn_tf.streaming.segments import Segment
-from ccsn_tf.streaming.timeline import LineFile, clock, vtt, write_segments
+from ccsn_tf.streaming.timeline import LineFile, clock, short_clock, vtt, write_segments
 
 
 @contextlib.contextmanager
@@ -83,3 +83,4 @@ def test_subtitles_of_nothing():
 
 def test_clock_rounds_up_whole():
     assert [clock(seconds) for seconds in (0, 59.9996, 360000.5)] == ["00:00:00.000", "00:01:00.000", "100:00:00.500"]
+    assert [short_clock(seconds) for seconds in (0, 61.25, 3600)] == ["00:00.0", "01:01.2", "01:00:00.0"]
