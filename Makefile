@@ -29,11 +29,11 @@ ablation: $(VENV)/.all  ## every kind of connection on the demo set, three seeds
 	@$(RUN) scripts/prepare.py --flagfile=demo.flags $(STORED)
 	@$(RUN) scripts/ablate.py --flagfile=demo.flags $(STORED) --workdir=demo/ablation $(ARGS)
 
-# Most tests keep one core busy: two processes at once. A file stays in one of them, with what its tests share.
+# Most tests keep one core busy: two processes at once. What shares much stays in one of them (tests/conftest.py).
 PROCESSES := 2
 
 test: $(VENV)/.all  ## all tests but the slow ones (those: ARGS='-m slow')
-	@$(RUN) -m pytest -n $(PROCESSES) --dist loadfile $(ARGS)
+	@$(RUN) -m pytest -n $(PROCESSES) --dist loadgroup --no-loadscope-reorder $(ARGS)
 
 lint: $(VENV)/.all  ## ruff: rules and format
 	@$(VENV)/bin/ruff check .

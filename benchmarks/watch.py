@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 import tempfile
@@ -45,9 +46,9 @@ def run(config: Config, options) -> dict:
 
     Returns:
         `test_segments`, `load` (processes that ran or waited, the last minute's mean, before and after), `flows` {name:
-        {`real_time` (seconds of video a second), `snippets_a_window`, `seconds_a_window` (streamed), `from_scratch`,
-        `ratio`; of the live stream `delays` {"p50", "p95"} in seconds, `dropped` and `snippets`, `megabytes` at the
-        first and last window}}.
+        {`real_time` (seconds of video a second), `cpu` (seconds of it for one of video), `snippets_a_window`,
+        `seconds_a_window` (streamed), `from_scratch`, `ratio`, `cpu_ratio`; of the live stream `delays` {"p50", "p95"}
+        in seconds, `dropped` and `snippets`, `megabytes` at the first and last window}}.
     """
     load = [os.getloadavg()[0]]
     with tempfile.TemporaryDirectory() as folder:
@@ -63,19 +64,20 @@ def table(report: dict) -> str:
         f"--test_segments={report['test_segments']}. Load {report['load'][0]:.1f} before, {report['load'][1]:.1f} "
         "after.",
         "",
-        "| flow | x real time, from a file | snippets per window | ms per window | from scratch | ratio | "
-        "delay live, p50, s | p95, s | "
-        "snippets dropped | MB, first and last window |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "| flow | x real time, from a file | CPU s per s | snippets per window | ms per window | from scratch | "
+        "ratio | of CPU time | delay live, p50, s | p95, s | snippets dropped | MB, first and last window |",
+        "|---" * 12 + "|",
     ]
     for name, row in report["flows"].items():
         cells = [
             name,
             f"{row['real_time']:.2f}",
+            f"{row['cpu']:.2f}",
             str(row["snippets_a_window"]),
             f"{1000 * row['seconds_a_window']:.0f}",
             f"{1000 * row['from_scratch']:.0f}",
             f"{row['ratio']:.1f}",
+            f"{row['cpu_ratio']:.1f}",
             *(f"{row['delays'][quantile]:.2f}" for quantile in ("p50", "p95")),
             f"{row['dropped']} of {row['dropped'] + row['snippets']}",
             " → ".join(f"{held:.0f}" for held in row["megabytes"]),
@@ -90,44 +92,44 @@ def _measure(config, video, options):
     model, forward, settings = TrainedModel(network, config), make_forward(network), WatchSettings()
     counts, streamed, scratch = [], [], []
 
-    def watched():
-        begun = time.perf_counter()
-        found = watch(
-            model,
-            open_source(video["whole"]),
-            settings,
-            threading.Event(),
-            lambda each, _: counts.append(each.snippets),
-        )
-        streamed.append((time.perf_counter() - begun) / found.counts["windows"])
-
-    def from_scratch():
-        begun = time.perf_counter()
-        predict_video(video["window"], forward, config.replace(test_segments=int(np.median(counts)), test_crops=1))
-        scratch.append(time.perf_counter() - begun)
+    def watched(source, show):
+        return watch(model, source, settings, threading.Event(), lambda answer, top: show(answer))
 
     progress = Progress("watch", "turns")
     for turn in range(options.watch_turns):
-        watched()
+        with _timed(streamed):
+            found = watched(open_source(video["whole"]), lambda answer: counts.append(answer.snippets))
+        same = config.replace(test_segments=int(np.median(counts)), test_crops=1)
         for _ in range(_WINDOWS):
-            from_scratch()
+            with _timed(scratch):
+                predict_video(video["window"], forward, same)
         progress(turn + 1, options.watch_turns)
-    del streamed[0], scratch[0]  # with what is compiled
-    memory = []
-    live = _Camera(video["whole"], options.watch_live_seconds)
-    seen = watch(model, live, settings, threading.Event(), lambda answer, top: memory.append(_megabytes()))
-    a_window, a_prediction = float(np.median(streamed)), float(np.median(scratch))
+    # Medians of (seconds, seconds of CPU), without the first of each, which compiles.
+    seconds = np.median(streamed[1:], axis=0), np.median(scratch[1:], axis=0)
+    lasts, memory = found.counts["frames"] / RATE, []
+    windows = lasts / settings.every  # of a stream so long that its first one, which comes late, does not count
+    seen = watched(_Camera(video["whole"], options.watch_live_seconds), lambda answer: memory.append(_megabytes()))
     return {
-        "real_time": settings.every / a_window,
-        "seconds_a_window": a_window,
+        "real_time": lasts / seconds[0][0],
+        "cpu": seconds[0][1] / lasts,
         "snippets_a_window": int(np.median(counts)),
-        "from_scratch": a_prediction,
-        "ratio": a_prediction / a_window,
+        "seconds_a_window": seconds[0][0] / windows,
+        "from_scratch": seconds[1][0],
+        "ratio": seconds[1][0] / seconds[0][0] * windows,
+        "cpu_ratio": seconds[1][1] / seconds[0][1] * windows,
         "delays": {"p50": float(np.quantile(seen.delays, 0.5)), "p95": float(np.quantile(seen.delays, 0.95))},
         "dropped": seen.counts["dropped"],
         "snippets": seen.counts["snippets"],
         "megabytes": [memory[0], memory[-1]],
     }
+
+
+@contextlib.contextmanager
+def _timed(found):
+    """Appends (seconds, seconds of CPU) of the block."""
+    begun = np.array([time.perf_counter(), time.process_time()])
+    yield
+    found.append(np.array([time.perf_counter(), time.process_time()]) - begun)
 
 
 class _Camera:

@@ -1,8 +1,12 @@
+import contextlib
+import ctypes
+import gc
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # for tests that import it themselves
 
+import keras
 import pytest
 import tensorflow as tf
 import videos
@@ -13,6 +17,45 @@ tf.config.set_logical_device_configuration(
 )
 
 pytest_plugins = ["serving_fixtures", "onnx_fixtures", "torch_files"]
+
+# What is imported stays: the collector, which TensorFlow's graphs keep busy, need not look at it again and again.
+gc.freeze()
+gc.set_threshold(50_000, 20, 50)
+
+# Whatever needs one of these is tested in one process of `make test`, so that they are made once; first, as it is most.
+SERVED = {"workdir_config", "frames_config", "exported", "exported_frames", "onnx_export"}
+# What takes long comes before what does not: the processes end at about the same time.
+LONG = ("training", "serving", "test_documented_code.py", "benchmarks", "scripts", "models", "data/prepare")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config, items):
+    """Groups for `--dist loadgroup`: a file is one, with what its tests share; all that serve are one together."""
+    files = {}
+    for item in items:
+        parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
+        named = {*item.fixturenames, *(value for value in parameters if isinstance(value, str))}
+        files[item.path] = files.get(item.path, False) or not SERVED.isdisjoint(named)
+    tests = config.rootpath / "tests"
+
+    def place(item):
+        name = item.path.relative_to(tests).as_posix()
+        return not files[item.path], next((n for n, part in enumerate(LONG) if name.startswith(part)), len(LONG))
+
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("served" if files[item.path] else str(item.path.name)))
+    items.sort(key=place)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def memory_is_returned():
+    """What a file's tests leave behind is gone when they are done: graphs, and what the C library keeps of them."""
+    yield
+    keras.backend.clear_session()
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+
 
 CLASSES = ("MoveDown", "MoveLeft", "MoveRight")
 STEPS = ((0, 2), (-2, 0), (2, 0))

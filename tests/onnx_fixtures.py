@@ -2,6 +2,7 @@
 
 import functools
 
+import kept_models
 import pytest
 
 
@@ -14,11 +15,12 @@ def onnx_export(workdir_config, tmp_path_factory):
 def exporter(config, folder):
     """A function of a precision that exports the model of a work directory to `folder`, once.
 
-    The model is read and converted once for all precisions.
+    The model is read, traced and converted once for all precisions.
     """
+    from ccsn_tf.serving import agreement
     from ccsn_tf.serving.onnx import export as module
 
-    shared = {name: functools.cache(getattr(module, name)) for name in ("load_model", "to_onnx")}
+    to_onnx = functools.cache(module.to_onnx)
 
     @functools.cache
     def export(precision):
@@ -26,8 +28,8 @@ def exporter(config, folder):
         # Random weights decide by a hair: no share of agreement is asked of them.
         settings = module.OnnxSettings(output, precision, min_agreement=0.01, calibration_clips=4, must_be_real=True)
         with pytest.MonkeyPatch.context() as patch:
-            for name, function in shared.items():
-                patch.setattr(module, name, function)
+            kept_models.keep(patch, module, agreement)
+            patch.setattr(module, "to_onnx", to_onnx)
             return module.export_onnx(config, settings)
 
     return export

@@ -5,6 +5,7 @@ import functools
 import pathlib
 import socket
 
+import kept_models
 import keras
 import layers
 import pytest
@@ -106,11 +107,10 @@ def exported_frames(frames_config, tmp_path_factory):
 
 def export_verified(config, folder):
     """`Exported` from the run of this Config into the folder."""
-    from ccsn_tf.models.build import load_model
     from ccsn_tf.serving.saved_model.export import export_saved_model
 
     done = export_saved_model(config, str(folder), xla=False, must_be_real=True)  # which takes long, for each size
-    model = load_model(str(pathlib.Path(config.train.workdir, "model.keras")))
+    model = kept_models.load_model(str(pathlib.Path(config.train.workdir, "model.keras")))
     return Exported(config, model, folder, done.path, done.metadata, done.verification)
 
 

@@ -67,14 +67,15 @@ class LiveFrames:
 
 
 @contextlib.contextmanager
-def broadcast(*parts, length=None):
+def broadcast(*parts, length=None, silence=0.0):
     """Yields the address of a local HTTP server that sends the first part to who asks first, and so on, then nothing.
 
     Args:
         parts: bytes.
         length: what it announces; None: nothing, as live streams do.
+        silence: seconds after the first part before its connection is closed.
     """
-    left = list(parts)
+    left, over = list(parts), threading.Event()
 
     class Handler(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -88,7 +89,10 @@ def broadcast(*parts, length=None):
             if length:
                 self.send_header("Content-Length", str(length))
             self.end_headers()
+            first = len(left) == len(parts)
             self.wfile.write(left.pop(0))
+            self.wfile.flush()
+            over.wait(silence if first else 0.0)
             self.close_connection = True
 
         def log_message(self, *arguments):
@@ -100,6 +104,7 @@ def broadcast(*parts, length=None):
     try:
         yield f"http://127.0.0.1:{server.server_port}/live"
     finally:
+        over.set()
         server.shutdown()
         server.server_close()
         thread.join()

@@ -104,7 +104,7 @@ def time_origin(container) -> float:
 
     MPEG transport streams do, as received; files as MP4 and Matroska begin at 0 whenever their picture does.
     """
-    endless = container.format.flags & av.format.Flags.ts_discont
+    endless = container.format.flags & av.format.Flags.ts_discont.value
     return (container.start_time or 0) / av.time_base if endless else 0.0
 
 

@@ -118,7 +118,7 @@ class StreamSource:
             except (av.FFmpegError, OSError, ValueError) as error:
                 reason = getattr(error, "strerror", None) or str(error)
                 if isinstance(error, av.ExitError):
-                    reason = f"nothing came for {_SILENCE:.0f} s"
+                    reason = f"nothing came for {_SILENCE:g} s"
             if stopped.is_set():
                 return
             if not seen:

@@ -27,11 +27,13 @@ class LineFile:
         say: receives lines for people.
 
     Raises:
-        UserError: it, or a file that will stand beside it, exists, or cannot be written.
+        UserError: it, or a file that will stand beside it, exists, or cannot be written; it has the ending of one.
     """
 
     def __init__(self, path: str, say: Callable[[str], None]):
         self._path, self._say, self._kept, self._told = pathlib.Path(path), say, [], False
+        if self._path.suffix in SUFFIXES:
+            raise UserError(f"`output`={path}: that ending is for the segments beside it; name it .jsonl.")
         there = [file for file in (self._path, *beside(path)) if file.exists()]
         if there:
             raise UserError(f"`output`={path}: {there[0]} exists: name another file, or remove it.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import pathlib
 import threading
 import time
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from ccsn_tf.streaming.reader import Reader
 from ccsn_tf.streaming.segments import Segment, SegmentMerger
 from ccsn_tf.streaming.source import FileSource, StreamSource
 from ccsn_tf.streaming.timeline import LineFile, write_segments
-from ccsn_tf.streaming.watcher import Answer, Watcher
+from ccsn_tf.streaming.watcher import AT_ONCE, WHEN_DUE, WHEN_FULL, Answer, Watcher
 
 _PATIENCE = 0.5  # seconds that a live frame may wait before snippets are dropped, to catch up
 _DELAYS = 10_000  # that are kept
@@ -88,19 +89,21 @@ def watch(
     """
     watcher = Watcher(model, settings.window, settings.every)
     record = _Record(model, source, settings, show, say)
-    watcher.warm_up()
-    reader, behind = Reader(source, model.config.data.short_side, stopped, say), False
+    if source.live:
+        watcher.warm_up()
+    reader, told = Reader(source, model.config.data.short_side, stopped, say), False
     try:
         for frame in reader:
             late = source.live and time.monotonic() - frame.arrived > _PATIENCE
-            if late and not behind:
-                say(f"Behind {source.name}: snippets are dropped to catch up.")
-            behind = late
-            at_once = source.live and reader.caught_up()
-            record.add(watcher.push(frame.time, frame.image, frame.follows, late, at_once), frame.arrived)
+            if late and not told:
+                say(f"Behind {source.name}: snippets are dropped to catch up, and counted.")
+            told = told or late
+            look = WHEN_FULL if not source.live else AT_ONCE if reader.caught_up() else WHEN_DUE
+            record.add(watcher.push(frame.time, frame.image, frame.follows, late, look), frame.arrived)
         record.add(watcher.finish(None if stopped.is_set() else source.name), time.monotonic())
     except UserError:
         record.failed = True
+        record.add(watcher.finish(None), time.monotonic())  # what was read before is answered
         raise
     finally:
         stopped.set()
@@ -112,6 +115,8 @@ class _Record:
     """What was answered, and where it goes."""
 
     def __init__(self, model, source, settings, show, say):
+        if settings.page and pathlib.Path(settings.page).is_dir():
+            raise UserError(f"`page`={settings.page} is a folder: name a file in it.")
         self._classes, self._source, self._settings, self._show = model.classes, source, settings, show
         self._merger = SegmentMerger(model.classes, settings.every, settings.enter, settings.leave, settings.min_length)
         self._curves, self._delays, self.failed = Curves(settings.every, settings.top_k), [], False

@@ -13,11 +13,16 @@ from ccsn_tf.errors import UserError
 from ccsn_tf.streaming.model import StreamModel
 from ccsn_tf.streaming.ring import TOLERANCE, SnippetRing
 
-# Snippets in one pass through the network: as many as wait, in passes of these sizes, so that few graphs are compiled.
-_PASSES = (8, 4, 2, 1)
+# Snippets in one pass through the network. More gain nothing, and XLA takes seconds to compile each size.
+_PASSES = (4, 1)
 
 # A pause of the stream inside of a snippet makes it long; so many are no accident.
 _TOO_LONG = 3
+
+
+# When snippets are looked at: each when it is complete; all that wait when a window ends; or when they fill a pass,
+# which is cheapest, and answers a window some snippets later.
+AT_ONCE, WHEN_DUE, WHEN_FULL = "at once", "when due", "when full"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +83,7 @@ class Watcher:
         self._model.answer({stream: values[None] for stream, values in features.items()})
 
     def push(
-        self, time: float, frame: np.ndarray, follows: bool = True, drop: bool = False, at_once: bool = False
+        self, time: float, frame: np.ndarray, follows: bool = True, drop: bool = False, look: str = WHEN_DUE
     ) -> list[Answer]:
         """Takes the next frame.
 
@@ -87,10 +92,11 @@ class Watcher:
             frame: uint8 RGB (H, W, 3), short side at most `short_side`. Where its size changes, snippets begin anew.
             follows: whether it is the frame after the last one.
             drop: do not look at the snippet that it completes, if any.
-            at_once: look at the snippet at once, not with others when a window ends.
+            look: `AT_ONCE`, `WHEN_DUE` or `WHEN_FULL`.
 
         Returns:
-            The windows that end by `time` and were not answered before.
+            The windows that end by `time` and were not answered before; with `WHEN_FULL`, those whose snippets have
+            been looked at.
 
         Raises:
             UserError: the stream's snippets are longer than the window, or see `SnippetRing.inputs`.
@@ -111,20 +117,13 @@ class Watcher:
         elif span:
             self._fitting = True
             self._waiting.append((span, self._ring.inputs()))
-        answers = []
-        if time >= self._next - TOLERANCE:
+        due = time >= self._next - TOLERANCE
+        if len(self._waiting) == _PASSES[0] or look == AT_ONCE or (look == WHEN_DUE and due):
             self._look()
-            while self._next <= time + TOLERANCE:
-                answers += self._answer(self._next)
-                self._number += 1
-                self._next = self._start + self._window + self._number * self._every
-                self._forget()
-        elif at_once or len(self._waiting) == _PASSES[0]:
-            self._look()
-        return answers
+        return self._answer_due()
 
     def finish(self, name: str | None) -> list[Answer]:
-        """The last window, where the stream ends after the last one that was answered.
+        """The windows that are still due, and a last one where the stream ends after them.
 
         Args:
             name: of the stream, for errors; None where it was left, which is no reason for one.
@@ -132,17 +131,18 @@ class Watcher:
         Raises:
             UserError: the stream had no snippet, or none that fits into a window.
         """
-        self._look()
+        self._look(last=True)
         if name and not self._fitting and not self.counts["dropped"]:
             if self._too_long:
                 self._refuse_long(self._too_long.pop(), at_least=1)
             if not self.counts["interruptions"]:
                 settings = self._model.config
                 refuse_few_frames(name, self.counts["frames"], settings.model.flow_length, settings.data.flow_stride)
+        answers = self._answer_due() if self.counts["frames"] else []
         newest = self._features[-1][0][1] if self._features else None
-        if newest is None or (self._answered is not None and newest <= self._answered + TOLERANCE):
-            return []
-        return self._answer(self._time)
+        if newest is not None and (self._answered is None or newest > self._answered + TOLERANCE):
+            answers += self._answer(self._time)
+        return answers
 
     def _refuse_long(self, span, at_least=_TOO_LONG):
         self._too_long.append(span)
@@ -153,16 +153,29 @@ class Watcher:
                 f"{seconds:.2f} seconds of this stream: pass a longer one."
             )
 
-    def _look(self):
-        """Computes the features of the snippets that wait."""
+    def _look(self, last=False):
+        """Computes the features of the snippets that wait; the last ones fill a pass with copies of one another."""
         while self._waiting:
-            count = next(size for size in _PASSES if size <= len(self._waiting))
-            spans, inputs = zip(*self._waiting[:count], strict=True)
-            del self._waiting[:count]
-            features = self._model.snippet({name: np.stack([each[name] for each in inputs]) for name in inputs[0]})
+            size = _PASSES[0] if last else next(size for size in _PASSES if size <= len(self._waiting))
+            spans, inputs = zip(*self._waiting[:size], strict=True)
+            del self._waiting[:size]
+            filled = [inputs[min(number, len(inputs) - 1)] for number in range(size)]
+            features = self._model.snippet({name: np.stack([each[name] for each in filled]) for name in inputs[0]})
             for number, span in enumerate(spans):
                 self._features.append((span, {stream: values[number] for stream, values in features.items()}))
-            self.counts["snippets"] += count
+            self.counts["snippets"] += len(spans)
+
+    def _answer_due(self):
+        """The windows that have ended, up to one whose snippets have not been looked at."""
+        answers = []
+        while self._next <= self._time + TOLERANCE:
+            if self._waiting and self._waiting[0][0][1] <= self._next + TOLERANCE:
+                break
+            answers += self._answer(self._next)
+            self._number += 1
+            self._next = self._start + self._window + self._number * self._every
+            self._forget()
+        return answers
 
     def _answer(self, end):
         start = max(self._start, end - self._window)

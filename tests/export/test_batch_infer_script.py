@@ -11,7 +11,7 @@ import time
 
 import numpy as np
 import pytest
-from commands import command, run
+from commands import command, run, run_forked
 from processes import needs_proc, processes_of, wait_until
 from videos import moving, truncate, write_video
 
@@ -86,7 +86,7 @@ def test_killed_and_started_again(model, tmp_path, good, bad, kills, size, seed=
         assert kept[-1] < total, "it had ended before it was killed"
         with (output / "predictions.jsonl").open("ab") as file:  # a kill between two blocks of a disk does this
             file.write(b'{"video": "class 0/good 0')
-    done = run(SCRIPT, *flags)
+    done = run_forked(SCRIPT, *flags)
     seconds = time.monotonic() - begun
     assert f"{good} of {total} clips predicted in {output}; {bad} could not be" in done.stdout
     rows = [json.loads(line) for line in lines_of(output)]
@@ -126,7 +126,7 @@ def test_what_it_prints(model, exported, tiny_set, tmp_path):
     ],
 )
 def test_mistakes_end_in_a_sentence(model, tmp_path, flags, words):
-    result = run(SCRIPT, *[flag.format(model=model) for flag in flags], code=1, cwd=tmp_path)
+    result = run_forked(SCRIPT, *[flag.format(model=model) for flag in flags], code=1, cwd=tmp_path)
     assert result.stderr.startswith("batch_infer: ") and words in result.stderr, result.stderr
     assert result.stderr.count("\n") == 1
 

@@ -6,7 +6,7 @@ import re
 import sys
 
 import pytest
-from test_saved_model_script import run
+from commands import run, run_forked
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +76,7 @@ def test_mistakes_end_in_a_sentence(half, tmp_path):
     ):
         if "--module=tensorrt" in arguments and _has_tensorrt():
             continue
-        result = run(script, *arguments, code=1, cwd=tmp_path)
+        result = run_forked(script, *arguments, code=1, cwd=tmp_path)
         name = os.path.basename(script).removesuffix(".py")
         assert result.stderr.startswith(f"{name}: ") and words in result.stderr, result.stderr
         assert len(result.stderr.strip().splitlines()) == 1

@@ -5,7 +5,7 @@ import pathlib
 import re
 
 import pytest
-from commands import run
+from commands import run, run_forked
 from serving_stand_in import StandIn
 
 
@@ -38,7 +38,7 @@ def test_servers_and_the_folder_are_asked_about_videos(served, written, tiny_set
     videos = sorted((tiny_set / "videos").glob("*/*.avi"))[:1]
     tops = []
     for flag in (f"--server={served[1]}", f"--export_dir={written[0]}"):
-        (answer,) = map(json.loads, run("scripts/query.py", flag, "--json", videos[0]).stdout.splitlines())
+        (answer,) = map(json.loads, run_forked("scripts/query.py", flag, "--json", videos[0]).stdout.splitlines())
         assert answer["video"] == str(videos[0]) and len(answer["top"]) == 2
         tops.append([(entry["class"], round(entry["score"], 4)) for entry in answer["top"]])
     assert tops[0] == tops[1]
@@ -55,7 +55,7 @@ def test_mistakes_end_in_a_sentence(workdir_config, written, unused_port, tmp_pa
         ("export/saved_model.py", [workdir, f"--export_dir={written[0]}", "--version=1"], "leave --version out"),
         ("scripts/query.py", [f"--server=localhost:{unused_port}", "--timeout=2", "x.avi"], "cannot be reached"),
     ):
-        result = run(script, *arguments, code=1, cwd=tmp_path)
+        result = run_forked(script, *arguments, code=1, cwd=tmp_path)
         name = pathlib.Path(script).stem
         assert result.stderr.startswith(f"{name}: ") and words in result.stderr, result.stderr
         assert len(result.stderr.strip().splitlines()) == 1

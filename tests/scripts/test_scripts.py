@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 import videos
-from commands import run
+from commands import run, run_forked
 
 from ccsn_tf.evaluation.compare import read_evaluation, read_scores
 from ccsn_tf.evaluation.metrics import softmax
@@ -35,14 +35,14 @@ def test_evaluate_prints_figures_with_their_protocol_and_writes_a_page(finished)
     assert [line.split()[0] for line in output.splitlines()[2:5]] == ["spatial", "temporal", "fused"]
     assert f"report: {workdir / 'REPORT.html'}" in output
     assert report["protocol"] in (workdir / "REPORT.html").read_text(encoding="utf-8")
-    elsewhere = run("scripts/evaluate.py", f"--workdir={workdir}", f"--report={workdir}", code=1)
+    elsewhere = run_forked("scripts/evaluate.py", f"--workdir={workdir}", f"--report={workdir}", code=1)
     assert f"--report={workdir} is a folder" in elsewhere.stderr
 
 
 def test_predict_agrees_with_evaluate_but_for_the_jpegs(finished, tiny_set):
     workdir, scores = finished[1], read_scores(finished[1])
     video, classes = tiny_set / "videos" / f"{scores['names'][0]}.avi", scores["classes"].tolist()
-    (line,) = run("scripts/predict.py", f"--workdir={workdir}", "--json", video).stdout.splitlines()
+    (line,) = run_forked("scripts/predict.py", f"--workdir={workdir}", "--json", video).stdout.splitlines()
     answer = json.loads(line)
     assert answer["video"] == str(video) and len(answer["top"]) == len(classes)
     assert sum(entry["fused"] for entry in answer["top"]) == pytest.approx(1, abs=1e-5)
@@ -72,9 +72,9 @@ def test_predict_goes_on_after_a_bad_video(finished, tiny_set, tmp_path):
 
 def test_runs_are_compared_and_fused_without_a_forward_pass(finished):
     workdir, report = finished[1], read_evaluation(finished[1])
-    table = run("scripts/compare.py", workdir).stdout
+    table = run_forked("scripts/compare.py", workdir).stdout
     assert report["protocol"] in table and f"{100 * report['fused']['top1']:.1f}" in table
-    fused = run("scripts/compare.py", "--fuse", "--fusion_weights=1,0", workdir, workdir).stdout.splitlines()
+    fused = run_forked("scripts/compare.py", "--fuse", "--fusion_weights=1,0", workdir, workdir).stdout.splitlines()
     assert "logits weighted 1:0" in fused[0]
     assert fused[2].split()[1:] == fused[4].split()[1:]
     assert "--fuse takes two runs" in run("scripts/compare.py", "--fuse", workdir, code=1).stderr
@@ -91,7 +91,7 @@ def test_ablate_makes_a_table_and_does_nothing_twice(finished, tmp_path):
     arguments = ["scripts/ablate.py", f"--flagfile={finished[0]}", f"--workdir={tmp_path}", f"--grid={grid}"]
     wrong = tmp_path / "wrong.toml"
     wrong.write_text('[rows]\nsum.flags = []\nnone.flags = ["--conection=none"]\n')
-    assert "'conection'" in run(*arguments, f"--grid={wrong}", code=1).stderr  # before "sum" is trained
+    assert "'conection'" in run_forked(*arguments, f"--grid={wrong}", code=1).stderr  # before "sum" is trained
     assert run(*arguments).stdout.count("done before") == 1
     table = json.loads((tmp_path / "ablation.json").read_text())
     assert list(table["rows"]) == ["ccs", "sum", "late"] and table["num_clips"] == {"1": 6}
@@ -100,5 +100,5 @@ def test_ablate_makes_a_table_and_does_nothing_twice(finished, tmp_path):
     assert table["rows"]["sum"]["splits"]["1"]["values"] == [report["fused"]["top1"]]
     assert table["rows"]["late"]["splits"]["1"]["count"] == 1
     assert "| late |" in (tmp_path / "ablation.md").read_text()
-    assert run(*arguments).stdout.count("done before") == 2
-    assert "--epochs=2" in run(*arguments, "--epochs=2", code=1).stderr
+    assert run_forked(*arguments).stdout.count("done before") == 2
+    assert "--epochs=2" in run_forked(*arguments, "--epochs=2", code=1).stderr

@@ -49,6 +49,11 @@ def test_nothing_is_overwritten(tmp_path, name):
     assert (tmp_path / name).read_text() == "mine" and len(list(tmp_path.iterdir())) == 1
 
 
+def test_lines_and_segments_are_two_files(tmp_path):
+    with pytest.raises(UserError, match=r"`output`.*\.jsonl"):
+        LineFile(str(tmp_path / "a.json"), print)
+
+
 def test_a_place_that_cannot_be_written(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="cannot be written"):

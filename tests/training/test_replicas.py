@@ -31,7 +31,7 @@ def test_two_replicas_step_as_one(two_replicas, on_one):
 
 
 def test_clipping_sees_the_gradient_of_the_global_batch(two_replicas, one_device):
-    config = steps.small_config(clip_norm=0.05)
+    config = steps.small_config(clip_norm=0.05, connection="sum")
     start = np.concatenate([v.numpy().ravel() for v in steps.make_trainable(config, sgd()).trainable_variables])
     weights_one, _ = steps.step_on(one_device, config, lambda: keras.optimizers.SGD(1.0))
     weights_two, _ = steps.step_on(two_replicas, config, lambda: keras.optimizers.SGD(1.0))

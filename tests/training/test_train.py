@@ -33,6 +33,7 @@ def config(tiny_data, tmp_path):
     return Config(data=tiny_data).replace(
         workdir=str(tmp_path / "run"),
         backbone="tiny",
+        connection="sum",  # the cheapest to trace
         image_size=32,
         num_segments=2,
         flow_length=5,

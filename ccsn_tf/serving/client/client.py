@@ -27,6 +27,8 @@ from ccsn_tf.serving.client.transport import FIRST_PAUSE, LONGEST_PAUSE, RETRIED
 
 Result = TypeVar("Result")
 
+_NEEDED = {"scores", "spatial_logits", "temporal_logits"}  # of the outputs of a network
+
 
 class ServingError(UserError):
     """The server did not answer, or refused; `code` is the status's name, such as "DEADLINE_EXCEEDED"."""
@@ -121,7 +123,11 @@ class Client:
             signature, inputs = "serving_default", network_input(VideoFile(path, path), config, segments).arrays
         answer = self.predict(signature, {name: value[None] for name, value in inputs.items()}, version)
         answer = {name: value[0] for name, value in answer.items()}
-        return answer if self._transport.takes_jpegs else _with_top(answer, metadata)
+        if self._transport.takes_jpegs:
+            return answer
+        if _NEEDED - answer.keys() or answer["scores"].shape != (len(metadata["classes"]),):
+            raise ServingError("INTERNAL", f"{self.server} answers otherwise than its metadata say: export it again.")
+        return _with_top(answer, metadata)
 
     def _model(self):
         known = self._known
@@ -158,6 +164,10 @@ class Client:
             return (
                 f"{self.server} does not serve {self.model} ({reason}): name its model with --model; for Triton, add "
                 "/v2 to --server."
+            )
+        if failure.code == "UNIMPLEMENTED":
+            return (
+                f"{self.server} speaks another protocol ({reason}): --server ends in /v2 for Triton, only then."
             )
         if failure.code in ("UNAUTHENTICATED", "PERMISSION_DENIED"):
             return f"{self.server} and this client do not trust one another ({reason}): see --ca_file, --token_file."

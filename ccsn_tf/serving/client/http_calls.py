@@ -50,8 +50,8 @@ class HttpCalls:
             connection.request(method, path, body, every)
             sock = connection.sock  # which the connection forgets when the server is going to close it
             sock.settimeout(_left(end))
-            response = connection.getresponse()
-            content = _read(response, sock, end)
+            with connection.getresponse() as response:
+                content = _read(response, sock, end)
         except TimeoutError:
             raise StatusError("DEADLINE_EXCEEDED", f"no answer within {timeout:.1f} s") from None
         except ssl.SSLError as error:

@@ -49,8 +49,8 @@ def shape_of(value: onnx.ValueInfoProto) -> tuple[int | None, ...]:
 def bound_axis(model: onnx.ModelProto, name: str, axis: int, most: int) -> None:
     """Makes a model fail where an input is longer than `most` along a free axis.
 
-    ONNX knows no assertion, but an index beyond a table's end is an error. What is looked up there, 0, is added to the
-    axis's length, to which the input is then reshaped, so that no optimiser may leave it out.
+    ONNX knows no assertion, but an index beyond a table's end is an error, which names the node. What is looked up
+    there, 0, is added to the axis's length, to which the input is reshaped, so that no optimiser may leave it out.
     """
     graph = model.graph
     (value,) = (each for each in graph.input if each.name == name)
@@ -73,7 +73,8 @@ def bound_axis(model: onnx.ModelProto, name: str, axis: int, most: int) -> None:
     for place, (kind, inputs, output) in enumerate(nodes):
         output = f"{prefix}/{output}" if output else prefix
         attributes = {"axis": 0} if kind in ("Concat", "Gather") else {}
-        graph.node.insert(place, onnx.helper.make_node(kind, inputs, [output], f"{output}/{kind}", **attributes))
+        said = f"{name} has at most {most} along axis {axis}" if output.endswith("zero") else f"{output}/{kind}"
+        graph.node.insert(place, onnx.helper.make_node(kind, inputs, [output], said, **attributes))
 
 
 def product_precisions(model: onnx.ModelProto) -> dict[str, str]:

@@ -18,7 +18,7 @@ MAX_SCANS = 16
 # Of all JPEGs of a request, a pixel counted once a scan: what costs time. 256 segments of 340x256 with flow are 2.5e8.
 # Flat pictures, which cost more time a byte than any, have up to 85 pixels a byte as OpenCV writes them.
 MAX_WORK = 2**28
-_FREE_WORK, _WORK_A_BYTE = MAX_PIXELS, 128
+_FREE_WORK, _WORK_A_BYTE = 2**20, 128
 
 
 def decode_segments(rgb: tf.Tensor, flow: tf.Tensor, image_size: int) -> tuple[tf.Tensor, tf.Tensor]:

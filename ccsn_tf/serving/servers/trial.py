@@ -48,7 +48,7 @@ def install(folder: str | pathlib.Path) -> pathlib.Path:
                 if result.returncode:
                     reason = (result.stderr.strip().splitlines() or [f"exit status {result.returncode}"])[-1]
                     raise UserError(f"Triton cannot be installed in {folder} ({reason}): serve it by Docker.")
-                _add_backend(beside / "pytriton" / "tritonserver")
+                _complete(beside / "pytriton" / "tritonserver")
                 os.rename(beside, target)
             finally:
                 shutil.rmtree(beside, ignore_errors=True)
@@ -81,6 +81,7 @@ def served(
         "LD_LIBRARY_PATH": str(installed / "nvidia_pytriton.libs"),
         "PATH": f"{sys.base_prefix}/bin:{os.environ['PATH']}",  # where its Python looks for its own library
     }
+    shutil.copy(pathlib.Path(__file__).with_name("trial_model.py"), server / "backends" / "onnxruntime" / "model.py")
     with subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment) as process:
         try:
             _wait(process, f"http://127.0.0.1:{ports[0]}/v2/health/ready")
@@ -89,14 +90,12 @@ def served(
             process.terminate()
 
 
-def _add_backend(server):
-    """Makes the Python backend usable by this Python, and a backend `onnxruntime` from it."""
-    backends, version = server / "backends", ".".join(map(str, sys.version_info[:2]))
-    stub = "triton_python_backend_stub"
-    shutil.copy(server / "python_backend_stubs" / version / stub, backends / "python" / stub)
-    (backends / "onnxruntime").mkdir()
-    shutil.copy(pathlib.Path(__file__).with_name("trial_model.py"), backends / "onnxruntime" / "model.py")
+def _complete(server):
+    """Makes the Python backend usable by this Python."""
+    stub, version = "triton_python_backend_stub", ".".join(map(str, sys.version_info[:2]))
+    shutil.copy(server / "python_backend_stubs" / version / stub, server / "backends" / "python" / stub)
     (server / "bin" / "tritonserver").chmod(0o755)
+    (server / "backends" / "onnxruntime").mkdir()
 
 
 def _wait(process, url):

@@ -18,7 +18,10 @@ class TritonPythonModel:
     """A version of a model; its name and methods are what Triton looks for."""
 
     def initialize(self, _):
-        self._session = onnxruntime.InferenceSession(os.path.join(triton.get_model_dir(), "model.onnx"))
+        options = onnxruntime.SessionOptions()
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # Triton ends where this gets no core
+        path = os.path.join(triton.get_model_dir(), "model.onnx")
+        self._session = onnxruntime.InferenceSession(path, options)
         self._inputs, self._outputs = (
             [tensor.name for tensor in tensors] for tensors in (self._session.get_inputs(), self._session.get_outputs())
         )

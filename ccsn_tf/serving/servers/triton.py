@@ -91,9 +91,9 @@ def make_repository(model: str, folder: str, settings: TritonSettings) -> pathli
     read = _read_onnx if pathlib.Path(model).suffix == ".onnx" else _read_engine
     file_name, content, metadata, config = read(model, settings)
     labels = "".join(f"{label}\n" for label in metadata["classes"])
-    config += _parameters(target, config, labels, metadata)
     beside = target.with_name(f".{os.getpid()}.{target.name}")
     try:
+        config += _parameters(target, config, labels, metadata)
         beside.mkdir(parents=True)
         (beside / file_name).write_bytes(content)
         write_sums(beside)
@@ -168,7 +168,8 @@ def _read_onnx(path, settings):
     for tensor in model.graph.input:
         bound_axis(model, tensor.name, 1, most // batch)
     settings = dataclasses.replace(settings, max_batch=batch)
-    metadata = {**metadata, "limits": {**metadata["limits"], "segments_a_request": most}}
+    limits = {**metadata["limits"], "segments_a_request": most, "segments_a_clip": most // batch}
+    metadata = {**metadata, "limits": limits}
     return "model.onnx", model.SerializeToString(), metadata, config_text("onnxruntime", metadata, settings, segments)
 
 

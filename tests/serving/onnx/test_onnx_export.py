@@ -6,14 +6,15 @@ import os
 import subprocess
 import sys
 
+import kept_models
 import numpy as np
 import onnx
 import pytest
 
 from ccsn_tf.config import RUN_INDEPENDENT
 from ccsn_tf.errors import UserError
-from ccsn_tf.models.build import load_model
-from ccsn_tf.serving.agreement import as_exported, compare_on_clips
+from ccsn_tf.serving import agreement
+from ccsn_tf.serving.agreement import compare_on_clips
 from ccsn_tf.serving.client.config import client_config
 from ccsn_tf.serving.clips import clips_to_try
 from ccsn_tf.serving.metadata import weights_hash
@@ -28,13 +29,14 @@ CLASSES = ("MoveDown", "MoveLeft", "MoveRight")
 
 @pytest.fixture(scope="module")
 def trained(workdir_config):
-    return load_model(f"{workdir_config.train.workdir}/model.keras")
+    return kept_models.load_model(f"{workdir_config.train.workdir}/model.keras")
 
 
 @pytest.fixture
 def converted(onnx_export, monkeypatch):
-    """Spares the tests that use it the conversion, which `onnx_export` has gone through."""
+    """Spares the tests that use it the conversion and the rest that `onnx_export` has gone through."""
     path = onnx_export("fp32").path
+    kept_models.keep(monkeypatch, export_module, agreement)
     monkeypatch.setattr(export_module, "to_onnx", lambda model: onnx.load(path))
 
 
@@ -50,7 +52,9 @@ def test_file_computes_what_its_report_says(precision, onnx_export, trained, wor
     assert counts == {"fp32": {"fp32": 27}, "int8": {"int8": 6, "fp32": 21}}.get(precision, {precision: 22, "fp32": 5})
     assert export.report["opset"] == 17
     with clips_to_try(workdir_config, CLASSES, 7, must_be_real=True) as clips:
-        again = compare_on_clips(OnnxModel(str(export.path)), as_exported(trained), clips, (1, 3, 7), (2, 4), None)
+        again = compare_on_clips(
+            OnnxModel(str(export.path)), kept_models.as_exported(trained), clips, (1, 3, 7), (2, 4), None
+        )
     for name, difference in export.report["comparison"]["largest"].items():
         assert again["largest"][name] == pytest.approx(difference, rel=0.05, abs=2e-6)
     assert len(again["largest"]) == 6
@@ -116,7 +120,7 @@ def test_default_names(workdir_config, converted, tmp_path):
         os.link(f"{workdir_config.train.workdir}/{name}", tmp_path / name)
     export = export_onnx(moved, OnnxSettings(precision="fp16", evaluate=False))
     assert export.path == tmp_path / "model.fp16.onnx" and "agreement" not in export.report
-    assert sorted(os.listdir(tmp_path)) == ["config.json", "model.fp16.onnx", "model.keras"]
+    assert sorted(os.listdir(tmp_path)) == ["config.json", "model.fp16.onnx", "model.fp16.onnx.sha256", "model.keras"]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import functools
 import json
 
+import kept_models
 import keras
 import layers
 import numpy as np
@@ -15,7 +16,6 @@ from onnx_fixtures import exporter
 
 from ccsn_tf.config import Config, ModelConfig, TrainConfig
 from ccsn_tf.errors import UserError
-from ccsn_tf.models.build import load_model
 from ccsn_tf.models.ccsn import CCSN
 from ccsn_tf.models.flow import QuantizedFlow, TVL1Flow
 from ccsn_tf.serving.agreement import as_exported, compare_on_clips
@@ -29,6 +29,7 @@ from ccsn_tf.serving.onnx.graph import Graph, flow_precisions, is_of_flow, produ
 from ccsn_tf.serving.onnx.half import to_half
 from ccsn_tf.serving.onnx.session import OnnxModel
 from ccsn_tf.serving.servers.triton import TritonSettings, make_repository
+from ccsn_tf.serving.tensorrt import compare as tensorrt_compare
 from ccsn_tf.serving.tensorrt import export as tensorrt_export
 from ccsn_tf.serving.tensorrt import run as tensorrt_run
 from ccsn_tf.serving.tensorrt.build import DEFAULT_CAPABILITIES, BuildSettings, build
@@ -81,14 +82,14 @@ def test_float32_answers_as_keras_does(flow_export, run_config, clips):
     assert (frames.name, shape) == ("frames", ["batch", "segments", LENGTH + 1, SIZE, SIZE, 3])
     assert frames.type.tensor_type.elem_type == onnx.TensorProto.UINT8
     assert export.report["comparison"]["limit"] == 1e-3
-    trained = as_exported(load_model(f"{run_config.train.workdir}/model.keras"))
+    trained = kept_models.as_exported(kept_models.load_model(f"{run_config.train.workdir}/model.keras"))
     again = compare_on_clips(OnnxModel(str(export.path)), trained, clips, (4,), (3,), 1e-3)
     assert len(again["largest"]) == 6
 
 
 def test_flow_differs_by_the_rounding_of_single_values_at_most(flow_export, run_config, clips):
     """What the limit of 1e-3 is for: values on the edge between two of the 255 steps."""
-    model = load_model(f"{run_config.train.workdir}/model.keras")
+    model = kept_models.load_model(f"{run_config.train.workdir}/model.keras")
     stored = next(layer for layer in model.layers if isinstance(layer, QuantizedFlow))
     inputs = {name: values[:4] for name, values in clips.arrays(3).items()}
     wanted = np.asarray(keras.Model(model.inputs, stored.output)(inputs))
@@ -174,6 +175,7 @@ def test_where_there_is_a_gpu_it_is_run_on_frames(flow_export, run_config, monke
     driver = tensorrt_stand_ins.Driver()
     monkeypatch.setattr(tensorrt_export, "find_gpu", lambda: find_gpu(driver))
     monkeypatch.setattr(tensorrt_run, "Cuda", lambda: Cuda(driver))
+    kept_models.keep(monkeypatch, tensorrt_compare)
     path = str(flow_export("fp32").path)
     compare = functools.partial(compare_engine, onnx_path=path, workdir=run_config.train.workdir)
     settings, trt = BuildSettings(batch=(1, 2, 4)), tensorrt_stand_ins.tensorrt()

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 
+import kept_models
 import keras
 import numpy as np
 import pytest
@@ -42,10 +43,7 @@ def no_graph(monkeypatch):
     monkeypatch.setattr(ServedModel, "save", save)
     monkeypatch.setattr(ServedModel, "__init__", lambda self, network, metadata: setattr(self, "widths", {}))
     monkeypatch.setattr(saved_model, "fold_batch_norms", lambda model: (model, Folding(0, {})))
-    monkeypatch.setattr(saved_model, "load_model", load_once)
-
-
-load_once = functools.cache(load_model)
+    kept_models.keep(monkeypatch, saved_model)
 
 
 def names(folder):
@@ -133,9 +131,12 @@ def test_what_a_killed_export_left_is_removed(workdir_config, tmp_path, no_graph
     assert names(tmp_path) == [".keep", "1"]
 
 
+load_saved_model = functools.cache(tf.saved_model.load)
+
+
 def answering(path, requests):
     """What `verify.ask` answers, without the fresh process."""
-    signatures = tf.saved_model.load(path).signatures
+    signatures = load_saved_model(path).signatures
     return [
         Answer({name: value.numpy() for name, value in signatures[request.signature](**request.inputs).items()})
         for request in requests
@@ -226,7 +227,7 @@ def test_without_folding_the_network_is_the_trained_one(exported, workdir_config
     np.testing.assert_allclose(answer["scores"], expected, atol=1e-6)
 
 
-def test_without_records_clips_are_rendered(exported, workdir_config, tmp_path):
+def test_without_records_clips_are_rendered(exported, workdir_config, tmp_path, no_graph):
     elsewhere = workdir_config.replace(record_dir=str(tmp_path / "gone"))
     with clips_to_try(elsewhere, exported.metadata["classes"], 7, must_be_real=False) as clips:
         assert clips.source.startswith("clips rendered") and len(set(clips.names)) == 7

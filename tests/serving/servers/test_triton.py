@@ -180,7 +180,7 @@ def test_the_segments_of_a_call_are_bounded(onnx_export, workdir_config, tmp_pat
             np.testing.assert_array_equal(bounded(inputs)[name], value)
     inputs = serving_requests.arrays(metadata, segments=4)
     whole(inputs)
-    with pytest.raises(Exception, match="indices"):
+    with pytest.raises(Exception, match="rgb has at most 3 along axis 1"):
         bounded(inputs)
     for settings in ({"max_batch": 8, "max_segments": 21}, {"max_segments": 2}):
         with pytest.raises(UserError, match=r"--max_batch=. clips of the 3 segments .* --max_segments"):

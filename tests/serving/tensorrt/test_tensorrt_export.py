@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 
+import kept_models
 import numpy as np
 import onnx
 import onnx_graphs
@@ -39,6 +40,7 @@ def gpu(monkeypatch):
     driver = tensorrt_stand_ins.Driver()
     monkeypatch.setattr(tensorrt_export, "find_gpu", lambda: find_gpu(driver))
     monkeypatch.setattr(tensorrt_run, "Cuda", lambda: Cuda(driver))
+    kept_models.keep(monkeypatch, tensorrt_compare)
     return driver
 
 
