@@ -100,7 +100,8 @@ def test_told_to_end(tmp_path, number):
     half = tmp_path / "half"
     work = f"from ccsn_tf.files import whole_file\n    with whole_file({str(half)!r}) as beside:\n"
     work += "        beside.touch(); print('begun', flush=True); time.sleep(60)"
-    process = probe(work)
+    # Shells ignore SIGINT in what they run in the background, which these tests may be.
+    process = probe(work, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     assert process.stdout.readline() == "begun\n"
     assert len(list(tmp_path.iterdir())) == 1
     process.send_signal(number)

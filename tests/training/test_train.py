@@ -143,6 +143,7 @@ def test_killed_training_ends_as_the_uninterrupted_one(config, tmp_path):
     assert mine == theirs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ema", [0.0, 0.9])
 def test_more_epochs_go_on_as_the_longer_run_would_have_gone(config, tmp_path, ema):
     config = config.replace(schedule="constant", deterministic=False, ema=ema, classes_per_batch=2, dropout=0.0)
