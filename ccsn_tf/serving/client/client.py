@@ -210,9 +210,7 @@ class Client:
                 "/v2 to --server."
             )
         if failure.code == "UNIMPLEMENTED":
-            return (
-                f"{self.server} speaks another protocol ({reason}): --server ends in /v2 for Triton, only then."
-            )
+            return f"{self.server} speaks another protocol ({reason}): --server ends in /v2 for Triton, only then."
         if failure.code in ("UNAUTHENTICATED", "PERMISSION_DENIED"):
             return f"{self.server} and this client do not trust one another ({reason}): see --ca_file, --token_file."
         if failure.code == "UNAVAILABLE":
