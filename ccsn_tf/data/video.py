@@ -21,12 +21,12 @@ from ccsn_tf.errors import UserError
 _TOLERATED_LOSS = 2
 
 # Beyond these a header lies, or the frame cannot be stored: flow fields come two in a JPEG, which ends at 65,500.
-_MAX_PIXELS = 8192 * 8192
+MAX_PIXELS = 8192 * 8192
 _MAX_SIDE = 32_000
 
 # FFmpeg is to open no other file or address, and to refuse a size before it makes room for it. The whitelist of
 # protocols alone leaves a file "ffconcat version 1.0, file other.mp4" named a.mp4 with the frames of its neighbour.
-_OF_DECODER = {"max_pixels": str(_MAX_PIXELS)}
+_OF_DECODER = {"max_pixels": str(MAX_PIXELS)}
 _OPTIONS = {"format_whitelist": FORMATS, "protocol_whitelist": "file", **_OF_DECODER}
 
 
@@ -241,9 +241,9 @@ class _Video:
     def _look_at(self, frame):
         self._upright = Upright(frame, self._stream)
         width, height = self._upright.stretched
-        if max(width, height) > _MAX_SIDE or width * height > _MAX_PIXELS:
+        if max(width, height) > _MAX_SIDE or width * height > MAX_PIXELS:
             raise VideoError(
-                f"{self._path} has frames of {width}x{height} pixels: at most {_MAX_SIDE} a side and {_MAX_PIXELS} in "
+                f"{self._path} has frames of {width}x{height} pixels: at most {_MAX_SIDE} a side and {MAX_PIXELS} in "
                 "all can be used, so re-encode it smaller."
             )
 
@@ -290,5 +290,5 @@ def _refuse_at_sight(path):
 
 def _reason(error, also=""):
     if getattr(error, "errno", None) == errno.EINVAL:  # FFmpeg's answer to a header that it does not believe
-        return f"{also}its header is wrong, or its frames have more than {_MAX_PIXELS} pixels"
+        return f"{also}its header is wrong, or its frames have more than {MAX_PIXELS} pixels"
     return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -14,7 +14,7 @@ import av
 import numpy as np
 
 from ccsn_tf.data.upright import Upright
-from ccsn_tf.data.video import duration, iter_timed, time_origin
+from ccsn_tf.data.video import MAX_PIXELS, duration, iter_timed, time_origin
 from ccsn_tf.errors import UserError
 
 # What FFmpeg may open for an address of each scheme: what a server sends can name no file here.
@@ -89,16 +89,20 @@ class StreamSource:
     Attributes:
         late: frames left out because they came out of order.
         damaged: packets that could not be decoded.
-        reconnections: how often it was opened again.
         name, live, seconds: see `FileSource`. An address that knows how long it is is a recording: `live` is known with
             the first frame.
     """
 
     def __init__(self, name: str, address, format: str | None = None, options: dict | None = None, reconnects=True):
         self.name, self.live, self.seconds = name, True, None
-        self.late = self.damaged = self.reconnections = 0
+        self.late = self.damaged = self._connections = 0
         self._address, self._format, self._options, self._reconnects = address, format, options or {}, reconnects
         self._clock = _Clock()
+
+    @property
+    def reconnections(self) -> int:
+        """How often it was opened again."""
+        return max(0, self._connections - 1)
 
     def frames(self, short_side: int, stopped: threading.Event, say: Callable[[str], None]) -> Iterator[Frame]:
         """See `FileSource.frames`.
@@ -129,7 +133,6 @@ class StreamSource:
             say(f"{self.name} broke off ({reason}); opened again in {pause:g} s.")
             stopped.wait(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
-            self.reconnections += 1
 
     def _connection(self, short_side, stopped):
         """Yields the frames of one connection; what was wrong with it, as FFmpeg says it, is raised at its end."""
@@ -141,10 +144,12 @@ class StreamSource:
             if stream is None or stream.codec_context is None:
                 raise ValueError("no video stream in it")
             stream.codec_context.thread_count = 1
+            stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
+            self._connections += 1
             self.live, start = not _is_recording(container), time_origin(container)
             self.seconds = container.duration / av.time_base if container.duration and not self.live else None
             self._clock.connect()
-            upright, follows = None, not self.reconnections
+            upright, follows = None, not self.reconnections or not self.live
             for frame in self._decoded(container, stream):
                 if stopped.is_set():
                     return
@@ -158,7 +163,7 @@ class StreamSource:
                 else:
                     seconds = self._clock.recorded(frame.time - start if frame.time is not None else None, stream)
                 if seconds is None:
-                    self.late += 1
+                    self.late += self.live  # of a recording, it was seen before
                     continue
                 if upright is None or not upright.fits(frame):
                     upright = Upright(frame, stream)

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from ccsn_tf.errors import UserError
+from ccsn_tf.models.flow.iterating import LOOPED, iterations
 from ccsn_tf.serving.watched import SavedStream, is_workdir
 from ccsn_tf.streaming.model import TrainedModel
 from ccsn_tf.streaming.source import open_source
@@ -24,7 +25,8 @@ def test_an_export_answers_as_the_trained_model(request, name, limit, moving_vid
         watch(model, open_source(moving_video), settings, threading.Event(), lambda *each: found.append(each))
         return [answer.outputs for answer, _ in found]
 
-    found = [answers(TrainedModel(export.model, export.config)), answers(SavedStream(str(export.folder)))]
+    with iterations(LOOPED):  # as in the export
+        found = [answers(TrainedModel(export.model, export.config)), answers(SavedStream(str(export.folder)))]
     assert len(found[0]) == len(found[1]) >= 4
     for ours, theirs in zip(*found, strict=True):
         for output in ours:
