@@ -21,7 +21,7 @@ pytest_plugins = ["serving_fixtures", "onnx_fixtures", "torch_files"]
 gc.freeze()
 gc.set_threshold(50_000, 20, 50)
 
-# Of these, whatever needs one is tested in one process of `make test`, so that they are made once; first, as it is most.
+# Whatever needs one of these is tested in one process of `make test`, so that they are made once; first, as it is most.
 SERVED = {"workdir_config", "frames_config", "exported", "exported_frames", "onnx_export"}
 # What takes long comes before what does not: the processes end at about the same time.
 LONG = ("training", "serving", "test_documented_code.py", "benchmarks", "scripts", "models", "data/prepare")
@@ -42,7 +42,7 @@ def pytest_collection_modifyitems(config, items):
         return not files[item.path], next((n for n, part in enumerate(LONG) if name.startswith(part)), len(LONG))
 
     for item in items:
-        item.add_marker(pytest.mark.xdist_group("served" if files[item.path] else str(item.path.name)))
+        item.add_marker(pytest.mark.xdist_group("served" if files[item.path] else item.path.name))
     items.sort(key=place)
 
 
