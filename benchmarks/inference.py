@@ -52,7 +52,7 @@ def run(config: Config, options) -> dict:
         UserError: no finished run, or a file of --inference_onnx of another model.
     """
     workdir = config.train.workdir
-    run_config = Config.from_json(pathlib.Path(workdir, "config.json"))
+    run_config = Config.of_run(workdir)
     run_config = run_config.replace(workdir=workdir, test_segments=config.eval.test_segments)
     segments = run_config.model.num_segments
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:

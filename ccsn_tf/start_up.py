@@ -1,12 +1,16 @@
-"""TensorFlow without the notices with which it starts."""
+"""How scripts start and end: TensorFlow without its notices; quietly, where nobody reads on or they are told to end."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import select
+import signal
 import sys
 import threading
+from collections.abc import Iterator
 
+_CUT_OFF = 128 + signal.SIGPIPE  # the status with which a shell reports it
 _LOCK = threading.Lock()  # two threads that turned file descriptor 2 away would put back one that leads nowhere
 
 
@@ -35,3 +39,57 @@ def _without_notices():
     finally:
         os.dup2(kept, 2)
         os.close(kept)
+
+
+def open_standard_streams() -> None:
+    """Opens to nowhere those that are closed, or the next file that is opened would receive what is printed.
+
+    What the others' encoding does not have is written as its number.
+    """
+    for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free, this one
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(descriptor, "r" if name == "stdin" else "w", closefd=False))
+        elif name != "stdin" and hasattr(getattr(sys, name), "reconfigure"):
+            getattr(sys, name).reconfigure(errors="backslashreplace")
+
+
+def raise_when_told_to_end() -> None:
+    """Makes SIGINT and SIGTERM KeyboardInterrupts, so that what is half done is cleared up; a second one ends at once.
+
+    Those that are ignored stay so, as `nohup` and shells in the background want it.
+    """
+
+    def interrupt(number, _):
+        signal.signal(number, signal.SIG_DFL)
+        raise KeyboardInterrupt(signal.Signals(number).name)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
+            signal.signal(number, interrupt)
+
+
+@contextlib.contextmanager
+def quiet_when_cut_off() -> Iterator[None]:
+    """Ends the script without a word where nobody reads its output any more, as behind `| head -1`."""
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        cut = [stream for stream in (sys.stdout, sys.stderr) if _is_cut_off(stream)]
+        if not cut:
+            raise
+        for stream in cut:  # what is left in its buffer would be tried again as Python ends
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        sys.exit(_CUT_OFF)
+
+
+def _is_cut_off(stream):
+    poll = select.poll()
+    poll.register(stream.fileno(), 0)
+    return bool(poll.poll(0))

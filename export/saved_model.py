@@ -1,6 +1,6 @@
 """Exports a trained model as a SavedModel that loads without this package, for TensorFlow Serving and others.
 
-    python export/saved_model.py --workdir=W --export_dir=MODEL [--test_segments=8] [--record_dir=R] [--xla]
+    python export/saved_model.py --workdir=W --export_dir=MODEL [--test_segments=8] [--record_dir=R] [--noxla]
 
 Writes MODEL/1/, or the next version. Every export is compared with the trained model in a fresh process before it
 appears there. --test_segments is the number of segments that clients are told to send.
@@ -19,7 +19,7 @@ flags.DEFINE_integer("version", 0, "export: the version's number; 0: the one aft
 flags.DEFINE_integer("max_segments", 0, "export: most clips times segments a request; 0: 256, with flow inside 64.", 0)
 flags.DEFINE_bool("fold_batch_norms", True, "export: put batch normalisation into the convolution before it.")
 flags.DEFINE_bool("verify", True, "export: compare with the trained model in a fresh process.")
-flags.DEFINE_bool("xla", False, "export: flow by XLA, faster; TensorFlow Serving: --xla_cpu_compilation_enabled.")
+flags.DEFINE_bool("xla", None, "export: flow by XLA, faster, for servers that have it; default: if it works here.")
 flags.DEFINE_bool("warmup", True, "export: add warm-up requests for TensorFlow Serving.")
 
 

@@ -2,8 +2,9 @@
 
     python scripts/predict.py --workdir=W VIDEO... [--top_k=5] [--json]
 
-Flow is computed for the snippets that the model looks at, and no others. With --json: one JSON object a line. A video
-that cannot be used is reported on stderr; the others are still predicted, and the exit status is 1.
+VIDEO is a video, the folder of its frames, or a folder of videos. Flow is computed for the snippets that the model
+looks at, and no others. With --json: one JSON object a line. A video that cannot be used is reported on stderr; the
+others are still predicted, and the exit status is 1 where none could be.
 """
 
 import json
@@ -50,7 +51,8 @@ def main(videos):
             for i in best:
                 print(f"  {100 * scores['fused'][i]:5.1f} %  {model.classes[i]}", flush=True)
     if failed:
-        sys.exit(f"predict: {failed} of {len(videos)} videos could not be used.")
+        print(f"predict: {failed} of {len(videos)} videos could not be used.", file=sys.stderr)
+    sys.exit(failed == len(videos))
 
 
 def console():

@@ -2,12 +2,14 @@
 
     python scripts/query.py --server=localhost:8500 VIDEO... [--json]
     python scripts/query.py --server=http://localhost:8501 VIDEO...
+    python scripts/query.py --server=http://localhost:8000/v2 VIDEO...
     python scripts/query.py --export_dir=MODEL VIDEO...
 
-The first is gRPC, the second REST; the third needs no server: a fresh process, which has TensorFlow and nothing of this
-package, loads the model for each video. Frames, and flow unless the model computes it, are made here, as the served
-model says that it wants them, and sent as JPEGs. A video that cannot be used, or got no answer, is reported on stderr;
-the others are still asked for, and the exit status is 1.
+The first is gRPC, the second REST, both to TensorFlow Serving; the third is Triton, as is localhost:8001/v2; grpcs://
+and https:// are these by TLS. The last needs no server: a fresh process, with TensorFlow and nothing of this package,
+loads the model for each video. Frames, and flow unless the model computes it, are made here, as the served model says
+that it wants them. VIDEO may also be a folder of videos. One that cannot be used, or got no answer, is reported on
+stderr; the others are still asked for, and the exit status is 1 where none got one.
 """
 
 import json
@@ -24,7 +26,11 @@ from ccsn_tf.errors import UserError
 from ccsn_tf.serving.client.client import Client
 from ccsn_tf.serving.client.local import LocalModel
 
-flags.DEFINE_string("server", "localhost:8500", "query: host:port for gRPC, http://host:port for REST.")
+flags.DEFINE_string(
+    "server", "localhost:8500", "query: host:port (gRPC), http://host:port (REST), http://host:port/v2 (Triton)."
+)
+flags.DEFINE_string("ca_file", "", "query: PEM file of the certificates to trust; empty: the system's.")
+flags.DEFINE_string("token_file", "", "query: file of a token to send, as Authorization: Bearer, by TLS.")
 flags.DEFINE_string("export_dir", "", "query: folder of the exported model, in place of a server.")
 flags.DEFINE_string("model", "ccsn", "query: name of the model on the server.")
 flags.DEFINE_float("timeout", 30.0, "query: seconds to wait for an answer, retries included.", lower_bound=0.001)
@@ -40,7 +46,7 @@ def main(videos):
     if given.export_dir:
         client = LocalModel(given.export_dir)
     else:
-        client = Client(given.server, given.model, given.timeout, given.attempts)
+        client = Client(given.server, given.model, given.timeout, given.attempts, given.ca_file, given.token_file)
     failed = 0
     videos, notes = videos_of(videos)
     for note in notes:
@@ -65,7 +71,8 @@ def main(videos):
                 print(f"  {100 * score:5.1f} %  {label}", flush=True)
     client.close()
     if failed:
-        sys.exit(f"query: {failed} of {len(videos)} videos got no answer.")
+        print(f"query: {failed} of {len(videos)} videos got no answer.", file=sys.stderr)
+    sys.exit(failed == len(videos))
 
 
 def console():

@@ -1,7 +1,7 @@
 """Requests for an exported model that computes flow itself, good ones and hostile ones."""
 
 import numpy as np
-from serving_requests import encoded, jpeg_with_size, textured
+from serving_requests import encoded, jpeg_with_size, textured, with_scans
 
 from ccsn_tf.serving.saved_model.fresh_process import Request
 
@@ -64,12 +64,26 @@ def hostile(metadata):
         "empty": (jpegs(metadata, frame=b""), "not a JPEG"),
         "text": (jpegs(metadata, frame=b"not a picture"), "not a JPEG"),
         "100 megapixels": (jpegs(metadata, frame=jpeg_with_size(PICTURE, 10_000, 10_000)), "1 to 4194304 pixels"),
+        "17 scans": (jpegs(metadata, frame=with_scans(PICTURE, 16)), "a JPEG may have 16 scans"),
         "no clip": (jpegs(metadata, clips=0), some),
         "too many segments": ({"frames": np.full((1, most + 1, count), PICTURE, object)}, few),
         "one rank less": ({"frames": jpegs(metadata)["frames"][0]}, ""),
         "arrays": (good, ""),
     }
-    tables = {"serving_default": of_pixels, "frames": of_pixels, "embed": of_pixels, "jpeg_frames": of_jpegs}
+    of_snippets = {
+        "clips": (good, ""),
+        "fewer frames": ({"frames": frames(metadata, count=count - 1)["frames"][0]}, f"send {count} RGB frames"),
+        "no pixels": ({"frames": frames(metadata, height=0)["frames"][0]}, "scale it down"),
+        "none": ({"frames": good["frames"][0, :0]}, some),
+        "too many": ({"frames": frames(metadata, segments=most + 1, height=1, width=1)["frames"][0]}, few),
+    }
+    tables = {
+        "snippet": of_snippets,
+        "serving_default": of_pixels,
+        "frames": of_pixels,
+        "embed": of_pixels,
+        "jpeg_frames": of_jpegs,
+    }
     return {
         **{
             f"{signature}: {name}": (Request(signature, inputs), reason)

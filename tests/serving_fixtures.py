@@ -109,7 +109,7 @@ def export_verified(config, folder):
     """`Exported` from the run of this Config into the folder."""
     from ccsn_tf.serving.saved_model.export import export_saved_model
 
-    done = export_saved_model(config, str(folder), must_be_real=True)
+    done = export_saved_model(config, str(folder), xla=False, must_be_real=True)  # which takes long, for each size
     model = kept_models.load_model(str(pathlib.Path(config.train.workdir, "model.keras")))
     return Exported(config, model, folder, done.path, done.metadata, done.verification)
 

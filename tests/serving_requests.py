@@ -26,6 +26,11 @@ def jpeg_with_size(jpeg, height, width):
     return jpeg[:start] + height.to_bytes(2, "big") + width.to_bytes(2, "big") + jpeg[start + 4 :]
 
 
+def with_scans(jpeg, count):
+    """A JPEG with so many more scans, all of them empty."""
+    return jpeg[:-2] + count * b"\xff\xda\x00\x08\x01\x01\x00\x01\x3f\x00" + jpeg[-2:]
+
+
 def arrays(metadata, clips=1, segments=2, **other):
     """rgb and flow of random pixels; `other` changes image_size, flow_length or dtype."""
     size, length = other.get("image_size", metadata["image_size"]), other.get("flow_length", metadata["flow_length"])
@@ -34,6 +39,10 @@ def arrays(metadata, clips=1, segments=2, **other):
         name: rng.integers(0, 256, (clips, segments, size, size, channels)).astype(other.get("dtype", "uint8"))
         for name, channels in (("rgb", 3), ("flow", 2 * length))
     }
+
+
+def _first_clip(inputs):
+    return {name: value[0] for name, value in inputs.items()}
 
 
 def jpegs(metadata, clips=1, segments=2, frame=None, field=None, length=None):
@@ -93,6 +102,8 @@ def hostile(metadata):
         "png": jpegs(metadata, frame=encoded(textured(36, 48, 3), ".png")),
         "png flow": jpegs(metadata, field=encoded(textured(72, 48, 1), ".png")),
         "100 megapixels": jpegs(metadata, frame=jpeg_with_size(picture, 10_000, 10_000)),
+        "17 scans": jpegs(metadata, frame=with_scans(picture, 16)),
+        "20,000 scans of flow": jpegs(metadata, field=with_scans(encoded(textured(72, 48, 1)), 20_000)),
         "colour as flow": jpegs(metadata, field=picture),
         "flow of another size": jpegs(metadata, field=encoded(textured(36, 48, 1))),
         "shorter snippets": jpegs(metadata, length=metadata["flow_length"] - 1),
@@ -105,6 +116,24 @@ def hostile(metadata):
         "not a number": {name: np.full(value.shape, np.nan, np.float32) for name, value in jpegs(metadata).items()},
         "one rank less": {**jpegs(metadata), "rgb": jpegs(metadata)["rgb"][0]},
         "one rank more": {**jpegs(metadata), "flow": jpegs(metadata)["flow"][None]},
+    }
+    of_snippets = {
+        "clips": good,
+        "a number": {**good, "rgb": np.uint8(1)},
+        "larger pictures": _first_clip(arrays(metadata, image_size=2 * size)),
+        "shorter snippets": _first_clip(arrays(metadata, flow_length=metadata["flow_length"] - 1)),
+        "none": _first_clip(arrays(metadata, segments=0)),
+        "too many": _first_clip(arrays(metadata, segments=most + 1)),
+        "other snippets": {**_first_clip(good), "flow": arrays(metadata, segments=3)["flow"][0]},
+    }
+    features = dict.fromkeys(("spatial", "temporal"), np.zeros((1, 2, 96), np.float32))
+    of_features = {
+        "one rank less": {name: value[0] for name, value in features.items()},
+        "other widths": {name: value[..., :-1] for name, value in features.items()},
+        "other segments": {**features, "spatial": features["spatial"][:, :1]},
+        "no segment": {name: value[:, :0] for name, value in features.items()},
+        "too many": dict.fromkeys(features, np.zeros((1, most + 1, 96), np.float32)),
+        "pictures": good,
     }
     of_metadata = {
         "floats": {"request": np.zeros(1, np.float32)},
@@ -123,6 +152,8 @@ def hostile(metadata):
                 ("embed", of_pixels),
                 ("jpeg", of_jpegs),
                 ("metadata", of_metadata),
+                ("snippet", of_snippets),
+                ("answer", of_features),
             )
             for name, inputs in table.items()
         },

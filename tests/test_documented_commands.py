@@ -11,7 +11,7 @@ from ccsn_tf.config import Config, settings
 
 ROOT = pathlib.Path(__file__).parents[1]
 DOCUMENTS = ("README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md"))))
-TAKE_WORDS = ("scripts/predict.py", "scripts/compare.py", "scripts/query.py", "benchmarks/run.py")
+TAKE_WORDS = ("scripts/predict.py", "scripts/compare.py", "scripts/query.py", "scripts/watch.py", "benchmarks/run.py")
 COMMANDS = [
     pytest.param(command, id=f"{name}:{number}")
     for name in DOCUMENTS

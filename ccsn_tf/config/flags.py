@@ -19,11 +19,13 @@ import sys
 from absl import app, flags, logging
 from absl.testing import flagsaver
 
-from ccsn_tf.config.run import RUN_INDEPENDENT, Config, flag_text, settings
+from ccsn_tf.config.run import RUN_INDEPENDENT, Config, flag_text, is_same, settings
 from ccsn_tf.config.settings import PREDICTIONS
 from ccsn_tf.errors import UserError
 from ccsn_tf.start_up import load_tensorflow as load_tensorflow  # for scripts that need it
+from ccsn_tf.start_up import open_standard_streams, quiet_when_cut_off, raise_when_told_to_end
 
+open_standard_streams()
 FLAGS = flags.FLAGS
 _OTHERS = set()
 
@@ -73,7 +75,7 @@ def config_of_run() -> Config:
     """
     if not FLAGS.workdir:
         raise UserError("--workdir is not given: name the folder that train.py wrote.")
-    config = Config.from_json(pathlib.Path(FLAGS.workdir, "config.json"))
+    config = Config.of_run(FLAGS.workdir)
     changes = {"workdir": FLAGS.workdir}
     for _, field in settings():
         if field.name in _OTHERS or not FLAGS[field.name].present:
@@ -81,7 +83,7 @@ def config_of_run() -> Config:
         given, trained = _value(field), config.flat()[field.name]
         if field.name in RUN_INDEPENDENT:
             changes[field.name] = given
-        elif given != trained:
+        elif not is_same(field.name, given, trained):
             given, trained = flag_text(given), flag_text(trained)
             raise UserError(
                 f"--{field.name}={given} contradicts {FLAGS.workdir}, which was trained with {trained}: leave the flag "
@@ -97,23 +99,24 @@ def given_flags(*but: str) -> list[str]:
 
 
 def run(main) -> None:
-    """Runs `main(arguments)` as a script: a UserError ends it with one sentence and exit status 1."""
+    """Runs `main(arguments)` as a script: a UserError ends it with one sentence and exit status 1; see `start_up`."""
     define_flags()
     logging.set_verbosity(logging.ERROR)
     script = pathlib.Path(sys.argv[0]).stem
 
     def checked(arguments):
         try:
-            if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
-                signal.signal(signal.SIGINT, signal.default_int_handler)
-            main(arguments[1:])
+            raise_when_told_to_end()
+            with quiet_when_cut_off():
+                main(arguments[1:])
         except UserError as error:
             sys.exit(f"{script}: {in_flags(str(error))}")
         except KeyboardInterrupt:
             sys.exit(f"\n{script}: interrupted; the same command goes on where this one stopped.")
 
     try:
-        app.run(checked, flags_parser=_parse)
+        with quiet_when_cut_off():  # of --help
+            app.run(checked, flags_parser=_parse)
     except UserError as error:
         sys.exit(f"{script}: {in_flags(str(error))}")
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import importlib.util
 import json
+import os
 import pathlib
 import re
 import sys
+from collections.abc import Callable
 
 from ccsn_tf.config.settings import DataConfig, EvalConfig, LossConfig, ModelConfig, TrainConfig
 from ccsn_tf.errors import UserError
+from ccsn_tf.files import write_text
 
 # What a trained model does not depend on: may differ from one command to the next on the same work directory.
 RUN_INDEPENDENT = frozenset(
@@ -38,6 +40,9 @@ RUN_INDEPENDENT = frozenset(
         "top_k",
     ]
 )
+
+_PATHS = ("video_dir", "split_dir", "train_list", "test_list", "class_file", "record_dir", "feature_cache", "workdir")
+_PATHS += ("init_spatial", "init_temporal", "plugins")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,7 +122,7 @@ class Config:
     def differences(self, other: Config) -> list[str]:
         """Names of the fields that a trained model depends on and that differ from `other`'s."""
         mine, theirs, unbound = self.flat(), other.flat(), RUN_INDEPENDENT | (self._unused() & other._unused())
-        return [name for name in mine if name not in unbound and mine[name] != theirs[name]]
+        return [name for name in mine if name not in unbound and not is_same(name, mine[name], theirs[name])]
 
     def _unused(self):
         """Names of the settings of a flow algorithm that nothing computes."""
@@ -127,29 +132,52 @@ class Config:
         """Pretty JSON, grouped; `from_json` reads it back."""
         return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
 
+    def write(self, workdir: str | pathlib.Path) -> None:
+        """Writes a run's config.json; relative paths are relative to `workdir` there."""
+        groups = dataclasses.asdict(self)
+        for group in groups.values():
+            group |= _with_paths(group, lambda path: os.path.relpath(path, workdir))
+        write_text(pathlib.Path(workdir, "config.json"), json.dumps(groups, indent=2) + "\n")
+
     @classmethod
-    def from_json(cls, path: str | pathlib.Path) -> Config:
-        """Reads config.json.
+    def of_run(cls, workdir: str | pathlib.Path) -> Config:
+        """Reads a run's config.json, wherever this process works. UserError: as `from_json`."""
+
+        def found(path):
+            below = os.path.normpath(os.path.join(workdir, path))
+            # Earlier versions wrote what they were given.
+            return path if os.path.exists(path) and not os.path.exists(below) else below
+
+        return cls.from_json(pathlib.Path(workdir, "config.json"), found)
+
+    @classmethod
+    def from_json(cls, path: str | pathlib.Path, place: Callable[[str], str] = lambda path: path) -> Config:
+        """Reads what `to_json` gave; `place` is called with each relative path in it, for where that is.
 
         Raises:
             UserError: the file is absent or not one of ours.
         """
         try:
             groups = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
-            return cls.from_flat({name: value for group in groups.values() for name, value in group.items()})
+            values = {name: value for group in groups.values() for name, value in group.items()}
+            return cls.from_flat(values | _with_paths(values, place))
         except (FileNotFoundError, NotADirectoryError):
             raise UserError(f"{path} is missing: give the --workdir of a training run.") from None
         except (json.JSONDecodeError, UnicodeDecodeError, AttributeError, TypeError) as error:
             raise UserError(f"{path} is not a configuration written by train.py ({error}).") from None
 
 
-@functools.cache
+_LOADED = set()
+
+
 def load_plugin(path: str) -> None:
     """Runs a Python file that registers backbones or connection blocks, once per process.
 
     Raises:
         UserError: no such file, or it fails.
     """
+    if os.path.realpath(path) in _LOADED:
+        return
     name = f"ccsn_tf_plugin_{pathlib.Path(path).stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or not pathlib.Path(path).is_file():
@@ -160,6 +188,7 @@ def load_plugin(path: str) -> None:
         spec.loader.exec_module(module)
     except Exception as error:
         raise UserError(f"--plugins={path} fails ({type(error).__name__}: {error}): run it by itself.") from error
+    _LOADED.add(os.path.realpath(path))
 
 
 def _check_lr_mult(entry):
@@ -176,6 +205,29 @@ def _check_lr_mult(entry):
 def settings() -> list[tuple[str, dataclasses.Field]]:
     """Every setting as (group name, field), in order."""
     return [(group.name, field) for group in dataclasses.fields(Config) for field in dataclasses.fields(group.default)]
+
+
+def is_same(name: str, one, other) -> bool:
+    """Whether two values of a setting are the same; paths are where they lead to the same place."""
+    if name not in _PATHS:
+        return one == other
+    return [os.path.abspath(path) for path in _listed(one)] == [os.path.abspath(path) for path in _listed(other)]
+
+
+def _listed(value):
+    return [value] if isinstance(value, str) else list(value)
+
+
+def _with_paths(values, place):
+    """Those of the settings that are relative paths, put where `place` says."""
+
+    def placed(path):
+        return path if not path or "://" in path or os.path.isabs(path) else place(path)
+
+    paths = {name: values[name] for name in _PATHS if name in values}
+    return {
+        name: placed(value) if isinstance(value, str) else tuple(map(placed, value)) for name, value in paths.items()
+    }
 
 
 def flag_text(value) -> object:

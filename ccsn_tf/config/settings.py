@@ -198,7 +198,7 @@ class LossConfig(Checked):
     weight_temporal: float = setting(1.0, "w_m: weight of the temporal cross-entropy.", minimum=0)
     weight_fused: float = setting(1.0, "w_f: weight of the fused cross-entropy.", minimum=0)
     fused: str = setting(
-        "sum",
+        "own",
         "What the fused cross-entropy is of: the whole fused prediction, or its classifier on both features alone.",
         choices=("sum", "own"),
     )

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from ccsn_tf.config import DataConfig
-from ccsn_tf.data.video import scaled_size
+from ccsn_tf.data.upright import scaled_size
 from ccsn_tf.errors import UserError
 from ccsn_tf.start_up import load_tensorflow
 

@@ -23,7 +23,8 @@ import cv2
 import numpy as np
 
 from ccsn_tf.data import video
-from ccsn_tf.data.video import VideoError, scaled_size
+from ccsn_tf.data.upright import scaled_size
+from ccsn_tf.data.video import VideoError
 
 _FRAME, _FRAME_EXAMPLE = re.compile(r"(?:img_?|image_?|frame_?)?(\d+)\.(?:jpe?g|png)", re.I), "img_00001.jpg"
 _FLOW = {

@@ -11,11 +11,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import av
 import numpy as np
-from av.sidedata.sidedata import Type
 from av.stream import Disposition
-from av.video.reformatter import Interpolation, VideoReformatter
 
-from ccsn_tf.data.container import FORMATS, Orientation, announced_bytes, stretched_width
+from ccsn_tf.data.container import FORMATS, announced_bytes
+from ccsn_tf.data.upright import Upright
 from ccsn_tf.errors import UserError
 
 # A container may declare a frame or two more than it holds (an encoder's delayed last frame); more is a truncated file.
@@ -46,12 +45,6 @@ class Decoded:
     width: int
     height: int
     concealed: int
-
-
-def scaled_size(width: int, height: int, short_side: int) -> tuple[int, int]:
-    """(width, height) with the short side brought down to `short_side`; smaller frames keep their size."""
-    scale = min(1.0, short_side / min(width, height))
-    return max(1, round(width * scale)), max(1, round(height * scale))
 
 
 def is_video(path: str) -> bool:
@@ -92,6 +85,39 @@ def iter_frames(path: str, short_side: int, wanted: Sequence[int] | None = None)
         raise VideoError(f"{path} ends after {count} frames, before frame {wanted[-1] + 1}.")
 
 
+def iter_timed(path: str, short_side: int) -> Iterator[tuple[float, np.ndarray]]:
+    """Yields the frames of `iter_frames`, each with its time in seconds.
+
+    Times are those of the file, as players show them (`time_origin`): a picture that begins late does so here. A frame
+    without a time comes one frame after the one before.
+
+    Raises:
+        VideoError: as `iter_frames`.
+    """
+    with _open(path) as video:
+        for time, frame in video.timed():
+            yield time, video.convert(frame, short_side)
+
+
+def time_origin(container) -> float:
+    """The second that counts as 0 in an open container: its first, if it cuts its stamps out of an endless count.
+
+    MPEG transport streams do, as received; files as MP4 and Matroska begin at 0 whenever their picture does.
+    """
+    endless = container.format.flags & av.format.Flags.ts_discont.value
+    return (container.start_time or 0) / av.time_base if endless else 0.0
+
+
+def duration(path: str) -> float | None:
+    """How many seconds a video lasts, if its container says so.
+
+    Raises:
+        VideoError: the file cannot be opened as a video.
+    """
+    with _open(path) as video:
+        return video.seconds
+
+
 def decode_whole(path: str, beat: Callable[[], None] = lambda: None) -> Decoded:
     """Decodes every frame of a video and keeps none, since no container is to be believed in how many it holds.
 
@@ -122,10 +148,7 @@ class _Video:
 
     def __init__(self, path: str, container, stream):
         self._path, self._container, self._stream = path, container, stream
-        self._size, self._stretched, self._orientation = None, (0, 0), Orientation()
-        self._end = 0.0
-        # One for all frames: each new one would start threads. Processes, not threads, fill the cores.
-        self._reformatter = VideoReformatter()
+        self._upright, self._end = None, 0.0
 
     def judged(self, frames: Iterable[av.VideoFrame], beat: Callable[[], None]) -> Decoded:
         """What these frames are like; they are not kept."""
@@ -134,8 +157,7 @@ class _Video:
             count += 1
             concealed += frame.is_corrupt
             beat()
-        width, height = self._stretched[:: -1 if self._orientation.transpose else 1]
-        return Decoded(count, width, height, concealed)
+        return Decoded(count, *self._upright.shown, concealed)
 
     @property
     def declared(self) -> int:
@@ -144,6 +166,12 @@ class _Video:
             return self._stream.frames
         # MP4 and MOV: without those that an edit list hides, of which some must be decoded all the same.
         return sum(not entry.is_discard for entry in self._stream.index_entries)
+
+    @property
+    def seconds(self) -> float | None:
+        """When its last frame ends, if the container says so."""
+        begun, duration = self._container.start_time or 0, self._container.duration
+        return (begun + duration) / av.time_base - time_origin(self._container) if duration else None
 
     def frames(self) -> Iterator[av.VideoFrame]:
         """Yields the frames as they are stored, all of one size."""
@@ -156,6 +184,14 @@ class _Video:
         declared = self.declared
         if declared - count > _TOLERATED_LOSS and not self._came_late(declared):
             raise VideoError(f"{self._path} is truncated: {count} of {declared} frames could be decoded.")
+
+    def timed(self) -> Iterator[tuple[float, av.VideoFrame]]:
+        """Yields the frames as they are stored, each with its time (see `iter_timed`)."""
+        start, step = time_origin(self._container), float(1 / (self._stream.average_rate or 25))
+        time = -step
+        for frame in self.frames():
+            time = time + step if frame.time is None else max(time, frame.time - start)
+            yield time, frame
 
     def ends(self) -> Iterator[av.VideoFrame]:
         """Yields the first frame, then those from the last key frame on."""
@@ -173,9 +209,9 @@ class _Video:
         try:
             for packet in self._container.demux(self._stream):
                 for frame in packet.decode():
-                    if self._size is None:
+                    if self._upright is None:
                         self._look_at(frame)
-                    if (frame.width, frame.height) != self._size:
+                    if not self._upright.fits(frame):
                         place = "near its end" if at_end else f"at frame {count}"
                         raise VideoError(f"{self._path} changes its frame size {place}: re-encode it to one size.")
                     count += 1
@@ -194,38 +230,22 @@ class _Video:
 
     def convert(self, frame: av.VideoFrame, short_side: int) -> np.ndarray:
         """The frame upright, in square pixels and scaled down, uint8 RGB (H, W, 3)."""
-        width, height = scaled_size(*self._stretched, short_side)
         try:
-            converted = self._reformatter.reformat(
-                frame, width, height, "rgb24", interpolation=Interpolation.AREA, threads=1
-            )
+            return self._upright.convert(frame, short_side)
         except (av.FFmpegError, ValueError) as error:
             raise VideoError(
                 f"{self._path} has frames in the format {frame.format.name}, which cannot be converted "
                 f"({_reason(error)}): re-encode it."
             ) from None
-        return self._orientation.apply(converted.to_ndarray())
 
     def _look_at(self, frame):
-        self._size = frame.width, frame.height
-        self._orientation = _orientation(frame)
-        # Set by the container or, where it says nothing, by the decoder.
-        aspect = self._stream.sample_aspect_ratio or self._stream.codec_context.sample_aspect_ratio
-        self._stretched = width, height = stretched_width(frame.width, aspect), frame.height
+        self._upright = Upright(frame, self._stream)
+        width, height = self._upright.stretched
         if max(width, height) > _MAX_SIDE or width * height > _MAX_PIXELS:
             raise VideoError(
                 f"{self._path} has frames of {width}x{height} pixels: at most {_MAX_SIDE} a side and {_MAX_PIXELS} in "
                 "all can be used, so re-encode it smaller."
             )
-
-
-def _orientation(frame) -> Orientation:
-    try:
-        return Orientation.of_matrix(np.frombuffer(frame.side_data[Type.DISPLAYMATRIX], np.int32))
-    except KeyError:
-        return Orientation()
-    except ValueError:  # other side data are of a type that PyAV does not know: it gives the angle alone
-        return Orientation.of_rotation(frame.rotation)
 
 
 @contextlib.contextmanager
@@ -235,7 +255,7 @@ def _open(path) -> Iterator[_Video]:
         # The prefix keeps FFmpeg from taking a name with a colon for an address.
         container = av.open(f"file:{path}", options=_OPTIONS, metadata_errors="replace")
     except (av.FFmpegError, OSError, ValueError) as error:
-        raise VideoError(f"{path} cannot be read as a video ({_reason(error)}).") from None
+        raise VideoError(f"{path} cannot be read as a video ({_reason(error, 'no container, ')}).") from None
     with container:
         stream = container.streams.best("video")  # not a cover picture, if there is anything else
         if stream is None or stream.disposition & Disposition.attached_pic:
@@ -268,7 +288,7 @@ def _refuse_at_sight(path):
         raise VideoError(f"{path} is truncated: {status.st_size} of {announced} bytes are there.")
 
 
-def _reason(error):
+def _reason(error, also=""):
     if getattr(error, "errno", None) == errno.EINVAL:  # FFmpeg's answer to a header that it does not believe
-        return f"it is no container of video, its header is wrong, or its frames have more than {_MAX_PIXELS} pixels"
+        return f"{also}its header is wrong, or its frames have more than {_MAX_PIXELS} pixels"
     return getattr(error, "strerror", None) or str(error) or type(error).__name__

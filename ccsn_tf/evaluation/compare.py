@@ -63,14 +63,14 @@ def compare_runs(workdirs: Sequence[str]) -> str:
     Seeds of a split count together as one in that mean.
 
     Raises:
-        UserError: a run without an evaluation, or runs that were measured by different protocols.
+        UserError: a run without an evaluation, or runs that were measured on different data sets or protocols.
     """
     reports = [read_evaluation(workdir) for workdir in workdirs]
-    protocols = {report["protocol"] for report in reports}
-    if len(protocols) > 1:
-        raise UserError(f"The runs were measured differently ({'; '.join(sorted(protocols))}): evaluate them alike.")
+    measured = {f"{report['dataset']}; {report['protocol']}" for report in reports}
+    if len(measured) > 1:
+        raise UserError(f"The runs were measured differently ({'; '.join(sorted(measured))}): evaluate them alike.")
     lines = [
-        f"{reports[0]['dataset']}; {protocols.pop()}. In %.",
+        f"{measured.pop()}. In %.",
         "",
         "| run | split | clips | spatial | temporal | fused | top-5, fused | mean class, fused |",
         "|---|---|---|---|---|---|---|---|",
@@ -98,7 +98,7 @@ def _methods(workdirs, reports):
     """The reports of runs that differ in nothing but split and seed, where there is more than one split."""
     groups = {}
     for workdir, report in zip(workdirs, reports, strict=True):
-        config = Config.from_json(pathlib.Path(workdir, "config.json"))
+        config = Config.of_run(workdir)
         known = next((other for other in groups if set(config.differences(other)) <= _OF_A_RUN), config)
         groups.setdefault(known, []).append(report)
     return [runs for runs in groups.values() if len({report["split"] for report in runs}) > 1]

@@ -10,8 +10,7 @@ import numpy as np
 
 from ccsn_tf.config import Config
 from ccsn_tf.data.pipeline import evaluation_views
-from ccsn_tf.data.records.manifest import Manifest
-from ccsn_tf.data.records.selection import evaluated_clips
+from ccsn_tf.data.records.selection import evaluated_clips, of_records
 from ccsn_tf.errors import UserError
 from ccsn_tf.evaluation.compare import protocol_in_words
 from ccsn_tf.evaluation.embeddings import embedding_report
@@ -21,6 +20,7 @@ from ccsn_tf.evaluation.predict import Scores, make_forward, score_clips
 from ccsn_tf.evaluation.report.report import write_report
 from ccsn_tf.files import whole_file, write_text
 from ccsn_tf.models.build import load_model
+from ccsn_tf.models.connections.block import without_messages
 from ccsn_tf.progress import Progress
 from ccsn_tf.training.feature_cache import FeatureCache
 
@@ -54,7 +54,7 @@ def evaluate(
     if page and pathlib.Path(page).is_dir():
         raise UserError(f"--report={page} is a folder: name a file in it.")
     model = load_model(str(workdir / "model.keras"))
-    manifest = Manifest.read(config.data.record_dir)
+    config, manifest = of_records(config)
     _refuse_other_classes(model.classes, manifest.classes, config)
     classes = tuple(model.classes)  # its own label order, whatever the order in the records
     clips = evaluated_clips(config, classes)
@@ -90,7 +90,13 @@ def evaluate(
     title += f"\n{report['num_clips']} clips, {report['protocol']}"
     save_confusion(confusion, classes, workdir / "confusion.png", title)
     if page:
-        write_report(page, config, model, clips, scores, report, confusion)
+        alone = None
+        if model.connection_blocks:
+            with without_messages(model.connection_blocks):
+                forward, views = _views(model, config, clips, classes, segments, crops)
+                progress = Progress("without messages", "clips")
+                alone = score_clips(forward, views, len(clips), segments, crops, progress, config.eval.average)
+        write_report(page, config, model, clips, scores, alone, report, confusion)
     return report
 
 
@@ -105,14 +111,13 @@ def _views(model, config, clips, classes, segments, crops):
 
 
 def _refuse_other_classes(known: Sequence[str], recorded: Sequence[str], config: Config) -> None:
-    """Raises UserError where the records lack classes of the model, or have more and the run did not choose among them.
+    """Raises UserError where the records have no class of the model, or more and the run did not choose among them.
 
     Clips of a class that the model does not know would be left out in silence.
     """
     of_model, there = f"the model in {config.train.workdir}", f"--record_dir={config.data.record_dir}"
-    absent = [name for name in known if name not in recorded]
-    if absent:
-        raise UserError(f"{there} lacks {_listed(absent)}, which {of_model} knows: give the records that it is for.")
+    if not set(known) & set(recorded):
+        raise UserError(f"{there} has no class of {of_model}: give records of some of {_listed(known)}.")
     strange = [name for name in recorded if name not in known]
     if strange and not config.data.classes:
         raise UserError(

@@ -20,6 +20,7 @@ from ccsn_tf.files import whole_file
 _COLOURS = {"spatial": "#0072B2", "temporal": "#D55E00", "fused": "#009E73", "intra": "#CC79A7", "inter": "#E69F00"}
 _FAINT = "#DDDDDD"
 
+_FONT = "DejaVu Sans"  # matplotlib's own
 _MAX_LABEL = 30  # characters of a class name on an axis
 _MAX_CLASSES_WITH_COUNTS = 20
 
@@ -73,7 +74,7 @@ def save_confusion(confusion: np.ndarray, classes: Sequence[str], path: str | pa
 
     Args:
         confusion: integers (C, C), rows are the truth (`metrics.confusion_matrix`). A row without clips stays grey.
-        classes: C names.
+        classes: C names; one in letters that no font here has is shown by its index.
         path: of the picture, which grows with C: 17 inches wide for 101 classes.
         title: above it.
 
@@ -93,9 +94,13 @@ def save_confusion(confusion: np.ndarray, classes: Sequence[str], path: str | pa
     shares = np.ma.masked_array(confusion / np.maximum(clips, 1), np.broadcast_to(clips == 0, confusion.shape))
     image = axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, 0, 1), interpolation="nearest")
     names = [_plain(name if len(name) <= _MAX_LABEL else name[: _MAX_LABEL - 1] + "…") for name in classes]
+    fonts, key = _fonts_with("".join(names)), ""
+    if not fonts:
+        fonts, key = [_FONT], " (#: its place in classes.json, from 0)"
+        names = [name if _fonts_with(name) == fonts else f"#{index}" for index, name in enumerate(names)]
     slanted = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if with_counts else {"rotation": 90}
-    axes.set_xticks(range(count), names, fontsize=font, **slanted)
-    axes.set_yticks(range(count), names, fontsize=font)
+    axes.set_xticks(range(count), names, fontsize=font, fontfamily=fonts, **slanted)
+    axes.set_yticks(range(count), names, fontsize=font, fontfamily=fonts)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     # Lines between the classes: without them a cell far from the labels is hard to follow back.
@@ -108,8 +113,8 @@ def save_confusion(confusion: np.ndarray, classes: Sequence[str], path: str | pa
             axes.text(column, row, confusion[row, column], ha="center", va="center", fontsize=font, color=colour)
     large = max(11.0, 0.8 * side)
     axes.set_title(_plain(title), fontsize=1.3 * large, loc="left", pad=12)
-    axes.set_xlabel("predicted class", fontsize=large)
-    axes.set_ylabel("true class", fontsize=large)
+    axes.set_xlabel(f"predicted class{key}", fontsize=large)
+    axes.set_ylabel(f"true class{key}", fontsize=large)
     strip = figure.add_axes((1 + 0.2 / side, 0, 0.1 / side + 0.015, 1))
     bar = figure.colorbar(image, cax=strip, ticks=[0, 0.01, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1], format=_in_percent)
     bar.set_label("share of the class's clips", fontsize=large)
@@ -124,6 +129,21 @@ def _figure(width, height):
     except ModuleNotFoundError:
         raise UserError("figures need matplotlib, which is missing: pip install 'ccsn_tf[figures]'.") from None
     return Figure(figsize=(width, height), dpi=150)
+
+
+def _fonts_with(text):
+    """Fonts of this machine that have all letters between them, matplotlib's own first; none where there is no such."""
+    from matplotlib import font_manager
+
+    def lacking(font, letters):
+        return letters - font_manager.get_font(font).get_charmap().keys()
+
+    rest = lacking(font_manager.findfont(_FONT), set(map(ord, text)))
+    if not rest:
+        return [_FONT]
+    fonts = font_manager.fontManager.ttflist
+    others = sorted((font.name, font.fname) for font in fonts if "Last Resort" not in font.name)  # which draws boxes
+    return next(([_FONT, name] for name, path in others if not lacking(path, rest)), [])
 
 
 def _save(figure, path):

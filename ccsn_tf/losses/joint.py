@@ -50,7 +50,7 @@ class JointLoss(keras.losses.Loss):
         lambda_intra=0.5,
         lambda_inter=0.5,
         label_smoothing=0.0,
-        fused="sum",
+        fused="own",
         distance="euclidean",
         mining="batch_hard",
         margin=0.3,

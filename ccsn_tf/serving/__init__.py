@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import importlib
+import os
 import pathlib
 import re
 import types
 
 from ccsn_tf.errors import UserError
+
+# From 1.29 on the wheels of onnxruntime report to Microsoft unless this is set before they are loaded.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 
 def optional(package: str, extra: str) -> types.ModuleType:

@@ -17,7 +17,7 @@ import numpy as np
 from ccsn_tf.config import Config
 from ccsn_tf.config.settings import PREDICTIONS
 from ccsn_tf.data.pipeline import evaluation_views
-from ccsn_tf.data.records.selection import evaluated_clips
+from ccsn_tf.data.records.selection import evaluated_clips, of_records
 from ccsn_tf.errors import UserError
 from ccsn_tf.evaluation.metrics import softmax, top_k_accuracy
 from ccsn_tf.evaluation.predict import Scores, make_forward, score_clips
@@ -114,7 +114,7 @@ class EvaluationClips:
         return scores
 
     def _clips(self):
-        return evaluated_clips(self.config, self.classes)
+        return evaluated_clips(of_records(self.config)[0], self.classes)
 
 
 def compare_scores(reference: Scores, other: Scores) -> dict:

@@ -18,6 +18,7 @@ from ccsn_tf.data.plan import refuse_short
 from ccsn_tf.data.prepare.prepare import prepare
 from ccsn_tf.data.records.manifest import FILE_NAME, Manifest, StoredClip, stored_settings
 from ccsn_tf.data.records.read import HEADER_BYTES
+from ccsn_tf.data.records.selection import of_records
 from ccsn_tf.data.sampling import centre_starts, middle_frame
 
 
@@ -77,7 +78,9 @@ def clips_to_try(config: Config, classes: tuple[str, ...], count: int, must_be_r
         UserError: the records cannot be used, or are absent and `must_be_real`.
     """
     if must_be_real or pathlib.Path(config.data.record_dir, FILE_NAME).is_file():
-        yield _of_records(dataclasses.replace(config.data, classes=classes), config, count)
+        own, manifest = of_records(config)
+        known = tuple(name for name in classes if name in manifest.classes)
+        yield _of_records(dataclasses.replace(own.data, classes=known, mirror_pairs=()), config, count)
         return
     with tempfile.TemporaryDirectory() as folder:
         rendered = _rendered(config, folder)

@@ -19,7 +19,7 @@ from ccsn_tf.data.records.manifest import input_settings
 from ccsn_tf.errors import UserError
 from ccsn_tf.evaluation.compare import read_evaluation
 from ccsn_tf.serving.client.config import FORMAT
-from ccsn_tf.serving.saved_model.decoding import MAX_PIXELS
+from ccsn_tf.serving.saved_model.decoding import MAX_PIXELS, MAX_SCANS, MAX_WORK
 
 # Of the versions that may matter to what the model computes, or to the input it was trained on.
 _PACKAGES = ("ccsn_tf", "tensorflow", "keras", "av", "opencv-contrib-python-headless")
@@ -75,7 +75,12 @@ def make_metadata(model: keras.Model, config: Config, max_segments: int | None, 
         "xla": xla,
         "preprocessing": input_settings(config),
         "layout": _LAYOUTS[config.model.flow_source],
-        "limits": {"segments_a_request": max_segments, "pixels_a_jpeg": MAX_PIXELS},
+        "limits": {
+            "segments_a_request": max_segments,
+            "pixels_a_jpeg": MAX_PIXELS,
+            "scans_a_jpeg": MAX_SCANS,
+            "pixels_a_request": MAX_WORK,
+        },
         "versions": {name: _version(name) for name in _PACKAGES},
         "exported": datetime.date.today().isoformat(),
         "weights_sha256": weights_hash(model),

@@ -10,7 +10,7 @@ import numpy as np
 
 from ccsn_tf.config.settings import STREAMS
 from ccsn_tf.losses import JointLoss
-from ccsn_tf.models.connections.block import ConnectionBlock, relative_change
+from ccsn_tf.models.connections.block import ConnectionBlock, other_calls, relative_change
 
 SMALL = 0.01  # a block that adds less does nothing
 AT_REST = 0.95  # of the value that a ranking term has where it orders nothing
@@ -40,14 +40,9 @@ def block_shares(model: keras.Model, inputs: Inputs) -> dict[str, float]:
 
         return call
 
-    try:
-        for block in blocks:
-            block.call = recorded(block)
-        if blocks:
+    if blocks:
+        with other_calls(blocks, recorded):
             model(inputs, training=False)
-    finally:
-        for block in blocks:
-            del block.call
     return shares
 
 
@@ -63,7 +58,8 @@ def value_at_rest(loss: JointLoss) -> float:
 
 
 class CooperationState(keras.callbacks.Callback):
-    """Logs the blocks' shares at the end of each epoch, and warns where the method does nothing.
+    """Logs the blocks' shares at the end of each epoch, and warns, from half of them on, where the method does
+    nothing.
 
     It is to stand before the callbacks that write the logs.
 
@@ -81,6 +77,8 @@ class CooperationState(keras.callbacks.Callback):
             self._inputs = self._make_inputs()
         shares = block_shares(self.model, self._inputs)
         logs.update(shares)
+        if 2 * (epoch + 1) < self.params["epochs"]:
+            return  # it has just begun
         small = [name for name, share in shares.items() if share < SMALL]
         if small:
             self._warn(

@@ -27,13 +27,16 @@ def lr_factors(model: CCSN, lr_mults: Sequence[str]) -> dict[int, float]:
         {id of a trainable variable: factor}; weights with the factor 1 are left out.
 
     Raises:
-        UserError: an expression that matches nothing.
+        UserError: an expression that matches nothing, unless it means the blocks of a model that has none.
     """
     names, factors = weight_names(model), {}
     for entry in lr_mults:
         pattern, _, factor = entry.rpartition(":")
         matches = [number for number, name in names.items() if re.search(pattern, name)]
-        if not matches:
+        absent = not model.connection_blocks and re.search(
+            pattern, "connection/"
+        )  # one flag file serves --connection=none too
+        if not matches and not absent:
             some = ", ".join(sorted({name.rpartition("/")[0] for name in names.values()})[:5])
             raise UserError(f"--lr_mults={entry} matches no weight: their names are such as {some}.")
         for number in matches:

@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from ccsn_tf.config import Config
+from ccsn_tf.config.settings import PREDICTIONS, STREAMS
 from ccsn_tf.data.fit_datasets import centre_batches
 from ccsn_tf.data.pipeline import Steps, evaluation_views, training_batches
 from ccsn_tf.data.plan import Plan, training_plan
@@ -47,7 +48,7 @@ def train(
     (everything needed to go on), checkpoints/best.weights.h5 (highest fused validation top-1) and, at the end,
     model.keras: the weights after the last epoch (with `ema`, their average), not the best, so that no figure is chosen
     by the clips it is measured on. A run that was killed goes on from its last checkpoint, and ends as it would have
-    uninterrupted.
+    uninterrupted. With more `epochs` a finished one goes on, too, unless the schedule is cosine, which ended at 0.
 
     Args:
         config: all settings.
@@ -62,7 +63,7 @@ def train(
     Raises:
         UserError: bad settings, records or work directory.
     """
-    workdir = check_workdir(config)
+    workdir = check_workdir(config, more_epochs=True)
     strategy = make_strategy(config.train)
     classes, training, validation = select_clips(config)
     replicas, batch = strategy.num_replicas_in_sync, config.data.batch_size
@@ -97,6 +98,8 @@ def train(
     statistics = SynchroniseStatistics()
     state = ResumableState(state_path, model, steps, config.train.checkpoint_minutes, statistics, say)
     state.restore(trained)
+    if state.epoch and state.epoch < config.train.epochs and (workdir / "model.keras").is_file():
+        say(f"until the last of {config.train.epochs} epochs, {workdir / 'model.keras'} is that of {state.epoch}")
     if cache:
         cache.add_training(training, Progress("features", "clips"))
 
@@ -144,7 +147,26 @@ def train(
         with whole_file(workdir / "model.keras") as beside:
             model.save(beside)
         say(f"{workdir / 'model.keras'} written")
+        if validation:
+            say(outcome(state.rows[-1], len(validation), "test" if not config.data.fold else "held-out"))
     return model
+
+
+def outcome(row: dict, clips: int, kind: str) -> str:
+    """How each prediction did on the validation clips, in a sentence, and what to do where fused is not the best.
+
+    Args:
+        row: of history.csv, with `val_spatial`, `val_temporal` and `val_fused`.
+        clips: how many were measured, with the training's number of segments.
+        kind: of clips, in words.
+    """
+    found = {name: 100 * row[f"val_{name}"] for name in PREDICTIONS}
+    figures = ", ".join(f"{name} {value:.1f}" for name, value in found.items())
+    line = f"On {clips} {kind} clips, centre views: {figures} % top-1."
+    best = max(STREAMS, key=found.get)
+    if found[best] > found["fused"]:
+        line += f" The {best} prediction is above the fused one: choose by --fold, and take {best}_scores of an export."
+    return line
 
 
 def _validation_epochs(config):

@@ -11,8 +11,13 @@ from ccsn_tf.errors import UserError
 from ccsn_tf.files import write_text
 
 
-def check_workdir(config: Config) -> pathlib.Path:
+def check_workdir(config: Config, more_epochs: bool = False) -> pathlib.Path:
     """The work directory, if it is new or of this run; nothing is written.
+
+    Args:
+        config: of the run.
+        more_epochs: whether it may have more epochs than the run that was begun there, where that one's epochs are the
+            first of them.
 
     Raises:
         UserError: no work directory given, or one of another configuration.
@@ -20,11 +25,18 @@ def check_workdir(config: Config) -> pathlib.Path:
     if not config.train.workdir:
         raise UserError("--workdir is not given: name the folder for checkpoints and results.")
     workdir = pathlib.Path(config.train.workdir)
-    path = workdir / "config.json"
-    if path.is_file():
-        begun = Config.from_json(path)
+    if (workdir / "config.json").is_file():
+        begun = Config.of_run(workdir)
         for name in config.differences(begun):
             asked, was = flag_text(config.flat()[name]), flag_text(begun.flat()[name])
+            if name == "epochs" and more_epochs and config.train.epochs > begun.train.epochs:
+                if config.train.schedule != "cosine":
+                    continue  # the epochs before are those of a run that was to have more
+                raise UserError(
+                    f"--epochs={asked}: the learning rate of {workdir} falls to 0 by epoch {was} (--schedule=cosine), "
+                    f"so that it is no part of a run of {asked}: train into another --workdir, from the start or from "
+                    f"this run's streams, --init_spatial={workdir} --init_temporal={workdir}."
+                )
             raise UserError(
                 f"--{name}={asked}, but {workdir} belongs to a run with {was}: pass that, or another --workdir."
             )
@@ -41,4 +53,4 @@ def lock_workdir(workdir: pathlib.Path, config: Config, classes: Sequence[str]) 
     if path.is_file() and json.loads(path.read_text(encoding="utf-8")) != list(classes):
         raise UserError(f"The records' classes are not those in {path}: choose another --workdir.")
     write_text(path, json.dumps(list(classes), indent=1) + "\n")
-    write_text(workdir / "config.json", config.to_json())
+    config.write(workdir)

@@ -11,7 +11,7 @@ import pytest
 import videos
 from moving_frames import texture
 
-from benchmarks import flow, inference_worker, input, prepare, training, video_answer
+from benchmarks import flow, inference_worker, input, prepare, training, video_answer, watch
 from benchmarks.known_motion import known_motions
 from benchmarks.side import Side
 from ccsn_tf.config import Config
@@ -140,3 +140,13 @@ def test_memory_is_the_most_that_was_held():
 def test_a_side_that_cannot_run_says_why(command, reason):
     with pytest.raises(UserError, match=f"other side.*{reason}"), Side("other side", command):
         pass
+
+
+def test_a_stream_is_watched_each_way(monkeypatch):
+    monkeypatch.setattr(watch, "BACKBONE", "tiny")
+    monkeypatch.setattr(watch, "IMAGE_SIZE", 32)
+    chosen = options(watch_seconds=4.0, watch_live_seconds=3.0, watch_turns=2, watch_flow=["DIS"])
+    report = watch.run(Config().replace(test_segments=5), chosen)
+    (row,) = report["flows"].values()
+    assert row["snippets_a_window"] in (4, 5) and min(row["ratio"], row["cpu_ratio"], row["real_time"]) > 0
+    assert rows_of(watch, report)[0].startswith("| DIS | ")

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import pathlib
 
 import pytest
 
@@ -170,6 +171,37 @@ def test_config_file_that_is_absent(tmp_path):
     for path in (tmp_path / "config.json", file / "config.json"):
         with pytest.raises(UserError, match="--workdir"):
             Config.from_json(path)
+
+
+def test_a_run_is_found_from_every_working_directory(tmp_path, monkeypatch):
+    """Relative paths lead to the same places from elsewhere, absolute and remote ones are as they were given."""
+    here, there = tmp_path / "here", tmp_path / "there"
+    for folder in (here / "runs" / "first", here / "data", there):
+        folder.mkdir(parents=True)
+    (here / "own.py").write_text("")
+    monkeypatch.chdir(here)
+    given = {"record_dir": "data", "video_dir": str(there), "workdir": "runs/first", "feature_cache": "gs://cache"}
+    config = Config().replace(**given, plugins=("own.py",), init_spatial="runs/zeroth", lr_mults=("a:0",))
+    config.write("runs/first")
+    assert Config.of_run("runs/first") == config
+    content = (here / "runs" / "first" / "config.json").read_text()
+    assert f'"{there}"' in content and str(here) not in content
+    monkeypatch.chdir(there)
+    for workdir in ("../here/runs/first", str(here / "runs" / "first")):
+        found = Config.of_run(workdir)
+        assert found.differences(config.replace(init_spatial="../here/runs/zeroth", plugins=("../here/own.py",))) == []
+        assert pathlib.Path(found.data.record_dir).samefile(here / "data")
+        assert (found.data.video_dir, found.train.feature_cache) == (str(there), "gs://cache")
+        assert found.differences(config.replace(init_spatial="runs/zeroth", plugins=())) == ["plugins", "init_spatial"]
+
+
+def test_paths_of_a_run_of_an_earlier_version(tmp_path, monkeypatch):
+    """It had written what it was given, for its working directory."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "records").mkdir()
+    (tmp_path / "run" / "config.json").write_text(Config().replace(record_dir="records").to_json())
+    assert Config.of_run("run").data.record_dir == "records"
 
 
 def test_differences_leave_out_what_a_model_does_not_depend_on():

@@ -8,7 +8,8 @@ from odd_videos import lying
 from videos import moving, write_video
 
 from ccsn_tf.data.frames import count_frames
-from ccsn_tf.data.video import Decoded, VideoError, decode_ends, decode_whole, iter_frames, scaled_size
+from ccsn_tf.data.upright import scaled_size
+from ccsn_tf.data.video import Decoded, VideoError, decode_ends, decode_whole, iter_frames
 
 
 def frames_of(path, short_side=256, wanted=None):

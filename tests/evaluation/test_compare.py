@@ -13,13 +13,13 @@ RGB = np.array([[2, 0], [1, 0], [0, 1]], np.float32)
 FLOW = np.array([[0, 1], [0, 3], [1, 0]], np.float32)
 
 
-def write_run(folder, top1=0.5, protocol=PROTOCOL, scores=None, **settings):
+def write_run(folder, top1=0.5, protocol=PROTOCOL, scores=None, measured_on="ucf101", **settings):
     """A run as train.py and evaluate.py leave it; `scores` are arrays of scores.npz in place of those here."""
     config = Config().replace(**settings)
     folder.mkdir()
     (folder / "config.json").write_text(config.to_json())
     figures = {"top1": top1, "top5": 1.0, "mean_class": top1 / 2}
-    report = {"dataset": "ucf101", "split": config.data.split, "protocol": protocol, "num_clips": 40}
+    report = {"dataset": measured_on, "split": config.data.split, "protocol": protocol, "num_clips": 40}
     report |= dict.fromkeys(("spatial", "temporal", "fused"), figures)
     (folder / "evaluation.json").write_text(json.dumps(report))
     arrays = {"names": ["clip0", "clip1", "clip2"], "labels": [0, 1, 1], "classes": ["a", "b"]}
@@ -35,6 +35,12 @@ def test_one_row_a_run_with_the_protocol_above(tmp_path):
     table = compare_runs([write_run(tmp_path / "a", 0.75)])
     assert table.splitlines()[0] == f"ucf101; {PROTOCOL}. In %."
     assert rows(table) == [[str(tmp_path / "a"), "1", "40", "75.0", "75.0", "75.0", "100.0", "37.5"]]
+
+
+def test_runs_that_were_measured_on_different_data_sets_are_not_compared(tmp_path):
+    runs = [write_run(tmp_path / "a"), write_run(tmp_path / "b", measured_on="folder")]
+    with pytest.raises(UserError, match=r"measured differently \(folder; .*; ucf101; "):
+        compare_runs(runs)
 
 
 def test_mean_over_splits_weighs_splits_alike_whatever_the_seeds(tmp_path):
@@ -84,7 +90,7 @@ def test_runs_of_other_clips_are_not_fused(tmp_path, what, changes):
 
 def test_runs_that_cannot_be_compared(tmp_path):
     run, other = write_run(tmp_path / "run"), write_run(tmp_path / "other", protocol="q")
-    with pytest.raises(UserError, match=f"{PROTOCOL}; q"):
+    with pytest.raises(UserError, match=f"{PROTOCOL}; ucf101; q"):
         compare_runs([run, other])
     for use in (lambda workdir: compare_runs([workdir]), lambda workdir: fuse_runs(run, workdir, (1.0, 1.0))):
         with pytest.raises(UserError, match=r"x/evaluation\.json .*: run evaluate\.py --workdir=.*x first"):

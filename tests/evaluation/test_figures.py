@@ -89,6 +89,18 @@ def test_long_names_and_dollars_are_written_as_they_are(tmp_path, drawn):
     assert {"Pretending to put something b…", r"From \$1 to \$2", r"\$x\$"} <= set(texts(drawn[0]))
 
 
+@pytest.mark.filterwarnings("error")  # of letters that are missing
+def test_names_in_letters_that_the_usual_font_does_not_have(tmp_path, drawn):
+    """This machine may have a font for some; none has the last, which is assigned to nobody."""
+    names = ["run", "größer", "Jump 走る", "private \U0010fffd"]
+    save_confusion(np.eye(4, dtype=int), names, tmp_path / "confusion.png", "All")
+    written = texts(drawn[0])
+    assert {"run", "größer", "#3", "predicted class (#: its place in classes.json, from 0)"} <= set(written)
+    assert "private \U0010fffd" not in written
+    save_confusion(np.eye(2, dtype=int), names[:2], tmp_path / "confusion.png", "All")
+    assert "predicted class" in texts(drawn[1])
+
+
 def test_pyplot_is_left_alone(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)  # importing it now fails
     save_history([history_row(1)], tmp_path / "history.png")

@@ -5,41 +5,10 @@ import subprocess
 
 import pytest
 import yaml
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format, wrappers_pb2
+from google.protobuf import text_format
 from tensorflow_serving.config import model_server_config_pb2
 
 FOLDER = pathlib.Path(__file__).parents[2] / "export" / "tf_serving"
-
-# BatchingParameters, whose message is in no wheel: names, numbers and types as in TensorFlow Serving's
-# servables/tensorflow/session_bundle_config.proto.
-WRAPPED = {
-    "max_batch_size": (1, "Int64Value"),
-    "batch_timeout_micros": (2, "Int64Value"),
-    "max_enqueued_batches": (3, "Int64Value"),
-    "num_batch_threads": (4, "Int64Value"),
-    "thread_pool_name": (5, "StringValue"),
-    "enable_large_batch_splitting": (8, "BoolValue"),
-    "max_execution_batch_size": (9, "Int64Value"),
-}
-
-
-def batching_parameters():
-    """An empty message of that type."""
-    field = descriptor_pb2.FieldDescriptorProto
-    file = descriptor_pb2.FileDescriptorProto(name="batching.proto", package="check", syntax="proto3")
-    file.dependency.append("google/protobuf/wrappers.proto")
-    message = file.message_type.add(name="BatchingParameters")
-    for name, (number, kind) in WRAPPED.items():
-        type_name = f".google.protobuf.{kind}"
-        message.field.add(
-            name=name, number=number, type=field.TYPE_MESSAGE, type_name=type_name, label=field.LABEL_OPTIONAL
-        )
-    message.field.add(name="allowed_batch_sizes", number=6, type=field.TYPE_INT64, label=field.LABEL_REPEATED)
-    message.field.add(name="pad_variable_length_inputs", number=7, type=field.TYPE_BOOL, label=field.LABEL_OPTIONAL)
-    pool = descriptor_pool.DescriptorPool()
-    pool.AddSerializedFile(wrappers_pb2.DESCRIPTOR.serialized_pb)
-    pool.Add(file)
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName("check.BatchingParameters"))()
 
 
 @pytest.fixture(scope="module")
@@ -55,20 +24,20 @@ def test_the_model_config_is_one():
     assert model.model_version_policy.latest.num_versions == 1
 
 
-def test_batching_is_understood_and_fits_the_model():
-    parameters = text_format.Parse((FOLDER / "batching.config").read_text(), batching_parameters())
-    most = parameters.max_batch_size.value
-    assert list(parameters.allowed_batch_sizes) == [1, 2, 4, 8] and parameters.allowed_batch_sizes[-1] == most
-    assert most * 25 <= 256  # clips x --test_segments within --max_segments, both at their defaults
-    assert not parameters.pad_variable_length_inputs
-    assert parameters.num_batch_threads.value >= 1 and parameters.max_enqueued_batches.value >= 1
-    with pytest.raises(text_format.ParseError):
-        text_format.Parse("max_batch_sise { value: 8 }", batching_parameters())
+def test_prometheus_is_switched_on():
+    """Its message, MonitoringConfig, is in no wheel."""
+    assert 'prometheus_config { enable: true, path: "/metrics" }' in (FOLDER / "monitoring.config").read_text()
+
+
+@pytest.fixture(scope="module")
+def manifest():
+    return list(yaml.safe_load_all((FOLDER / "kubernetes.yaml").read_text()))
 
 
 def test_compose_mounts_what_the_server_is_told_to_read(compose):
-    assert set(compose["services"]) == {"cpu", "gpu"}
-    for name, service in compose["services"].items():
+    assert set(compose["services"]) == {"cpu", "gpu", "proxy"}
+    for name in ("cpu", "gpu"):
+        service = compose["services"][name]
         assert service["profiles"] == [name]
         mounted = {volume.split(":")[-2]: volume for volume in service["volumes"]}
         assert "/models/ccsn" in mounted and all(volume.endswith(":ro") for volume in service["volumes"])
@@ -82,9 +51,37 @@ def test_compose_mounts_what_the_server_is_told_to_read(compose):
         assert service["image"].endswith("-gpu") == (name == "gpu") == ("deploy" in service)
 
 
-def test_only_the_gpu_merges_requests(compose):
-    batching = {name: any("batching" in option for option in s["command"]) for name, s in compose["services"].items()}
-    assert batching == {"cpu": False, "gpu": True}
+def test_no_server_merges_requests(compose, manifest):
+    """It would fail those that differ in K, all of them."""
+    servers = [compose["services"][name]["command"] for name in ("cpu", "gpu")]
+    servers.append(manifest[0]["spec"]["template"]["spec"]["containers"][0]["args"])
+    for command in servers:
+        assert not any("batching" in option for option in command)
+        assert any(option.startswith("--xla_") for option in command)
+        assert "--enable_grpc_healthcheck_service=true" in command
+
+
+def test_containers_can_do_little(compose, manifest):
+    for name, service in compose["services"].items():
+        assert service["read_only"] and service["cap_drop"] == ["ALL"] and not service["user"].startswith("0"), name
+        assert name == "proxy" or service["mem_limit"]
+    pod = manifest[0]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert pod["securityContext"]["runAsNonRoot"] and container["securityContext"]["readOnlyRootFilesystem"]
+    assert container["resources"]["limits"]["memory"]
+
+
+def test_the_manifest_mounts_what_it_reads_and_is_probed(manifest):
+    deployment, service = manifest
+    assert (deployment["kind"], service["kind"]) == ("Deployment", "Service")
+    pod = deployment["spec"]["template"]
+    (container,) = pod["spec"]["containers"]
+    assert service["spec"]["selector"] == pod["metadata"]["labels"] == deployment["spec"]["selector"]["matchLabels"]
+    assert {each["name"] for each in container["volumeMounts"]} == {each["name"] for each in pod["spec"]["volumes"]}
+    assert {f"{kind}Probe" for kind in ("startup", "readiness", "liveness")} <= set(container)
+    for option in container["args"]:
+        value = option.partition("=")[2]
+        assert not value.startswith("/") or (FOLDER / pathlib.Path(value).name).is_file(), option
 
 
 def test_the_health_check_tells_ready_from_not(compose, stand_in, unused_port):

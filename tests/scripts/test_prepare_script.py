@@ -44,8 +44,9 @@ def test_stored_flow_needs_its_bound_and_labels_from_one_are_told(tmp_path):
     lines = done.stdout.splitlines()
     assert lines[0] == "The labels run from 1 to 2, so that 1 is run, the first class."
     lost = tmp_path / "rawframes" / "run 3"
-    assert lines[1] == f"skipped run 3: {lost} is named in train.txt, line 3, but does not exist."
-    assert lines[2].startswith("4 clips of 2 classes, 32 frames, ") and lines[2].endswith("; 1 skipped.")
+    assert lines[1].startswith("Split 1: A single training clip of run, sit: ")
+    assert lines[2] == f"skipped run 3: {lost} is named in train.txt, line 3, but does not exist."
+    assert lines[3].startswith("4 clips of 2 classes, 32 frames, ") and lines[3].endswith("; 1 skipped.")
 
 
 def test_flow_of_the_network_is_prepared_without_tensorflow_s_notices(tmp_path):
@@ -53,6 +54,6 @@ def test_flow_of_the_network_is_prepared_without_tensorflow_s_notices(tmp_path):
         write_clip(tmp_path / "clips" / name, moving(6, height=16, width=16))
     arguments = ["--dataset=folder", f"--video_dir={tmp_path / 'clips'}", f"--record_dir={tmp_path / 'records'}"]
     done = commands.run("scripts/prepare.py", *arguments, "--flow=tvl1_graph", "--workers=1", "--stall_seconds=250")
-    assert done.stdout.startswith("4 clips of 2 classes, 24 frames, ")
+    assert done.stdout.splitlines()[-1].startswith("4 clips of 2 classes, 24 frames, ")
     said = done.stderr.replace("\r", "\n").split("\n")
     assert any(said) and not [line for line in said if line and not line.startswith("prepare ")]

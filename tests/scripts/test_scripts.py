@@ -56,11 +56,18 @@ def test_predict_goes_on_after_a_bad_video(finished, tiny_set, tmp_path):
     broken.write_bytes(b"not a video")
     videos.write_video(short, videos.moving(step=(1, 0), seed=0)[:3])
     good = next((tiny_set / "videos").glob("*/*.avi"))
-    result = run("scripts/predict.py", f"--workdir={finished[1]}", "--top_k=2", broken, short, good, code=1)
+    result = run("scripts/predict.py", f"--workdir={finished[1]}", "--top_k=2", broken, short, good)
     assert str(good) in result.stdout and result.stdout.count("%") == 2
     assert f"predict: {broken} cannot be read" in result.stderr
     assert "3 frames: a snippet of --flow_length=5 flow fields needs 6" in result.stderr
     assert "2 of 3 videos could not be used" in result.stderr
+    shutil.copy(good, tmp_path / "deep.avi")
+    shutil.copy(good, tmp_path / "UPPER.MTS")
+    result = run("scripts/predict.py", f"--workdir={finished[1]}", tmp_path)  # a folder means its videos
+    shown = [line for line in result.stdout.splitlines() if not line.startswith(" ")]
+    assert shown == [f"{tmp_path}/UPPER.MTS", f"{tmp_path}/deep.avi"]
+    (tmp_path / "none").mkdir()
+    run("scripts/predict.py", f"--workdir={finished[1]}", tmp_path / "none", code=1)
 
 
 def test_runs_are_compared_and_fused_without_a_forward_pass(finished):

@@ -66,8 +66,10 @@ def test_warns_once_of_what_does_nothing(inter, connection, warned):
     trained.compile(keras.optimizers.SGD(), JointLoss(lambda_intra=0.0))
     state = CooperationState(lambda: batch(trained), said.append)
     state.set_model(trained)
+    state.set_params({"epochs": 4})
     logs = {"intra": 0.6, "inter": inter}
-    for epoch in range(2):
+    for epoch in range(4):
         state.on_epoch_end(epoch, logs)
+        assert epoch or not said, "it has just begun"
     assert len(said) == warned and logs.keys() > {"intra", "inter"}
     assert not warned or ("--lr_mults" in said[0] and "--lambda_inter" in said[1])

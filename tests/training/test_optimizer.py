@@ -64,6 +64,10 @@ def test_factors_of_all_matches_multiply(model):
     assert set(names) == {id(variable) for variable in model.trainable_variables}
     with pytest.raises(UserError, match="--lr_mults"):
         lr_factors(model, ("nowhere:2",))
+    none = build_model(ModelConfig(image_size=16, flow_length=2, connection="none"), ("a", "b"))
+    assert lr_factors(none, ("^connection/:10", "connection:10")) == {}, "one flag file serves both"
+    with pytest.raises(UserError, match="--lr_mults"):
+        lr_factors(none, ("nowhere:2",))
 
 
 @pytest.mark.parametrize("name", ["sgd", "adamw"])

@@ -21,7 +21,7 @@ from ccsn_tf.evaluation.evaluate import evaluate
 from ccsn_tf.evaluation.figures import save_history
 from ccsn_tf.models.build import load_model
 from ccsn_tf.serving.clips import clips_to_try
-from ccsn_tf.training.train import train
+from ccsn_tf.training.train import outcome, train
 from ccsn_tf.training.workdir import check_workdir, lock_workdir
 
 WORKER = pathlib.Path(__file__).with_name("worker.py")
@@ -143,6 +143,21 @@ def test_killed_training_ends_as_the_uninterrupted_one(config, tmp_path):
     assert mine == theirs
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("ema", [0.0, 0.9])
+def test_more_epochs_go_on_as_the_longer_run_would_have_gone(config, tmp_path, ema):
+    config = config.replace(schedule="constant", deterministic=False, ema=ema, classes_per_batch=2, dropout=0.0)
+    weights, said = [], []
+    for folder, epochs in (("whole", (2,)), ("extended", (1, 2))):
+        for number in epochs:
+            model = train(config.replace(workdir=str(tmp_path / folder), epochs=number), said.append)
+        weights.append([variable.numpy() for variable in model.trainable_variables])
+        assert [row["epoch"] for row in history(tmp_path / folder)] == ["1", "2"]
+    assert any(line.startswith("until the last of 2 epochs, ") for line in said)
+    for mine, theirs in zip(*weights, strict=True):
+        np.testing.assert_allclose(mine, theirs, atol=1e-5)  # steps of the second epoch differ by 1e-3
+
+
 def test_averaged_weights_are_what_is_validated_and_kept(config):
     class Last(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
@@ -193,8 +208,11 @@ def free_ports(count):
 def test_workdir_of_another_configuration_is_refused(config):
     lock_workdir(check_workdir(config), config, ["a", "b"])
     workdir = check_workdir(config.replace(test_crops=5, strategy="single"))  # does not touch the trained model
-    with pytest.raises(UserError, match=r"--epochs=5, but .* belongs to a run with 2"):
-        check_workdir(config.replace(epochs=5))
+    for more, epochs in ((False, 5), (True, 1)):
+        with pytest.raises(UserError, match=rf"--epochs={epochs}, but .* belongs to a run with 2"):
+            check_workdir(config.replace(epochs=epochs), more)
+    with pytest.raises(UserError, match=r"--epochs=5: .* falls to 0 by epoch 2 .*--init_spatial"):
+        check_workdir(config.replace(epochs=5), more_epochs=True)
     with pytest.raises(UserError, match=r"classes are not those in .*classes\.json"):
         lock_workdir(workdir, config, ["b", "a"])
 
@@ -224,3 +242,10 @@ def test_batch_must_divide_among_replicas(config, monkeypatch, two_replicas):
     monkeypatch.setattr("ccsn_tf.training.train.make_strategy", lambda _: two_replicas)
     with pytest.raises(UserError, match="does not divide among 2 replicas"):
         train(config.replace(classes_per_batch=3, clips_per_class=3, deterministic=False))
+
+
+@pytest.mark.parametrize(("fused", "named"), [(0.7, False), (0.75, False), (0.6, True)])
+def test_the_end_says_which_prediction_is_best(fused, named):
+    said = outcome({"val_spatial": 0.5, "val_temporal": 0.7, "val_fused": fused}, 20, "test")
+    assert "spatial 50.0, temporal 70.0" in said and f"fused {100 * fused:.1f}" in said
+    assert ("temporal_scores" in said) is named

@@ -98,7 +98,10 @@ def _read_list(path: pathlib.Path, finder: VideoFinder) -> list[tuple[pathlib.Pu
 
 def _tabbed(lines: list[str]) -> list[str]:
     """The lines with tabs between their fields where these were separated by commas, or the label is in quotes."""
-    rows = [next(csv.reader([line])) for line in lines]
+    try:
+        rows = [next(csv.reader([line])) for line in lines]
+    except csv.Error:  # longer than any path
+        return lines
     # A name or a label may have a comma: it separates where every line has one and what follows can be a label.
     if all(len(row) > 1 and "\t" not in line and _is_label(row) for row, line in zip(rows, lines, strict=True)):
         counts = [len(row) > 2 and row[-2].strip().isdecimal() for row in rows]

@@ -115,7 +115,7 @@ class VideoFinder:
         """
         place = self._folder / relative.parent
         if place not in self._looked:
-            files, folders = _look(place, collections.Counter()) if place.is_dir() else ((), ())
+            files, folders = _look(place, collections.Counter()) if os.path.isdir(place) else ((), ())
             by_stem = collections.defaultdict(list)
             for name in filter(_has_suffix, files):
                 by_stem[os.path.splitext(name)[0]].append(name)

@@ -20,7 +20,7 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from ccsn_tf.config import DataConfig
-from ccsn_tf.data.prepare.prepare import fill_shards, record_pool
+from ccsn_tf.data.prepare.shards import fill_shards, record_pool
 from ccsn_tf.data.records.folder import LocalFolder
 from ccsn_tf.data.records.write import Shard
 from ccsn_tf.errors import UserError

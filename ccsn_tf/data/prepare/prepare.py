@@ -7,25 +7,21 @@ makes it hang is skipped and listed with the reason.
 
 from __future__ import annotations
 
-import contextlib
-import functools
-import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from ccsn_tf.config import DataConfig
 from ccsn_tf.data.datasets import read_listing
 from ccsn_tf.data.datasets.listing import Listing
-from ccsn_tf.data.prepare.encode import make_record, result_of
-from ccsn_tf.data.prepare.worker_pool import WorkerPool
+from ccsn_tf.data.prepare.shards import write_shards
 from ccsn_tf.data.records.folder import LocalFolder, alone_in
 from ccsn_tf.data.records.manifest import FILE_NAME, VERSION, Manifest, refuse_other_settings, stored_settings
 from ccsn_tf.data.records.selection import cautions
-from ccsn_tf.data.records.write import Shard, collect, is_missing, plan_shards, write_shard
+from ccsn_tf.data.records.write import collect, is_missing, plan_shards
 from ccsn_tf.errors import UserError
 
 PLAN = "plan.json"  # what a record folder is for, noted before the first record: no two preparations mix in it
-_VERSION = 2  # of the plan and the shards' indices
+_VERSION = 3  # of the plan and the shards' indices
 
 
 def prepare(
@@ -54,20 +50,17 @@ def prepare(
     listing = read_listing(config)
     for note in listing.notes:
         say(note)
-    folder, write_shards = _folder_and_writer(config)
+    folder, write = _folder_and_writer(config)
     names = folder.names()
     if PLAN not in names and any(not name.startswith(".") for name in names):
         raise UserError(f"--record_dir={folder} holds other files: choose an empty or new folder.")
     with alone_in(folder):
-        _note_or_compare_plan(folder, config, listing, min_fields)
-        shards = plan_shards(listing.clips, config.clips_per_shard)
+        shards = plan_shards(_lists(folder, config, listing, min_fields), listing.clips, config.clips_per_shard)
         missing, total = [shard for shard in shards if is_missing(folder, shard)], len(listing.clips)
         there = total - sum(len(shard.clips) for shard in missing)
         progress(there, total, 0)
         if missing:
-            write_shards(
-                folder, missing, config, min_fields, lambda done, frames: progress(there + done, total, frames)
-            )
+            write(folder, missing, config, min_fields, lambda done, frames: progress(there + done, total, frames))
         manifest = collect(folder, config, listing, shards)
         if not manifest.clips:
             first = next(iter(manifest.skipped.values()))
@@ -89,7 +82,7 @@ def _folder_and_writer(config):
     if config.runner == "local":
         if "://" in config.record_dir:
             raise UserError(f"--record_dir={config.record_dir} is no folder of this machine: pass another --runner.")
-        return LocalFolder(config.record_dir), _write_shards
+        return LocalFolder(config.record_dir), write_shards
     try:
         from ccsn_tf.data.prepare import beam
     except ModuleNotFoundError as error:
@@ -99,71 +92,33 @@ def _folder_and_writer(config):
     return beam.open_folder(config.record_dir, config), beam.write_shards
 
 
-def _write_shards(folder, shards, config, min_fields, progress):
-    with record_pool(config, min_fields, config.workers) as pool:
-        fill_shards(folder, shards, pool, progress)
-
-
-def record_pool(config: DataConfig, min_fields: int, workers: int) -> WorkerPool:
-    """Processes that make records of clips."""
-    function = functools.partial(make_record, config=config, min_fields=min_fields)
-    return WorkerPool(function, workers, config.stall_seconds)
-
-
-def fill_shards(
-    folder: LocalFolder,
-    shards: Sequence[Shard],
-    pool: WorkerPool,
-    progress: Callable[[int, int], None] = lambda done, frames: None,
-) -> None:
-    """Writes shards: the workers of a `record_pool` make records, this process puts them in order and into files.
-
-    A worker has one clip at a time, the next one of the list, so that all are busy to the end. At most as many shards
-    are open as there are workers, and one more.
-
-    Args:
-        progress: called often, with (clips done, frames decoded).
-
-    Raises:
-        UserError: the disk is full, or no worker process starts.
-    """
-    places = [(shard, position) for shard in shards for position in range(len(shard.clips))]
-    done, frames, writers = 0, 0, {}
-
-    def count(beats):
-        nonlocal frames
-        frames += beats
-        progress(done, frames)
-
-    with contextlib.ExitStack() as stack:
-        for outcome in pool.run([(shard.clips[position],) for shard, position in places], on_beat=count):
-            shard, position = places[outcome.index]
-            if shard.name not in writers:
-                writers[shard.name] = stack.enter_context(contextlib.closing(write_shard(folder, shard)))
-                next(writers[shard.name])
-            with contextlib.suppress(StopIteration):  # the shard's last clip
-                writers[shard.name].send((position, result_of(outcome, shard.clips[position])))
-            done += 1
-            progress(done, frames)
-
-
-def _note_or_compare_plan(folder: LocalFolder, config: DataConfig, listing: Listing, min_fields: int) -> None:
-    """Notes what the folder is for, or checks that a folder which was begun is for the same.
+def _lists(folder: LocalFolder, config: DataConfig, listing: Listing, min_fields: int) -> list[list[str]]:
+    """The clips that the folder has or is to receive (see `plan_shards`); notes them, and what the folder is for.
 
     Classes, labels and splits are not part of it: they can change without the records.
 
     Raises:
-        UserError: it is for something else; the message names the flag or file.
+        UserError: it was begun for something else; the message names the flag or file.
     """
     layout = {"clips_per_shard": config.clips_per_shard, "flow_length": min_fields}
-    names = json.dumps([clip.name for clip in listing.clips]).encode()
-    clips = {"num_clips": len(listing.clips), "clips": hashlib.sha256(names).hexdigest()}
-    plan = {"version": _VERSION, "manifest_version": VERSION, "settings": stored_settings(config), **layout, **clips}
-    content = folder.read(PLAN)
-    if content is None:
+    plan = {"version": _VERSION, "manifest_version": VERSION, "settings": stored_settings(config), **layout}
+    content, names = folder.read(PLAN), [clip.name for clip in listing.clips]
+    lists = [names] if content is None else _begun_lists(folder, config, content, plan, layout)
+    known = {name for before in lists for name in before}
+    if not known & set(names):
+        raise UserError(
+            f"{folder} holds records of {len(known)} other clips, and none of the {len(names)} that are listed now: "
+            "choose another --record_dir."
+        )
+    new = [name for name in names if name not in known]
+    if content is None or new:
+        lists += [new] if new else []
         with folder.whole(PLAN) as file:
-            file.write((json.dumps(plan, indent=1) + "\n").encode())
-        return
+            file.write((json.dumps({**plan, "lists": lists}, indent=1) + "\n").encode())
+    return lists
+
+
+def _begun_lists(folder, config, content, plan, layout):
     try:
         begun = dict(json.loads(content))
     except (ValueError, TypeError):
@@ -176,11 +131,7 @@ def _note_or_compare_plan(folder: LocalFolder, config: DataConfig, listing: List
             raise UserError(
                 f"--{name}={asked}, but {folder} was begun with {begun[name]}: pass that, or another --record_dir."
             )
-    if any(begun[name] != value for name, value in clips.items()):
-        raise UserError(
-            f"{folder} holds records of another list of clips, {begun['num_clips']} then and {len(listing.clips)} now: "
-            "choose another --record_dir."
-        )
+    return begun["lists"]
 
 
 def _write_manifest(folder, manifest, say):
@@ -190,8 +141,8 @@ def _write_manifest(folder, manifest, say):
     changes = _changes(before, content)
     if changes:
         say(
-            f"{folder}: {' and '.join(changes)} changed. manifest.json is written anew, the records are kept; runs "
-            "trained before followed the old one."
+            f"{folder}: {' and '.join(changes)}. manifest.json is written anew, the records are kept; runs trained "
+            "before followed the old one."
         )
     with folder.whole(FILE_NAME) as file:
         file.write(content)
@@ -202,12 +153,18 @@ def _changes(before: bytes | None, after: bytes) -> list[str]:
     try:
         before, after = dict(json.loads(before or b"")), json.loads(after)
         labels = [{clip["name"]: (clip["label"], clip["group"]) for clip in m["clips"]} for m in (before, after)]
-        names = labels[0].keys() & labels[1].keys()
+        sides = [
+            {(n, s, x) for n, split in m["splits"].items() for s in split for x in split[s]} for m in (before, after)
+        ]
+        added, gone = labels[1].keys() - labels[0].keys(), labels[0].keys() - labels[1].keys()
         same = {
             "the order of the classes": before["classes"] == after["classes"],
-            "the division into training and test clips": before["splits"] == after["splits"],
-            "the labels of clips": all(labels[0][name] == labels[1][name] for name in names),
+            "the division into training and test clips": all(name in added | gone for *_, name in sides[0] ^ sides[1]),
+            "the labels of clips": all(labels[0][name] == labels[1][name] for name in labels[0].keys() - gone),
         }
     except (ValueError, TypeError, KeyError):
         return []
-    return [what for what, unchanged in same.items() if not unchanged]
+    changed = " and ".join(what for what, unchanged in same.items() if not unchanged)
+    both = ((added, "added"), (gone, "taken out"))
+    counts = [f"{len(names)} clip{'s' if len(names) > 1 else ''} {verb}" for names, verb in both if names]
+    return [*counts, *([f"{changed} changed"] if changed else [])]

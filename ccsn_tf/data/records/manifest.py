@@ -50,6 +50,18 @@ def refuse_other_settings(made_with: dict, config: DataConfig, record_dir: str) 
             )
 
 
+def refuse_other_input(made_with: dict, config: Config, record_dir: str) -> None:
+    """Raises UserError where the records were made otherwise than the model wants its input."""
+    for name, wanted in input_settings(config).items():
+        made = made_with.get(name)
+        if made != wanted:
+            made, wanted = flag_text(made), flag_text(wanted)
+            raise UserError(
+                f"--record_dir={record_dir} was made with {name}={made}, and the model wants {wanted}: prepare the "
+                f"videos again with --{name}={wanted} into another folder, or give the videos themselves."
+            )
+
+
 @dataclasses.dataclass(frozen=True)
 class StoredClip:
     """Where a clip's record is, and its size: `fields` flow fields of (height, width), one fewer than stored frames.

@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Collection, Sequence
 
 from ccsn_tf.config import Config
-from ccsn_tf.data.records.manifest import Manifest, StoredClip
+from ccsn_tf.data.records.manifest import Manifest, StoredClip, refuse_other_input
 from ccsn_tf.errors import UserError
 
 
@@ -21,14 +21,36 @@ def select_clips(config: Config) -> tuple[tuple[str, ...], list[StoredClip], lis
     return classes, kept, held or manifest.select(config.data, "test")[1]
 
 
+def of_records(config: Config) -> tuple[Config, Manifest]:
+    """A run's config for the records in `record_dir`, which may be of another data set than it was trained on.
+
+    The split is the run's, or where the records have no such split their first.
+
+    Raises:
+        UserError: no finished records, or records that the run's model does not take.
+    """
+    manifest = Manifest.read(config.data.record_dir)
+    refuse_other_input(manifest.settings, config, config.data.record_dir)
+    own = {**manifest.settings, "flip": config.data.flip and manifest.settings["dataset"] != "demo"}
+    if manifest.settings["dataset"] != config.data.dataset:
+        own |= {"split": config.data.split if config.data.split in manifest.splits else min(manifest.splits), "fold": 0}
+    return config.replace(**own), manifest
+
+
 def evaluated_clips(config: Config, classes: tuple[str, ...]) -> list[StoredClip]:
     """The clips of these classes that a run is tested on: the split's test clips, or those of `data.fold`.
+
+    Args:
+        config: from `of_records`.
+        classes: those that the records have are looked for.
 
     Raises:
         UserError: there is none.
     """
-    data = dataclasses.replace(config.data, classes=classes)
-    clips = Manifest.read(data.record_dir).select(data, "train" if data.fold else "test")[1]
+    manifest = Manifest.read(config.data.record_dir)
+    classes = tuple(name for name in classes if name in manifest.classes)
+    data = dataclasses.replace(config.data, classes=classes, mirror_pairs=())
+    clips = manifest.select(data, "train" if data.fold else "test")[1]
     if data.fold:
         clips = _divide(clips, data)[1]
     if not clips:

@@ -124,10 +124,22 @@ class Shard:
         return str(pathlib.PurePath(self.name).with_suffix(".json"))
 
 
-def plan_shards(clips: Sequence[Clip], clips_per_shard: int) -> list[Shard]:
-    """The shards of a data set, `clips-00000-of-00004.tfrecord` and so on."""
-    chunks = [tuple(clips[start : start + clips_per_shard]) for start in range(0, len(clips), clips_per_shard)]
-    return [Shard(f"clips-{n:05d}-of-{len(chunks):05d}.tfrecord", chunk) for n, chunk in enumerate(chunks)]
+def plan_shards(lists: Sequence[Sequence[str]], clips: Sequence[Clip], clips_per_shard: int) -> list[Shard]:
+    """The shards of a data set, `clips-00000-of-00004.tfrecord` and so on; those without a clip are left out.
+
+    Args:
+        lists: names of the clips that were there at first, and of those that each later preparation found more: the
+            shards of these are `added1-00000-of-00001.tfrecord` and so on.
+        clips: those that are there now.
+        clips_per_shard: of those that were there when the shard was planned.
+    """
+    by_name, shards = {clip.name: clip for clip in clips}, []
+    for number, names in enumerate(lists):
+        chunks = [names[start : start + clips_per_shard] for start in range(0, len(names), clips_per_shard)]
+        for n, chunk in enumerate(chunks):
+            name = f"{f'added{number}' if number else 'clips'}-{n:05d}-of-{len(chunks):05d}.tfrecord"
+            shards.append(Shard(name, tuple(by_name[clip] for clip in chunk if clip in by_name)))
+    return [shard for shard in shards if shard.clips]
 
 
 def write_shard(folder: LocalFolder, shard: Shard) -> Generator[None, tuple[int, Record | Skipped], None]:
@@ -177,9 +189,11 @@ def read_index(folder: LocalFolder, shard: Shard) -> dict | None:
 
 
 def is_missing(folder: LocalFolder, shard: Shard) -> bool:
-    """Whether a shard is to be written (again): it is not whole, or a video that it had to leave out has changed."""
+    """Whether a shard is to be written (again): it is not whole, or a video that it lacks has changed or come back."""
     index = read_index(folder, shard)
-    if index is None:
+    if index is None or {clip.name for clip in shard.clips} - {clip["name"] for clip in index["clips"]} - {
+        *index["skipped"]
+    }:
         return True
     tried = {name: skipped["change"] for name, skipped in index["skipped"].items()}
     changes = ((tried[clip.name], last_change(clip)) for clip in shard.clips if clip.name in tried)
@@ -194,6 +208,7 @@ def collect(folder: LocalFolder, config: DataConfig, listing: Listing, shards: S
         raise UserError(f"{lost[0]} vanished from {folder} in the meantime: run the same command again.")
     stored = {clip["name"]: {"shard": name, **clip} for name, index in indices.items() for clip in index["clips"]}
     skipped = {name: reason["reason"] for index in indices.values() for name, reason in index["skipped"].items()}
+    skipped = {clip.name: skipped[clip.name] for clip in listing.clips if clip.name in skipped}  # others are gone
     return Manifest(
         settings=stored_settings(config),
         classes=listing.classes,

@@ -30,6 +30,7 @@ def write_report(
     model: CCSN,
     clips: Sequence[StoredClip],
     scores: Scores,
+    alone: Scores | None,
     report: dict,
     confusion: np.ndarray,
 ) -> None:
@@ -38,6 +39,7 @@ def write_report(
     Args:
         path: of the page.
         config, model, clips, scores: of the evaluation.
+        alone: scores of the same clips with the connection's messages left out; None: a model without connection.
         report: content of evaluation.json.
         confusion: integers (C, C) of the fused prediction.
     """
@@ -55,18 +57,24 @@ def write_report(
             "strips": clip_strips(*see_clip(clips[index], model, config)),
         }
 
+    turned = {"right": [], "wrong": []}
+    if alone is not None:
+        turned = turned_by_messages(fused, alone.logits["fused"], scores.labels, [clip.name for clip in clips])
+    report = {**report, "turned": {way: len(indices) for way, indices in turned.items()}}
+    turned = map(card, turned["right"][:_SHOWN])
     attention = _about_attention(last_attention_block(model), report["connection"])
     settings = {name: value for name, value in config.flat().items() if value not in ("", ())}
-    write_text(path, render(report, confusion, map(card, right), map(card, wrong), attention, settings))
+    write_text(path, render(report, confusion, map(card, right), map(card, wrong), turned, attention, settings))
 
 
-def render(report, confusion, right, wrong, attention, settings) -> str:
+def render(report, confusion, right, wrong, turned, attention, settings) -> str:
     """The page, from plain numbers and pictures.
 
     Args:
-        report: content of evaluation.json.
+        report: content of evaluation.json, and `turned` {"right", "wrong"}: clips that the messages turned so.
         confusion: integers (C, C) of the fused prediction, in the order of `report["classes"]`.
-        right, wrong: the clips that are shown, each {"name", "true_class", "predicted", "probabilities", "strips"}.
+        right, wrong, turned: the clips that are shown, each {"name", "true_class", "predicted", "probabilities",
+            "strips"}.
         attention: how to read the attention in the clips' strips, or why there is none; plain text.
         settings: {name: value} of what the run was made with.
     """
@@ -87,6 +95,7 @@ def render(report, confusion, right, wrong, attention, settings) -> str:
         confused=[(*cell, confusion[*cell], clips[cell[0]]) for cell in np.argwhere(confusion).tolist()],
         right=list(right),
         wrong=list(wrong),
+        turned=list(turned),
         attention=attention,
         wheel=pictures.wheel(),
         most_confused=[list(row.values()) for row in report["most_confused"]],
@@ -118,6 +127,29 @@ def most_confident(
         truth, prediction = int(labels[index]), int(predicted[index])
         (right if truth == prediction else wrong).setdefault((truth, prediction), index)
     return list(right.values())[:count], list(wrong.values())[:count]
+
+
+def turned_by_messages(
+    logits: np.ndarray, alone: np.ndarray, labels: np.ndarray, names: Sequence[str]
+) -> dict[str, list[int]]:
+    """The clips that are named right with the messages and wrong without, and the other way round.
+
+    Args:
+        logits, alone: float (N, C), with the messages and without.
+        labels: integers (N,).
+        names: N; at equal gain they decide.
+
+    Returns:
+        {"right", "wrong"}: indices, those whose true class has gained or lost the most probability first.
+    """
+    each = np.arange(len(labels))
+    gain = (softmax(logits) - softmax(alone))[each, labels]
+    before, after = (predictions(scores, labels) == labels for scores in (alone, logits))
+    right, wrong = np.flatnonzero(after & ~before).tolist(), np.flatnonzero(before & ~after).tolist()
+    return {
+        "right": sorted(right, key=lambda index: (-gain[index], names[index])),
+        "wrong": sorted(wrong, key=lambda index: (gain[index], names[index])),
+    }
 
 
 def _log_probability(logits):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
+
 import keras
 import numpy as np
 from keras import ops
@@ -106,6 +109,24 @@ class ConnectionBlock(keras.layers.Layer):
         layer = keras.layers.Dense(units, dtype=self.dtype_policy, name=name, **options)
         layer.build(shape)
         return layer
+
+
+@contextlib.contextmanager
+def other_calls(blocks: Iterable[ConnectionBlock], make: Callable[[ConnectionBlock], Callable]) -> Iterator[None]:
+    """Inside, each block computes `make(block)` of its inputs in place of its own `call`; graphs are traced anew."""
+    blocks = list(blocks)
+    try:
+        for block in blocks:
+            block.call = make(block)
+        yield
+    finally:
+        for block in blocks:
+            del block.call
+
+
+def without_messages(blocks: Iterable[ConnectionBlock]):
+    """Inside, the blocks leave the streams as they are: what a model that is traced here says without connection."""
+    return other_calls(blocks, lambda block: lambda streams, training=None: tuple(streams))
 
 
 def relative_change(before, after) -> float:

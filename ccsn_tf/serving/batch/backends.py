@@ -17,19 +17,20 @@ import numpy as np
 from ccsn_tf.errors import UserError
 from ccsn_tf.serving import versions
 from ccsn_tf.serving.client.config import FILE_NAME
+from ccsn_tf.serving.sums import check_sums
 from ccsn_tf.serving.tensorrt.cuda import find_gpu
 
-# Of several exports of one model, the first that can run here is taken: fastest first, as measured
-# (`benchmarks/run.py inference`) on the CPU; of GPUs, TensorRT's is not measured yet.
-FASTEST_FIRST = ("tensorrt", "onnx", "saved_model")
-BACKENDS = ("auto", *FASTEST_FIRST)
+# Of several exports of one model, the first that can run here is taken: fastest first, as measured on the CPU
+# (docs/BENCHMARKS.md), by the model's source of flow; of GPUs, TensorRT's is not measured yet.
+FASTEST_FIRST = {"stored": ("tensorrt", "onnx", "saved_model"), "graph": ("tensorrt", "saved_model", "onnx")}
+BACKENDS = ("auto", *FASTEST_FIRST["stored"])
 
 _SUFFIXES = {".onnx": "onnx", ".plan": "tensorrt"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Exported:
-    """An exported model: its `backend`, one of `FASTEST_FIRST`, and the file, or the folder of the SavedModel."""
+    """An exported model: its `backend`, one of `BACKENDS`, and the file, or the folder of the SavedModel."""
 
     backend: str
     path: str
@@ -69,7 +70,10 @@ def choose(paths: Sequence[str], backend: str = "auto") -> Exported:
         if backend not in found:
             raise UserError(f"--backend={backend} has no model in --model={','.join(paths)}: name one of its kind.")
         return found[backend]
-    order = [found[name] for name in FASTEST_FIRST if name in found]
+    source = "stored"
+    if {"onnx", "saved_model"} <= set(found):  # whose order depends on it
+        source = read_metadata(found["saved_model"]).get("flow_source", source)
+    order = [found[name] for name in FASTEST_FIRST[source] if name in found]
     return next((export for export in order if _can_run(export.backend)), order[-1])
 
 
@@ -158,6 +162,7 @@ def _can_run(backend):
 def _opened(export: Exported) -> Iterator[tuple[Callable, dict]]:
     """Yields the model, a function of {input: array} that returns {"scores", ...}, and its metadata."""
     if export.backend == "saved_model":
+        check_sums(export.path)
         yield _saved_model(export.path), _saved_metadata(export.path)
     elif export.backend == "onnx":
         from ccsn_tf.serving.onnx.session import OnnxModel

@@ -10,11 +10,11 @@ import pathlib
 
 import numpy as np
 
-from ccsn_tf.config import Config, flag_text
+from ccsn_tf.config import Config
 from ccsn_tf.data.datasets.listing import read_lines
 from ccsn_tf.data.datasets.videos import VideoFinder, videos_below
 from ccsn_tf.data.prepare.worker_pool import WorkerPool
-from ccsn_tf.data.records.manifest import Manifest, input_settings
+from ccsn_tf.data.records.manifest import Manifest, refuse_other_input
 from ccsn_tf.errors import UserError
 from ccsn_tf.serving.batch.backends import Exported, read_metadata
 from ccsn_tf.serving.batch.output import prediction, to_bytes
@@ -164,14 +164,7 @@ def clips_of_records(record_dir: str, split: int, side: str, config: Config) -> 
         UserError: no finished records, records made otherwise, no such split, or no clip.
     """
     manifest = Manifest.read(record_dir)
-    for name, wanted in input_settings(config).items():
-        made = manifest.settings.get(name)
-        if made != wanted:
-            made, wanted = flag_text(made), flag_text(wanted)
-            raise UserError(
-                f"--record_dir={record_dir} was made with {name}={made}, and the model wants {wanted}: prepare the "
-                f"videos again with --{name}={wanted} into another folder, or give the videos themselves."
-            )
+    refuse_other_input(manifest.settings, config, record_dir)
     clips = manifest.clips if side == "all" else manifest.of_side(split, side, record_dir)
     if not clips:
         raise UserError(f"--record_dir={record_dir} has no {side} clip in split {split}: choose another --side.")

@@ -1,7 +1,7 @@
-"""A video in, labels out: input made as the served model's own metadata says, sent to TensorFlow Serving.
+"""A video in, labels out: input made as the served model's own metadata says, sent to TensorFlow Serving or Triton.
 
 Example:
-    client = Client("localhost:8500")               # gRPC; "http://localhost:8501" is REST
+    client = Client("localhost:8500")  # gRPC; "http://localhost:8501" is REST, "http://localhost:8000/v2" is Triton
     answer = client.classify_video("jump.mp4")
     print(answer["top_labels"][0], answer["top_scores"][0])
 """
@@ -19,10 +19,15 @@ import numpy as np
 from ccsn_tf.config import Config
 from ccsn_tf.data.views import InputForm, to_jpegs
 from ccsn_tf.errors import UserError
+from ccsn_tf.evaluation.metrics import softmax
+from ccsn_tf.serving.client.clip_input import VideoFile, network_input
 from ccsn_tf.serving.client.config import JPEG_SIGNATURES, client_config
+from ccsn_tf.serving.client.server import Server
 from ccsn_tf.serving.client.transport import FIRST_PAUSE, LONGEST_PAUSE, RETRIED, StatusError, Transport
 
 Result = TypeVar("Result")
+
+_NEEDED = {"scores", "spatial_logits", "temporal_logits"}  # of the outputs of a network
 
 
 class ServingError(UserError):
@@ -37,19 +42,31 @@ class Client:
     """Talks to one served model; may be shared by threads.
 
     Args:
-        server: "host:port" or "grpc://host:port" for gRPC, "http://host:port" for REST.
+        server: "host:port" or "grpc://host:port" for gRPC, "http://host:port" for REST, "http://host:port/v2" for
+            Triton; "grpcs://" and "https://" are these by TLS.
         model: the model's name on the server.
         timeout: seconds for a request, retries included.
         attempts: how often a request is sent at most. Repeated are only those that met no server, a full queue or a
             broken connection (see `RETRIED`).
+        ca_file: PEM file of the certificates that TLS trusts; empty: the system's.
+        token_file: file of a token that is sent as `Authorization: Bearer`, by TLS only; empty: none.
 
     Raises:
-        UserError: an address of another kind, or gRPC without tensorflow-serving-api.
+        UserError: an address of another kind, gRPC without tensorflow-serving-api, or a file that cannot be used.
     """
 
-    def __init__(self, server: str, model: str = "ccsn", timeout: float = 30.0, attempts: int = 5):
+    def __init__(
+        self,
+        server: str,
+        model: str = "ccsn",
+        timeout: float = 30.0,
+        attempts: int = 5,
+        ca_file: str = "",
+        token_file: str = "",
+    ):
         self.server, self.model, self.timeout, self.attempts = server, model, timeout, attempts
-        self._transport = _connect(server, model)
+        where = Server.parse(server, ca_file, token_file)
+        self._by_tls, self._transport = where.tls, _connect(where, model)
         self._known: tuple[int, dict, Config] | None = None  # version, metadata, settings
 
     def metadata(self) -> dict:
@@ -62,7 +79,7 @@ class Client:
         return self._model()[1]
 
     def classify_video(self, path: str, segments: int = 0) -> dict[str, np.ndarray]:
-        """Scores of one video, by the model's signature of JPEGs: `jpeg_frames` where it computes flow, or `jpeg`.
+        """Scores of one video, sent as JPEGs to TensorFlow Serving, and as the network's arrays to Triton.
 
         Args:
             path: a video file.
@@ -98,11 +115,19 @@ class Client:
         self._transport.close()
 
     def _classify_video(self, path, segments):
-        version, _, config = self._model()
-        inputs = jpeg_inputs(path, config, segments or config.eval.test_segments)
-        signature = JPEG_SIGNATURES[config.model.flow_source]
+        version, metadata, config = self._model()
+        segments = segments or config.eval.test_segments
+        if self._transport.takes_jpegs:
+            signature, inputs = JPEG_SIGNATURES[config.model.flow_source], jpeg_inputs(path, config, segments)
+        else:
+            signature, inputs = "serving_default", network_input(VideoFile(path, path), config, segments).arrays
         answer = self.predict(signature, {name: value[None] for name, value in inputs.items()}, version)
-        return {name: value[0] for name, value in answer.items()}
+        answer = {name: value[0] for name, value in answer.items()}
+        if self._transport.takes_jpegs:
+            return answer
+        if _NEEDED - answer.keys() or answer["scores"].shape != (len(metadata["classes"]),):
+            raise ServingError("INTERNAL", f"{self.server} answers otherwise than its metadata say: export it again.")
+        return _with_top(answer, metadata)
 
     def _model(self):
         known = self._known
@@ -116,14 +141,13 @@ class Client:
 
     def _ask_metadata(self, version):
         try:
-            answer = self.predict("metadata", {"request": np.zeros(1, np.int32)}, version)
-            return json.loads(answer["metadata"][0])
-        except (ServingError, KeyError, ValueError) as error:
+            return json.loads(self._persist(lambda left: self._transport.metadata(version, left)))
+        except (ServingError, KeyError, TypeError, ValueError) as error:
             if isinstance(error, ServingError) and error.code not in ("INVALID_ARGUMENT", "FAILED_PRECONDITION"):
                 raise
             raise UserError(
                 f"Model {self.model} on {self.server} has no metadata of ours ({error}): name a model that "
-                "export/saved_model.py wrote."
+                "export/saved_model.py or export/triton/repository.py wrote."
             ) from None
 
     def _persist(self, call):
@@ -137,9 +161,17 @@ class Client:
         if failure.code == "DEADLINE_EXCEEDED":
             return f"{self.server} did not answer within {self.timeout:g} s: raise --timeout, or look at its load."
         if failure.code == "NOT_FOUND":
-            return f"{self.server} does not serve {self.model} ({reason}): name its model with --model."
+            return (
+                f"{self.server} does not serve {self.model} ({reason}): name its model with --model; for Triton, add "
+                "/v2 to --server."
+            )
+        if failure.code == "UNIMPLEMENTED":
+            return f"{self.server} speaks another protocol ({reason}): --server ends in /v2 for Triton, only then."
+        if failure.code in ("UNAUTHENTICATED", "PERMISSION_DENIED"):
+            return f"{self.server} and this client do not trust one another ({reason}): see --ca_file, --token_file."
         if failure.code == "UNAVAILABLE":
-            return f"{self.server} cannot be reached ({reason}): start it, or name another --server."
+            tls = " or see --ca_file, if it speaks TLS" if self._by_tls else " or write grpcs:// or https://, for TLS"
+            return f"{self.server} cannot be reached ({reason}): start it, name another --server,{tls}."
         if failure.code == "RESOURCE_EXHAUSTED":
             return f"{self.server} has too much to do ({reason}): try again later, or with fewer callers."
         return f"{self.server} refuses the request ({failure.code}: {reason})."
@@ -190,22 +222,35 @@ def jpeg_inputs(path: str, config: Config, segments: int) -> dict[str, np.ndarra
     return {name: np.array(values, object) for name, values in jpegs.items()}
 
 
-def _connect(server, model) -> Transport:
-    scheme, _, address = server.rpartition("://")
-    host, _, port = address.rpartition(":")
-    if scheme not in ("", "grpc", "http") or not host or not port.isdecimal() or not 0 < int(port) < 65536:
-        raise UserError(
-            f"--server={server} is no address: give host:port for gRPC (8500), or http://host:port for REST (8501)."
-        )
-    if scheme == "http":
+def _with_top(outputs, metadata):
+    """The network's outputs as a signature of ours answers."""
+    scores = outputs["scores"]
+    best = np.argsort(-scores, kind="stable")[: metadata["top_k"]]
+    return {
+        "scores": scores,
+        "spatial_scores": softmax(outputs["spatial_logits"]),
+        "temporal_scores": softmax(outputs["temporal_logits"]),
+        "top_indices": best.astype(np.int32),
+        "top_labels": np.array(metadata["classes"], object)[best],
+        "top_scores": scores[best],
+    }
+
+
+def _connect(server: Server, model: str) -> Transport:
+    if not server.grpc:
+        from ccsn_tf.serving.client.kserve import KServeTransport
         from ccsn_tf.serving.client.rest import RestTransport
 
-        return RestTransport(address, model)
+        return (KServeTransport if server.v2 else RestTransport)(server, model)
     try:
+        if server.v2:
+            from ccsn_tf.serving.client.kserve_grpc import KServeGrpcTransport
+
+            return KServeGrpcTransport(server, model)
         from ccsn_tf.serving.client.grpc import GrpcTransport
     except ImportError:
         raise UserError(
             "gRPC needs tensorflow-serving-api: pip install -c constraints.txt -e '.[serving]', or use REST, "
             "--server=http://host:8501."
         ) from None
-    return GrpcTransport(address, model)
+    return GrpcTransport(server, model)

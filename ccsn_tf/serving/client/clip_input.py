@@ -73,6 +73,13 @@ def make_input(
         UserError: the video or its record cannot be used.
     """
     cv2.setNumThreads(1)  # one process a core: more threads would only wait for one another
+    return network_input(item, config, num_segments, beat)
+
+
+def network_input(
+    item: VideoFile | StoredRecord, config: Config, num_segments: int, beat: Callable[[], None] = lambda: None
+) -> ClipInput:
+    """The same, in any process."""
     watch, form = Stopwatch(beat), InputForm(config.model)
     snippets = item.snippets(form, config, num_segments, watch)
     beat()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import grpc
 import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import (
@@ -12,34 +11,23 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
-from ccsn_tf.serving.client.transport import StatusError
-
-# Of an answer. The server takes requests of any size; gRPC's own limit for what a client receives is 4 MB.
-_MAX_BYTES = 64 * 2**20
-
-_OPTIONS = [
-    ("grpc.max_receive_message_length", _MAX_BYTES),
-    ("grpc.max_send_message_length", -1),
-    # A channel whose server was away waits a second, then longer, before it looks again: longer than our own pauses.
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 1000),
-]
+from ccsn_tf.serving.client.grpc_calls import GrpcCalls
+from ccsn_tf.serving.client.server import Server
+from ccsn_tf.serving.client.transport import ServingTransport
 
 
-class GrpcTransport:
-    """One channel to "host:port", for any number of threads; see `transport.Transport`."""
+class GrpcTransport(ServingTransport):
+    """See `transport.Transport`."""
 
-    def __init__(self, address: str, model: str):
-        self._model = model
-        self._channel = grpc.insecure_channel(address, _OPTIONS)
-        self._predictions = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
-        self._models = model_service_pb2_grpc.ModelServiceStub(self._channel)
+    def __init__(self, server: Server, model: str):
+        self._call, self._model = GrpcCalls(server), model
+        self._predictions = prediction_service_pb2_grpc.PredictionServiceStub(self._call.channel)
+        self._models = model_service_pb2_grpc.ModelServiceStub(self._call.channel)
 
     def versions(self, timeout: float) -> list[int]:
         request = get_model_status_pb2.GetModelStatusRequest()
         request.model_spec.name = self._model
-        response = _called(self._models.GetModelStatus, request, timeout)
+        response = self._call(self._models.GetModelStatus, request, timeout)
         available = get_model_status_pb2.ModelVersionStatus.AVAILABLE
         return [status.version for status in response.model_version_status if status.state == available]
 
@@ -50,20 +38,11 @@ class GrpcTransport:
             request.model_spec.version.value = version
         for name, value in inputs.items():
             request.inputs[name].CopyFrom(tf.make_tensor_proto(value))
-        response = _called(self._predictions.Predict, request, timeout)
+        response = self._call(self._predictions.Predict, request, timeout)
         return {name: _array(value) for name, value in response.outputs.items()}
 
     def close(self) -> None:
-        self._channel.close()
-
-
-def _called(method, request, timeout):
-    if timeout <= 0:  # which gRPC would take for none
-        raise StatusError("DEADLINE_EXCEEDED", "no time was left")
-    try:
-        return method(request, timeout=timeout)
-    except grpc.RpcError as error:
-        raise StatusError(error.code().name, error.details() or "") from None
+        self._call.channel.close()
 
 
 def _array(proto):

@@ -12,6 +12,7 @@ from ccsn_tf.serving.client.client import jpeg_inputs
 from ccsn_tf.serving.client.config import FILE_NAME, JPEG_SIGNATURES, client_config
 from ccsn_tf.serving.saved_model.fresh_process import Request
 from ccsn_tf.serving.saved_model.verify import ask
+from ccsn_tf.serving.sums import check_sums
 
 
 class LocalModel:
@@ -32,6 +33,7 @@ class LocalModel:
         if not found:
             raise UserError(f"--export_dir={export_dir} holds no version of a model: run export/saved_model.py.")
         self.path = found[max(found)]
+        check_sums(self.path)
         beside = self.path / "assets.extra" / FILE_NAME
         try:
             self._metadata = json.loads(beside.read_text(encoding="utf-8"))

@@ -23,13 +23,30 @@ class StatusError(Exception):
 
 
 class Transport(Protocol):
-    """A way to one model on a server. Methods raise `StatusError`, and end after `timeout` seconds."""
+    """A way to one model on a server. Methods raise `StatusError`, and end after `timeout` seconds.
+
+    `takes_jpegs`: whether the model has a signature of JPEGs, or takes the network's arrays alone.
+    """
+
+    takes_jpegs: bool
 
     def versions(self, timeout: float) -> list[int]:
         """The versions that are ready to answer."""
+
+    def metadata(self, version: int, timeout: float) -> str:
+        """The JSON that a version says about itself. Raises KeyError and others where it has none of ours."""
 
     def predict(self, signature: str, inputs: dict, version: int | None, timeout: float) -> dict[str, np.ndarray]:
         """Calls a signature, of the newest version where None: name -> array; strings as str in object arrays."""
 
     def close(self) -> None:
         """Frees connections."""
+
+
+class ServingTransport:
+    """What the ways to TensorFlow Serving share."""
+
+    takes_jpegs = True
+
+    def metadata(self, version: int, timeout: float) -> str:
+        return self.predict("metadata", {"request": np.zeros(1, np.int32)}, version, timeout)["metadata"][0]

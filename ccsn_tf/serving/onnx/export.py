@@ -12,7 +12,7 @@ import onnx
 
 from ccsn_tf.config import Config
 from ccsn_tf.data.pipeline import evaluation_views
-from ccsn_tf.data.records.manifest import Manifest
+from ccsn_tf.data.records.selection import of_records
 from ccsn_tf.errors import UserError
 from ccsn_tf.files import whole_file
 from ccsn_tf.models.build import load_model
@@ -26,6 +26,7 @@ from ccsn_tf.serving.onnx.half import to_half
 from ccsn_tf.serving.onnx.int8 import deep_convolutions, to_int8
 from ccsn_tf.serving.onnx.session import OnnxModel, set_metadata
 from ccsn_tf.serving.saved_model.verify import BATCHES
+from ccsn_tf.serving.sums import write_sums
 
 # Largest difference to Keras, in any output, of a float32 export.
 LIMIT = 1e-4
@@ -98,7 +99,7 @@ def export_onnx(
     path = _target(settings.output, workdir, precision)
     evaluate = settings.evaluate and precision != "fp32"
     if evaluate or precision == "int8":
-        Manifest.read(config.data.record_dir)  # what is absent should be said before the work, not after it
+        of_records(config)  # what is absent should be said before the work, not after it
     model = load_model(str(workdir / "model.keras"))
     segments = settings.segments or config.model.num_segments
     graph = to_onnx(model)
@@ -134,8 +135,10 @@ def export_onnx(
         report["agreement"] = {"segments": segments, **changed}
         _accept(report["agreement"], precision, settings.min_agreement or MIN_AGREEMENT[precision])
     set_metadata(graph, {**metadata, "onnx": report})
+    path.with_name(f"{path.name}.sha256").unlink(missing_ok=True)  # of what is replaced
     with whole_file(path) as beside:
         onnx.save(graph, beside)
+    write_sums(path)
     return OnnxFile(path, report)
 
 
@@ -148,8 +151,9 @@ def _target(output, workdir, precision):
 
 def _calibrated(graph, config, model, settings, segments, progress):
     """The graph in int8, its ranges found on training clips."""
+    config, manifest = of_records(config)
     data = dataclasses.replace(config.data, classes=tuple(model.classes))
-    classes, clips = Manifest.read(data.record_dir).select(data, "train")
+    classes, clips = manifest.select(data, "train")
     order = np.random.default_rng(config.train.seed).permutation(len(clips))
     chosen = [clips[index] for index in order[: settings.calibration_clips]]
     views = evaluation_views(chosen, classes, data.record_dir, config.model, segments, 1)

@@ -46,6 +46,37 @@ def shape_of(value: onnx.ValueInfoProto) -> tuple[int | None, ...]:
     return tuple(axis.dim_value if axis.HasField("dim_value") else None for axis in dimensions)
 
 
+def bound_axis(model: onnx.ModelProto, name: str, axis: int, most: int) -> None:
+    """Makes a model fail where an input is longer than `most` along a free axis.
+
+    ONNX knows no assertion, but an index beyond a table's end is an error, which names the node. What is looked up
+    there, 0, is added to the axis's length, to which the input is reshaped, so that no optimiser may leave it out.
+    """
+    graph = model.graph
+    (value,) = (each for each in graph.input if each.name == name)
+    prefix, shape = f"{name}/bounded", shape_of(value)
+    sizes = {"table": np.zeros(most + 1, np.int64), **{str(at): np.array([at], np.int64) for at in range(len(shape))}}
+    sizes |= {f"size_{at}": np.array([size], np.int64) for at, size in enumerate(shape) if size is not None}
+    graph.initializer.extend(numpy_helper.from_array(array, f"{prefix}/{each}") for each, array in sizes.items())
+    for node in graph.node:
+        node.input[:] = [prefix if each == name else each for each in node.input]
+    nodes = [("Shape", [name], "shape")]
+    for at, size in enumerate(shape):
+        if size is None:
+            nodes.append(("Gather", [f"{prefix}/shape", f"{prefix}/{at}"], "looked_up" if at == axis else f"size_{at}"))
+    nodes += [
+        ("Gather", [f"{prefix}/table", f"{prefix}/looked_up"], "zero"),
+        ("Add", [f"{prefix}/looked_up", f"{prefix}/zero"], f"size_{axis}"),
+        ("Concat", [f"{prefix}/size_{at}" for at in range(len(shape))], "sizes"),
+        ("Reshape", [name, f"{prefix}/sizes"], ""),
+    ]
+    for place, (kind, inputs, output) in enumerate(nodes):
+        output = f"{prefix}/{output}" if output else prefix
+        attributes = {"axis": 0} if kind in ("Concat", "Gather") else {}
+        said = f"{name} has at most {most} along axis {axis}" if output.endswith("zero") else f"{output}/{kind}"
+        graph.node.insert(place, onnx.helper.make_node(kind, inputs, [output], said, **attributes))
+
+
 def product_precisions(model: onnx.ModelProto) -> dict[str, str]:
     """{name: precision} of every convolution and matrix product; "int8" where both factors were dequantised."""
     graph, found = Graph(model), {}

@@ -10,6 +10,7 @@ import numpy as np
 
 from ccsn_tf.errors import UserError
 from ccsn_tf.serving import optional
+from ccsn_tf.serving.sums import check_sums
 
 # The entry of the file's metadata that holds ours, as JSON (see `metadata.make_metadata`).
 METADATA_KEY = "ccsn_tf"
@@ -41,7 +42,7 @@ class OnnxModel:
         runtime = optional("onnxruntime", "onnx")
         name = "The ONNX model" if isinstance(source, bytes) else source
         if isinstance(source, str):
-            _must_exist(source)
+            _must_be_whole(source)
         options = runtime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3  # errors come as exceptions; the rest is advice on performance
@@ -66,7 +67,7 @@ def read_onnx(path: str) -> tuple[bytes, object, dict]:
         UserError: no such file, not an ONNX file, or not one of ours.
     """
     onnx = optional("onnx", "onnx")
-    _must_exist(path)
+    _must_be_whole(path)
     content = pathlib.Path(path).read_bytes()
     try:
         model = onnx.load_model_from_string(content)
@@ -92,9 +93,10 @@ def _parsed_metadata(properties, name):
         ) from None
 
 
-def _must_exist(path):
+def _must_be_whole(path):
     if not pathlib.Path(path).is_file():
         raise UserError(f"{path} is missing: name a file that export/to_onnx.py wrote.")
+    check_sums(path)
 
 
 def _damaged(name, error):

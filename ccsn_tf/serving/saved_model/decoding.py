@@ -12,6 +12,14 @@ import tensorflow as tf
 # Of one JPEG. A header may announce 4 billion pixels in 200 bytes; this allows Full HD, flow's two planes included.
 MAX_PIXELS = 2**22
 
+# Of one JPEG: passes over its pixels. Baseline has one to three, OpenCV's progressive ten; 10 bytes are an empty one.
+MAX_SCANS = 16
+
+# Of all JPEGs of a request, a pixel counted once a scan: what costs time. 256 segments of 340x256 with flow are 2.5e8.
+# Flat pictures, which cost more time a byte than any, have up to 85 pixels a byte as OpenCV writes them.
+MAX_WORK = 2**28
+_FREE_WORK, _WORK_A_BYTE = 2**20, 128
+
 
 def decode_segments(rgb: tf.Tensor, flow: tf.Tensor, image_size: int) -> tuple[tf.Tensor, tf.Tensor]:
     """Decodes, crops to the centre square and scales.
@@ -29,7 +37,12 @@ def decode_segments(rgb: tf.Tensor, flow: tf.Tensor, image_size: int) -> tuple[t
         tf.TensorSpec((image_size, image_size, 3), tf.uint8),
         tf.TensorSpec((image_size, image_size, 2 * flow.shape[1]), tf.uint8),
     )
-    return tf.map_fn(lambda jpegs: _decode_segment(*jpegs, image_size), (rgb, flow), fn_output_signature=specs)
+    sizes, cost = _measured(rgb, "rgb")
+    flow_sizes, flow_cost = _measured(tf.reshape(flow, [-1]), "flow")
+    flow_sizes = tf.reshape(flow_sizes, [-1, flow.shape[1], 3])
+    with tf.control_dependencies([_affordable(cost + flow_cost)]):
+        inputs = tuple(map(tf.identity, (rgb, flow, sizes, flow_sizes)))
+    return tf.map_fn(lambda segment: _decode_segment(*segment, image_size), inputs, fn_output_signature=specs)
 
 
 def decode_frames(jpegs: tf.Tensor, image_size: int) -> tf.Tensor:
@@ -44,13 +57,17 @@ def decode_frames(jpegs: tf.Tensor, image_size: int) -> tf.Tensor:
         too large, has another number of channels, or another size than the snippet's first.
     """
     flat, count = tf.reshape(jpegs, [-1]), jpegs.shape[1]
-    sizes = tf.reshape(tf.map_fn(_colour_size, flat, fn_output_signature=tf.TensorSpec((2,), tf.int32)), [-1, count, 2])
+    shapes, cost = _measured(flat, "frames")
+    channels = shapes[:, 2]
+    message = "frames: not a colour JPEG of 3 channels, without alpha: convert it to RGB; channels:"
+    colour = tf.debugging.Assert(tf.reduce_all(channels == 3), [message, _first(channels, channels != 3)])
+    sizes = tf.reshape(shapes[:, :2], [-1, count, 2])
     other = tf.reduce_any(sizes != sizes[:, :1], [1, 2])
     message = "frames: the frames of a snippet have different sizes: scale them to one; of its frames, height, width:"
     alike = tf.debugging.Assert(
         ~tf.reduce_any(other), [message, sizes[tf.argmax(tf.cast(other, tf.int32))]], summarize=2 * count
     )
-    with tf.control_dependencies([alike]):
+    with tf.control_dependencies([colour, alike, _affordable(cost)]):
         flat = tf.identity(flat)
     spec = tf.TensorSpec((image_size, image_size, 3), tf.uint8)
     frames = tf.map_fn(lambda jpeg: _centre(_decode(jpeg, 3), image_size), flat, fn_output_signature=spec)
@@ -83,12 +100,11 @@ def centre_box(height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
     return tf.concat([tf.cast(tf.round(free * 0.5), tf.int32), [side]], 0)  # rounds halves to even, as Python does
 
 
-def _decode_segment(frame_jpeg, field_jpegs, image_size):
-    height, width, _ = tf.unstack(_jpeg_shape(frame_jpeg, "rgb"))
+def _decode_segment(frame_jpeg, field_jpegs, frame_size, field_sizes, image_size):
+    height, width, _ = tf.unstack(frame_size)
     frame = _decode(frame_jpeg, 3)
     planes = []
-    for jpeg in tf.unstack(field_jpegs):
-        size = _jpeg_shape(jpeg, "flow")
+    for jpeg, size in zip(tf.unstack(field_jpegs), tf.unstack(field_sizes), strict=True):
         fits = tf.reduce_all(tf.equal(size, [2 * height, width, 1]))
         message = "flow: not a grey JPEG, x above y, as wide as its frame and twice as high; found, expected:"
         with tf.control_dependencies([tf.debugging.Assert(fits, [message, size, [2 * height, width, 1]])]):
@@ -96,14 +112,6 @@ def _decode_segment(frame_jpeg, field_jpegs, image_size):
     fields = tf.reshape(tf.transpose(tf.stack(planes), [2, 3, 0, 1]), [height, width, -1])  # x1, y1, x2, y2, ...
     box = centre_box(height, width)
     return _scaled(frame, box, image_size, 3), _scaled(fields, box, image_size, 2 * len(planes))
-
-
-def _colour_size(jpeg):
-    """(height, width) of a colour JPEG, int32 (2,)."""
-    shape = _jpeg_shape(jpeg, "frames")
-    message = "frames: not a colour JPEG of 3 channels, without alpha: convert it to RGB; channels:"
-    with tf.control_dependencies([tf.debugging.Assert(shape[2] == 3, [message, shape[2]])]):
-        return tf.identity(shape[:2])
 
 
 def _centre(image, image_size):
@@ -147,17 +155,43 @@ def _taps(side, image_size, at_border):
     return [(tf.clip_by_value(index + step, 0, side - 1), weight) for step, weight in enumerate(weights)]
 
 
-def _jpeg_shape(jpeg, name):
-    """The (height, width, channels) that a JPEG's header declares, within bounds, int32 (3,)."""
+def _measured(jpegs, name):
+    """Of JPEGs (N,) the (height, width, channels) that each declares, int32 (N, 3), and of all int64 (2,), the work to
+    decode them and their bytes.
+
+    Each is known to be a JPEG within bounds then. The marker of a scan cannot occur inside of one.
+    """
+    no_jpeg = ~tf.io.is_jpeg(jpegs)
     message = f"{name}: not a JPEG, the one format that is taken: convert it; bytes:"
-    is_jpeg = tf.debugging.Assert(tf.io.is_jpeg(jpeg), [message, tf.strings.length(jpeg)])
-    with tf.control_dependencies([is_jpeg]):
-        shape = tf.io.extract_jpeg_shape(tf.identity(jpeg))
-    pixels = tf.reduce_prod(tf.cast(shape[:2], tf.int64))
+    checks = [tf.debugging.Assert(~tf.reduce_any(no_jpeg), [message, _first(tf.strings.length(jpegs), no_jpeg)])]
+    scans = tf.strings.split(jpegs, b"\xff\xda").row_lengths() - 1
+    message = f"{name}: a JPEG may have {MAX_SCANS} scans: encode it as baseline; scans:"
+    within = tf.reduce_all(scans <= MAX_SCANS)
+    checks.append(tf.debugging.Assert(within, [message, _first(scans, scans > MAX_SCANS)]))
+    with tf.control_dependencies(checks):
+        shapes = tf.map_fn(
+            tf.io.extract_jpeg_shape, tf.identity(jpegs), fn_output_signature=tf.TensorSpec((3,), tf.int32)
+        )
+    pixels = tf.reduce_prod(tf.cast(shapes[:, :2], tf.int64), 1)
+    wrong = (pixels <= 0) | (pixels > MAX_PIXELS)
     message = f"{name}: a JPEG must have 1 to {MAX_PIXELS} pixels; height, width:"
-    within = tf.debugging.Assert((pixels > 0) & (pixels <= MAX_PIXELS), [message, shape[:2]])
-    with tf.control_dependencies([within]):
-        return tf.identity(shape)
+    right = tf.debugging.Assert(~tf.reduce_any(wrong), [message, _first(shapes[:, :2], wrong)])
+    with tf.control_dependencies([right]):
+        shapes = tf.identity(shapes)
+    work, size = pixels * tf.maximum(scans, 1), tf.cast(tf.strings.length(jpegs), tf.int64)
+    return shapes, tf.stack([tf.reduce_sum(work), tf.reduce_sum(size)])
+
+
+def _affordable(cost):
+    work, size = tf.unstack(cost)
+    message = f"the JPEGs of a request may have {_FREE_WORK} pixels and {_WORK_A_BYTE} a byte more, up to {MAX_WORK}, "
+    message += "each counted once a scan: send fewer or smaller ones; pixels, bytes:"
+    return tf.debugging.Assert((work <= _FREE_WORK + _WORK_A_BYTE * size) & (work <= MAX_WORK), [message, cost])
+
+
+def _first(values, where):
+    """The first of the values (N, ...) where it is true, or any other where it nowhere is, N > 0."""
+    return values[tf.argmax(tf.cast(where, tf.int32))]
 
 
 def _decode(jpeg, channels):

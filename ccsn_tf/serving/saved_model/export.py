@@ -11,6 +11,7 @@ import re
 import shutil
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import tensorflow as tf
 
 from ccsn_tf.config import Config
@@ -19,13 +20,20 @@ from ccsn_tf.files import only_process, write_text
 from ccsn_tf.models.build import load_model
 from ccsn_tf.models.flow.loops import xla_works
 from ccsn_tf.serving import versions
-from ccsn_tf.serving.client.config import ARRAY_SIGNATURES, FILE_NAME, JPEG_SIGNATURES, MAX_SEGMENTS
+from ccsn_tf.serving.client.config import (
+    ARRAY_SIGNATURES,
+    FILE_NAME,
+    JPEG_SIGNATURES,
+    MAX_SEGMENTS,
+    STREAM_SIGNATURES,
+)
 from ccsn_tf.serving.clips import Clips, clips_to_try
 from ccsn_tf.serving.metadata import make_metadata
 from ccsn_tf.serving.onnx.folding import Folding, fold_batch_norms
 from ccsn_tf.serving.saved_model.fresh_process import Request
 from ccsn_tf.serving.saved_model.signatures import ServedFlow, ServedFrames
 from ccsn_tf.serving.saved_model.verify import BATCHES, verify
+from ccsn_tf.serving.sums import write_sums
 
 EXTRA = "assets.extra"
 WARMUP_FILE_NAME = "tf_serving_warmup_requests"
@@ -51,7 +59,7 @@ def export_saved_model(
     fold: bool = True,
     check: bool = True,
     warmup: bool = True,
-    xla: bool = False,
+    xla: bool | None = None,
     must_be_real: bool = False,
     say: Callable[[str], None] = lambda line: None,
 ) -> Export:
@@ -68,7 +76,8 @@ def export_saved_model(
         fold: put batch normalisations into the convolutions before them (see `fold_batch_norms`).
         check: compare with the trained model in a fresh process (see `verify`).
         warmup: add warm-up requests for TensorFlow Serving.
-        xla: the iterations of flow are compiled where the model runs, which takes a server that has XLA.
+        xla: the iterations of flow are compiled where the model runs, which takes a server that has XLA; None: if
+            the model computes flow and XLA works here.
         must_be_real: refuse to use rendered clips for these two where the run's records are absent.
         say: receives lines for people.
 
@@ -80,7 +89,9 @@ def export_saved_model(
     workdir = pathlib.Path(config.train.workdir)
     max_segments = max_segments or MAX_SEGMENTS[config.model.flow_source]
     _check_limit(config, max_segments)
-    if xla:
+    if xla is None:
+        xla = config.model.flow_source == "graph" and xla_works()
+    elif xla:
         _check_xla(config)
     _target(export_dir, version)
     model = load_model(str(workdir / "model.keras"))
@@ -94,27 +105,37 @@ def export_saved_model(
         target = _target(export_dir, version)
         with _whole_folder(target) as beside:
             with _sentence(target):
-                _SERVED[config.model.flow_source](network, metadata).save(str(beside))
+                served = _SERVED[config.model.flow_source](network, metadata)
+                served.save(str(beside))
                 write_text(beside / EXTRA / FILE_NAME, json.dumps(metadata, indent=1) + "\n")
             report = None
             if check or warmup:
                 with clips_to_try(config, tuple(model.classes), max(BATCHES), must_be_real) as clips:
-                    requests = warmup_requests(clips, metadata) if warmup else []
+                    requests = warmup_requests(clips, metadata, served.widths) if warmup else []
                     if warmup:
                         with _sentence(target):
                             write_warmup(beside / EXTRA / WARMUP_FILE_NAME, requests)
                     if check:
                         say(f"Compared with {workdir / 'model.keras'} in a fresh process, on {clips.source} ...")
                         report = verify(str(beside), model, metadata, clips, requests)
+            write_sums(beside)
     return Export(target, metadata, folding, report)
 
 
-def warmup_requests(clips: Clips, metadata: dict) -> list[Request]:
-    """One clip for each signature, with the segments that clients are told to send; arrays with those of training."""
+def warmup_requests(clips: Clips, metadata: dict, widths: dict[str, int]) -> list[Request]:
+    """One clip for each signature, with the segments that clients are told to send; arrays with those of training.
+
+    `widths` are those of a snippet's features (`ServedModel`).
+    """
     arrays, jpegs = clips.arrays(metadata["segments_in_training"]), clips.jpegs(metadata["segments"])
     one, told = ({name: value[:1] for name, value in inputs.items()} for inputs in (arrays, jpegs))
     source = metadata["flow_source"]
-    return [Request(JPEG_SIGNATURES[source], told), *(Request(name, one) for name in ARRAY_SIGNATURES[source])]
+    requests = [Request(JPEG_SIGNATURES[source], told), *(Request(name, one) for name in ARRAY_SIGNATURES[source])]
+    if widths:
+        features = {name: np.zeros((1, metadata["segments"], width), np.float32) for name, width in widths.items()}
+        snippet, answer = STREAM_SIGNATURES
+        requests += [Request(snippet, {name: value[0] for name, value in one.items()}), Request(answer, features)]
+    return requests
 
 
 def write_warmup(path: pathlib.Path, requests: Sequence[Request]) -> None:

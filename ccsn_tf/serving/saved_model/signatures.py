@@ -7,7 +7,10 @@ import json
 import keras
 import tensorflow as tf
 
+from ccsn_tf.errors import UserError
 from ccsn_tf.models.flow.loops import COMPILED, LOOPED, iterations
+from ccsn_tf.models.snippets import snippet_parts
+from ccsn_tf.serving.saved_model.checked import concrete, same_segments, some_segments
 from ccsn_tf.serving.saved_model.decoding import decode_frames, decode_segments, scale_frames
 
 EMBEDDINGS = ("spatial_embedding", "temporal_embedding")
@@ -17,10 +20,14 @@ class ServedModel:
     """A network with signatures; which, says the subclass.
 
     All take any number B of clips and K of segments, B * K up to the limit that bounds memory: one request for more
-    would take the server down with it. A request that does not fit ends with InvalidArgument and says why. One
-    signature all have:
+    would take the server down with it. A request that does not fit ends with InvalidArgument and says why. All have
 
     metadata          request int32 (B,), any numbers -> metadata string (B,): the JSON of `metadata`, B times
+    snippet           as serving_default, without K -> spatial, temporal: float32 (B, D), the features of B snippets
+    answer            spatial, temporal float32 (B, K, D): features of clips -> answers, and what embed gives
+
+    but for the last two where a snippet has no features of its own (`snippet_parts`). With these a server holds no
+    state for a stream: whoever watches it keeps its snippets' features.
 
     The answers: scores, spatial_scores, temporal_scores float32 (B, classes), which sum to 1; of the top classes by
     `scores`, best first, top_indices int32, top_labels string and top_scores float32 (B, top_k).
@@ -28,13 +35,22 @@ class ServedModel:
     Args:
         network: the model, as `CCSN` in inputs and outputs.
         metadata: from `make_metadata`.
+
+    Attributes:
+        widths: of a snippet's features, {stream: D}; empty where it has none of its own.
     """
 
     def __init__(self, network: keras.Model, metadata: dict):
         self._network, self._metadata = network, metadata
         self.size, self.length = metadata["image_size"], metadata["flow_length"]
         self.max_segments = metadata["limits"]["segments_a_request"]
-        self._outputs = network_function(network, metadata)  # once in the graph, for all signatures
+        # Once in the graph, for all signatures.
+        try:
+            self._features, self._heads = part_functions(network, metadata)
+            self._outputs = lambda **inputs: self._heads(**self._features(**inputs))
+            self.widths = {name: spec.shape[-1] for name, spec in self._features.structured_outputs.items()}
+        except UserError:
+            self._outputs, self.widths = network_function(network, metadata), {}
 
     def save(self, path: str) -> None:
         """Writes a SavedModel into the folder `path`, which loads where neither Keras nor this package is."""
@@ -44,7 +60,15 @@ class ServedModel:
 
     def signatures(self) -> dict:
         """Name -> concrete function."""
-        return {"metadata": _concrete(self.describe, {"request": tf.TensorSpec((None,), tf.int32)})}
+        return {"metadata": concrete(self.describe, {"request": tf.TensorSpec((None,), tf.int32)})}
+
+    def _of_snippets(self, function, specs, words=None):
+        """The signatures `snippet`, of a function whose clips have the `specs`, and `answer`, where there are such."""
+        if not self.widths:
+            return {}
+        ones = {name: tf.TensorSpec((None, *spec.shape[2:]), spec.dtype) for name, spec in specs.items()}
+        features = {name: tf.TensorSpec((None, None, width), tf.float32) for name, width in self.widths.items()}
+        return {"snippet": concrete(function, ones, words), "answer": concrete(self._answer, features)}
 
     def describe(self, request):
         """One copy a number: a server that merges requests deals the answer out along the first axis.
@@ -61,7 +85,23 @@ class ServedModel:
 
     def answers(self, **inputs) -> dict:
         """The answers of the network to its inputs."""
+        return self._named(self._outputs(**inputs))
+
+    def embeddings(self, **inputs) -> dict:
+        """The embeddings that the network makes of its inputs."""
         outputs = self._outputs(**inputs)
+        return {name: outputs[name] for name in EMBEDDINGS}
+
+    def features(self, **inputs) -> dict:
+        """The features of clips of one segment, (B, D) of each stream."""
+        return {stream: feature[:, 0] for stream, feature in self._features(**inputs).items()}
+
+    def _answer(self, spatial, temporal):
+        spatial, temporal = same_segments(self.max_segments, spatial=spatial, temporal=temporal)
+        outputs = self._heads(spatial=spatial, temporal=temporal)
+        return {**self._named(outputs), **{name: outputs[name] for name in EMBEDDINGS}}
+
+    def _named(self, outputs):
         scores = tf.nn.softmax(outputs["logits"])
         top_scores, top_indices = tf.math.top_k(scores, self._metadata["top_k"])
         return {
@@ -72,11 +112,6 @@ class ServedModel:
             "top_labels": tf.gather(tf.constant(self._metadata["classes"]), top_indices),
             "top_scores": top_scores,
         }
-
-    def embeddings(self, **inputs) -> dict:
-        """The embeddings that the network makes of its inputs."""
-        outputs = self._outputs(**inputs)
-        return {name: outputs[name] for name in EMBEDDINGS}
 
 
 class ServedFlow(ServedModel):
@@ -97,26 +132,31 @@ class ServedFlow(ServedModel):
             "flow": tf.TensorSpec((None, None, self.length), tf.string),
         }
         return {
-            "serving_default": _concrete(self._classify, arrays),
-            "jpeg": _concrete(self._classify_jpeg, jpegs),
-            "embed": _concrete(self._embed, arrays),
+            "serving_default": concrete(self._classify, arrays),
+            "jpeg": concrete(self._classify_jpeg, jpegs),
+            "embed": concrete(self._embed, arrays),
+            **self._of_snippets(self._snippet, arrays),
             **super().signatures(),
         }
 
     def _classify(self, rgb, flow):
-        rgb, flow = _same_segments(rgb, flow, self.max_segments)
+        rgb, flow = same_segments(self.max_segments, rgb=rgb, flow=flow)
         return self.answers(rgb=rgb, flow=flow)
 
     def _classify_jpeg(self, rgb, flow):
-        rgb, flow = _same_segments(rgb, flow, self.max_segments)
+        rgb, flow = same_segments(self.max_segments, rgb=rgb, flow=flow)
         shape = tf.shape(rgb)
         frames, fields = decode_segments(tf.reshape(rgb, [-1]), tf.reshape(flow, [-1, self.length]), self.size)
         frames, fields = (tf.reshape(x, tf.concat([shape, x.shape[1:]], 0)) for x in (frames, fields))
         return self.answers(rgb=frames, flow=fields)
 
     def _embed(self, rgb, flow):
-        rgb, flow = _same_segments(rgb, flow, self.max_segments)
+        rgb, flow = same_segments(self.max_segments, rgb=rgb, flow=flow)
         return self.embeddings(rgb=rgb, flow=flow)
+
+    def _snippet(self, rgb, flow):
+        rgb, flow = same_segments(self.max_segments, rgb=rgb[:, None], flow=flow[:, None])
+        return self.features(rgb=rgb, flow=flow)
 
 
 class ServedFrames(ServedModel):
@@ -137,13 +177,15 @@ class ServedFrames(ServedModel):
         jpegs = {"frames": tf.TensorSpec((None, None, count), tf.string)}
         each = f"a snippet, (clips, segments, {count}"
         wrong = {"frames": f"frames: send {count} RGB frames {each}, height, width, 3); found:"}
+        wrong_snippets = {"frames": f"frames: send {count} RGB frames, (snippets, {count}, height, width, 3); found:"}
         wrong_jpegs = {"frames": f"frames: send {count} JPEGs {each}); found:"}
-        classify = _concrete(self._classify, arrays, wrong)
+        classify = concrete(self._classify, arrays, wrong)
         return {
             "serving_default": classify,
             "frames": classify,
-            "jpeg_frames": _concrete(self._classify_jpeg, jpegs, wrong_jpegs),
-            "embed": _concrete(self._embed, arrays, wrong),
+            "jpeg_frames": concrete(self._classify_jpeg, jpegs, wrong_jpegs),
+            "embed": concrete(self._embed, arrays, wrong),
+            **self._of_snippets(self._snippet, arrays, wrong_snippets),
             **super().signatures(),
         }
 
@@ -151,15 +193,18 @@ class ServedFrames(ServedModel):
         return self.answers(frames=self._scaled(frames))
 
     def _classify_jpeg(self, frames):
-        frames = _some_segments(frames, self.max_segments)
+        frames = some_segments(frames, self.max_segments)
         decoded = decode_frames(tf.reshape(frames, [-1, self.length + 1]), self.size)
         return self.answers(frames=tf.reshape(decoded, tf.concat([tf.shape(frames)[:2], decoded.shape[1:]], 0)))
 
     def _embed(self, frames):
         return self.embeddings(frames=self._scaled(frames))
 
+    def _snippet(self, frames):
+        return self.features(frames=self._scaled(frames[:, None]))
+
     def _scaled(self, frames):
-        frames = _some_segments(frames, self.max_segments)
+        frames = some_segments(frames, self.max_segments)
         shape = tf.shape(frames)
         scaled = scale_frames(tf.reshape(frames, tf.concat([[-1], shape[3:]], 0)), self.size)
         return tf.reshape(scaled, [shape[0], shape[1], self.length + 1, self.size, self.size, 3])
@@ -170,65 +215,22 @@ def network_function(network: keras.Model, metadata: dict):
 
     Its flow iterates by XLA or in a loop, as the metadata says: not every server has XLA.
     """
-    specs = {name: tf.TensorSpec(tensor.shape, tensor.dtype) for name, tensor in network.input.items()}
+    return _function(lambda inputs: network(inputs, training=False), network.input, metadata)
+
+
+def part_functions(network: keras.Model, metadata: dict):
+    """`snippet_parts` of the network likewise, each a concrete function of its inputs by name.
+
+    Raises:
+        UserError: see `snippet_parts`.
+    """
+    snippets, heads = snippet_parts(network)
+    features = _function(snippets, network.input, metadata)
+    return features, _function(heads, features.structured_outputs, metadata)
+
+
+def _function(function, inputs, metadata):
+    specs = {name: tf.TensorSpec(tensor.shape, tensor.dtype) for name, tensor in inputs.items()}
     with iterations(COMPILED if metadata["xla"] else LOOPED):
-        called = tf.function(lambda **inputs: network(inputs, training=False), autograph=False)
+        called = tf.function(lambda **given: function(given), autograph=False)
         return called.get_concrete_function(**specs)
-
-
-def _concrete(function, specs, words=None):
-    """The function of inputs of these specs, {name: tf.TensorSpec}; others end with InvalidArgument.
-
-    Args:
-        function: of tensors by name.
-        specs: of its inputs.
-        words: {name: what is said of an input whose sizes are wrong}; default: what TensorFlow says.
-    """
-
-    def checked(**inputs):
-        tensors = {
-            name: _of_shape(tensor, specs[name].shape, name, (words or {}).get(name)) for name, tensor in inputs.items()
-        }
-        return function(**tensors)
-
-    return tf.function(checked, autograph=False).get_concrete_function(**specs)
-
-
-def _of_shape(tensor, shape, name, words=None):
-    """Checks the shape when the graph runs: a server feeds what it gets, whatever the signature declares.
-
-    TensorFlow believes the declared shape and would drop the check, or reshape a wrong input into nonsense: hence the
-    detour by a tensor of unknown shape.
-    """
-    unknown = tf.raw_ops.PlaceholderWithDefault(input=tensor, shape=tf.TensorShape(None), name=name)
-    if words is None:
-        return tf.ensure_shape(unknown, shape)
-    ranked = tf.ensure_shape(unknown, [None] * shape.rank)
-    found, wanted = tf.shape(ranked), tf.constant([-1 if size is None else size for size in shape])
-    fits = tf.debugging.Assert(tf.reduce_all((found == wanted) | (wanted < 0)), [words, found], summarize=shape.rank)
-    with tf.control_dependencies([fits]):
-        return tf.ensure_shape(tf.identity(ranked), shape)
-
-
-def _same_segments(rgb, flow, most):
-    """The two inputs, once it is certain that they have the same B and K, neither of them zero, and not too many."""
-    ours, theirs = tf.shape(rgb)[:2], tf.shape(flow)[:2]
-    same = tf.debugging.Assert(
-        tf.reduce_all(ours == theirs), ["rgb and flow differ in clips or segments: rgb, flow:", ours, theirs]
-    )
-    with tf.control_dependencies([same]):
-        return _some_segments(rgb, most), tf.identity(flow)
-
-
-def _some_segments(inputs, most):
-    """The input (B, K, ...), once it is certain that neither B nor K is zero, and that they are not too many."""
-    found = tf.shape(inputs)[:2]
-    count = tf.reduce_prod(tf.cast(found, tf.int64))
-    checks = [
-        tf.debugging.Assert(count > 0, ["a request needs at least one clip of one segment; clips, segments:", found]),
-        tf.debugging.Assert(
-            count <= most, [f"a request may have {most} segments in all: send fewer clips; clips, segments:", found]
-        ),
-    ]
-    with tf.control_dependencies(checks):
-        return tf.identity(inputs)

@@ -15,11 +15,11 @@ import numpy as np
 import tensorflow as tf
 
 from ccsn_tf.errors import UserError
-from ccsn_tf.serving.client.config import ARRAY_SIGNATURES, JPEG_SIGNATURES
+from ccsn_tf.serving.client.config import ARRAY_SIGNATURES, JPEG_SIGNATURES, STREAM_SIGNATURES
 from ccsn_tf.serving.clips import Clips
 from ccsn_tf.serving.saved_model import fresh_process
 from ccsn_tf.serving.saved_model.fresh_process import Answer, Request, read_answers, write_requests
-from ccsn_tf.serving.saved_model.signatures import network_function
+from ccsn_tf.serving.saved_model.signatures import network_function, part_functions
 
 BATCHES = (1, 3, 7)
 # The largest difference that is accepted, by the model's source of flow: flow that is computed is rounded to 8 bits, so
@@ -50,33 +50,34 @@ def verify(path: str, model: keras.Model, metadata: dict, clips: Clips, also: Se
     of_arrays, of_jpegs, limit = ARRAY_SIGNATURES[source], JPEG_SIGNATURES[source], LIMITS[source]
     segments = (metadata["segments_in_training"], metadata["segments_in_training"] + 2)
     with tf.device("/CPU:0"):
-        trained = network_function(model, metadata)
-    requests, expected = [Request("metadata", {"request": np.zeros(2, np.int32)}), *also], []
+        trained, parts = network_function(model, metadata), parts_of(model, metadata)
+    requests, pairs = [Request("metadata", {"request": np.zeros(2, np.int32)}), *also], []
     for count in segments:
         arrays, jpegs = clips.arrays(count), clips.jpegs(count)
         for batch in BATCHES:
             head, told = ({name: value[:batch] for name, value in inputs.items()} for inputs in (arrays, jpegs))
-            requests += [Request(name, head) for name in of_arrays] + [Request(of_jpegs, told)]
-            expected.append(_with_scores(trained(**{name: tf.constant(value) for name, value in head.items()})))
+            wanted = _with_scores(trained(**_tensors(head)))
+            pairs += [(Request(name, head), wanted) for name in of_arrays] + [(Request(of_jpegs, told), wanted)]
+            if parts:
+                pairs += _of_snippets(parts[0], head, wanted)
+    requests += [request for request, _ in pairs]
     answers = ask(path, requests)
     for request, answer in zip(requests, answers, strict=True):
         if answer.error:
             raise UserError(f"The exported model refuses a request of {request.signature}: {_in_a_line(answer.error)}")
     if [json.loads(text) for text in answers[0].outputs["metadata"]] != [metadata] * 2:
         raise UserError("The exported model does not answer with its metadata.")
-    repeated = np.repeat(expected, len(of_arrays) + 1)
-    asked = zip(requests[1 + len(also) :], answers[1 + len(also) :], repeated, strict=True)
     largest = {}
-    for request, answer, wanted in asked:
+    for (request, wanted), answer in zip(pairs, answers[1 + len(also) :], strict=True):
         difference = np.maximum(compare(answer, wanted, metadata), largest.get(request.signature, 0.0))
         largest[request.signature] = float(difference)  # which keeps what is not a number
-    for signature in (*of_arrays, of_jpegs):
-        if not largest[signature] <= limit:
+    for signature, difference in largest.items():
+        if not difference <= limit:
             remedy = "export with --nofold_batch_norms, which rounds as the trained model does"
             if signature == of_jpegs:  # which has the network in common with the others
                 remedy = "its pictures are not those of the input pipeline; install the versions of constraints.txt"
             raise UserError(
-                f"The exported model differs from the trained one by {largest[signature]:.1e} in {signature}, more "
+                f"The exported model differs from the trained one by {difference:.1e} in {signature}, more "
                 f"than {limit:.0e}: {remedy}."
             )
     return {
@@ -110,6 +111,8 @@ def ask(path: str, requests: Sequence[Request]) -> list[Answer]:
 def compare(answer: Answer, wanted: dict[str, np.ndarray], metadata: dict) -> float:
     """The largest difference of an answer to what is wanted; infinite where it contradicts itself, NaN where it is.
 
+    Features, which have no unit, may be large: of values above 1 it is the relative difference.
+
     Args:
         answer: of any signature but `metadata`.
         wanted: name -> array of everything that such an answer may hold but the top classes.
@@ -125,7 +128,33 @@ def compare(answer: Answer, wanted: dict[str, np.ndarray], metadata: dict) -> fl
             return float("inf")
     if any(value.shape != wanted[name].shape for name, value in outputs.items()):
         return float("inf")
-    return float(np.max([np.max(np.abs(value - wanted[name])) for name, value in outputs.items()]))
+    differences = [
+        np.max(np.abs(value - wanted[name]) / np.maximum(1, np.abs(wanted[name]))) for name, value in outputs.items()
+    ]
+    return float(np.max(differences))
+
+
+def parts_of(model: keras.Model, metadata: dict) -> tuple | None:
+    """`part_functions` of the model, None where a snippet has no features of its own."""
+    try:
+        return part_functions(model, metadata)
+    except UserError:
+        return None
+
+
+def _of_snippets(features, clips, wanted):
+    """Requests of `snippet`, for all snippets of the clips, and of `answer` for the clips; what is wanted of each."""
+    found = {name: value.numpy() for name, value in features(**_tensors(clips)).items()}
+    snippet, answer = STREAM_SIGNATURES
+    return [(Request(snippet, _in_a_row(clips)), _in_a_row(found)), (Request(answer, found), wanted)]
+
+
+def _in_a_row(clips):
+    return {name: value.reshape(-1, *value.shape[2:]) for name, value in clips.items()}
+
+
+def _tensors(arrays):
+    return {name: tf.constant(value) for name, value in arrays.items()}
 
 
 def _with_scores(outputs):

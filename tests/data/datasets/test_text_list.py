@@ -108,6 +108,11 @@ def test_absent_clip_with_a_number_of_frames(root):
     assert dict(read(root).absent).keys() == {"run/lost 40"}
 
 
+def test_a_line_longer_than_any_path_is_an_absent_clip(root):
+    put_lists(root, [*TRAIN, "x" * 200_000 + " run"])
+    assert dict(read(root).absent).keys() == {"x" * 200_000}
+
+
 def test_tab_before_a_label_of_several_words(root):
     put_lists(root, ["run/b 2.mov\trun away", "sit/d.mp4\tsit down"], ["run/c.mp4\trun away"])
     listing = read(root)

@@ -190,7 +190,7 @@ def test_another_division(tmp_path):
     names = {"dataset": "folder", "video_dir": str(tmp_path / "own"), "record_dir": str(tmp_path / "records")}
     config = DataConfig(**names, workers=1)
     first = prepare(config, 5)
-    manifest, (sentence,) = prepared_again(dataclasses.replace(config, test_fraction=0.5))
+    manifest, (sentence, _) = prepared_again(dataclasses.replace(config, test_fraction=0.5))
     assert len(manifest.splits[1]["test"]) > len(first.splits[1]["test"])
     assert "the division into training and test clips changed" in sentence
 
@@ -204,6 +204,46 @@ def test_other_labels(small):
     manifest, (sentence,) = prepared_again(small)
     assert manifest.clips[0].label == "MoveLeft"
     assert "the order of the classes and the labels of clips changed" in sentence
+
+
+def test_a_video_more_and_one_less_are_all_that_is_done(tmp_path):
+    """The same folder again: nothing else is decoded, and who comes back is there at once."""
+    for name in ("run/a", "run/b", "run/c", "sit/a", "sit/b"):
+        write_video(tmp_path / "own" / f"{name}.avi", moving(6, seed=len(name)))
+    names = {"dataset": "folder", "video_dir": str(tmp_path / "own"), "record_dir": str(tmp_path / "records")}
+    config = DataConfig(**names, workers=1, clips_per_shard=2)
+    first, said = prepare(config, 5), []
+    before, written = contents(config.record_dir), times(config.record_dir)
+    gone = (tmp_path / "own" / "run" / "b.avi").rename(tmp_path / "b.avi")
+    write_video(tmp_path / "own" / "sit" / "aa.avi", moving(7))
+    (tmp_path / "own" / "notes.txt").touch()
+    decoded = []
+    manifest = prepare(config, 5, lambda done, total, frames: decoded.append(frames), said.append)
+    assert [clip.name for clip in manifest.clips] == ["run/a", "run/c", "sit/a", "sit/aa", "sit/b"]
+    assert max(decoded) == 7 and times(config.record_dir).items() >= written.items()
+    assert any("1 clip added and 1 clip taken out" in line for line in said)
+    assert said[0] == "Not recognised: 1 .txt." and Manifest.read(config.record_dir).unused == {".txt": 1}
+    (clip,) = (clip for clip in manifest.clips if clip.name == "sit/aa")
+    assert (clip.shard, clip.fields) == ("added1-00000-of-00001.tfrecord", 6)
+    gone.rename(tmp_path / "own" / "run" / "b.avi")
+    (tmp_path / "own" / "sit" / "aa.avi").unlink()
+    (tmp_path / "own" / "notes.txt").unlink()
+    manifest = prepare(config, 5, lambda done, total, frames: decoded.append(-frames))
+    assert (manifest, min(decoded)) == (first, 0) and contents(config.record_dir).items() >= {
+        name: content for name, content in before.items() if name != "plan.json"
+    }.items()
+
+
+def test_a_clip_that_was_gone_when_its_record_file_was_written_anew_comes_back(small, tiny_set):
+    one = sorted(times(small.record_dir))[0]
+    whole, listed = contents(small.record_dir), pathlib.Path(tiny_set, "lists")
+    lists = shutil.copytree(listed, pathlib.Path(small.record_dir).with_name("lists"))
+    for path in lists.glob("*list0*"):
+        path.write_text("".join(line for line in path.read_text().splitlines(True) if "MoveLeft_g02" not in line))
+    pathlib.Path(small.record_dir, one).unlink()
+    shorter = dataclasses.replace(small, split_dir=str(lists))
+    assert len(prepare(shorter, 5).clips) == 9
+    assert len(prepare(small, 5).clips) == 10 and contents(small.record_dir) == whole
 
 
 # Folders and settings that do not go together
@@ -231,7 +271,7 @@ def test_folders_that_cannot_be_taken(tiny_data, tmp_path):
         ({"jpeg_quality": 80}, "--jpeg_quality=80, but the records in .* pass --jpeg_quality=95"),
         ({"clips_per_shard": 3}, "--clips_per_shard=3, but .* with 4"),
         ({"flow_length": 6}, "--flow_length=6, but .* with 5"),
-        ({"classes": ("MoveLeft",)}, "another list of clips, 10 then and 5 now: choose another --record_dir"),
+        ({"classes": ("MoveDown",)}, "records of 10 other clips, and none of the 5 .*: choose another --record_dir"),
     ],
 )
 def test_folder_begun_otherwise(prepared, changes, message):

@@ -138,10 +138,11 @@ def test_workers_that_die_or_hang_cost_their_clips_until_the_next_run(clips, who
 
 
 @needs_proc
-def test_interrupted(clips, tmp_path, start):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted(clips, tmp_path, start, number):
     process = start(into(clips, tmp_path / "records"))
     wait_until(lambda: list(tmp_path.glob("records/clips-*.json")) and len(processes_of(process.pid)) == 3)
-    os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C in a terminal does
+    os.killpg(process.pid, number)  # as Ctrl-C in a terminal does
     out, err = process.communicate(timeout=20)
     assert process.returncode == 1 and not out
     assert err.endswith("\n\nprepare: interrupted; the same command goes on where this one stopped.\n")

@@ -61,10 +61,23 @@ def write(folder, shard, order=range(4)):
 @pytest.mark.parametrize("count, size, sizes", [(0, 4, []), (9, 4, [4, 4, 1])])
 def test_plan(count, size, sizes):
     clips = [Clip(str(number), "", "", "") for number in range(count)]
-    shards = plan_shards(clips, size)
+    shards = plan_shards([[clip.name for clip in clips]], clips, size)
     assert [len(shard.clips) for shard in shards] == sizes
     assert [clip for shard in shards for clip in shard.clips] == clips
     assert [shard.name for shard in shards] == [f"clips-0000{n}-of-00003.tfrecord" for n in range(len(sizes))]
+
+
+def test_plan_of_a_set_that_has_changed():
+    """The clips that came later have files of their own; those that are gone leave the others where they are."""
+    lists = [list("abcde"), ["f"], ["g", "h", "i"]]
+    shards = plan_shards(lists, [Clip(name, "", "", "") for name in "adfghi"], 2)
+    assert {shard.name: "".join(clip.name for clip in shard.clips) for shard in shards} == {
+        "clips-00000-of-00003.tfrecord": "a",
+        "clips-00001-of-00003.tfrecord": "d",
+        "added1-00000-of-00001.tfrecord": "f",
+        "added2-00000-of-00002.tfrecord": "gh",
+        "added2-00001-of-00002.tfrecord": "i",
+    }
 
 
 def test_what_is_written(folder, shard):

@@ -1,6 +1,8 @@
 """A report of real records by a real, untrained network."""
 
+import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -9,9 +11,11 @@ from layers import randomise_in_scale
 
 from ccsn_tf.config import Config
 from ccsn_tf.errors import UserError
+from ccsn_tf.evaluation.compare import read_scores
 from ccsn_tf.evaluation.evaluate import evaluate
-from ccsn_tf.evaluation.report.report import clip_strips, see_clip
+from ccsn_tf.evaluation.report.report import clip_strips, see_clip, turned_by_messages
 from ccsn_tf.models.build import build_model
+from ccsn_tf.serving.clips import clips_to_try
 
 STRIPS = 5  # frames, flow, and three of attention
 
@@ -43,7 +47,7 @@ def test_the_page_of_an_evaluation(run, tmp_path):
     first = (tmp_path / "pages" / "mine.html").read_text(encoding="utf-8")
     page = Page(first)
     shown = len(page.all("article"))
-    assert 1 <= shown <= 6 and not page.needs() and len(page.strips()) == STRIPS * shown
+    assert 1 <= shown <= 12 and not page.needs() and len(page.strips()) == STRIPS * shown
     assert report["protocol"] in page.text and "connection_stage2" in page.text
     evaluate(config, page=tmp_path / "again.html")
     assert (tmp_path / "again.html").read_text(encoding="utf-8") == first  # the same clips, the same page
@@ -68,13 +72,42 @@ def test_a_page_that_is_a_folder_is_refused_before_the_work(tmp_path):
         evaluate(Config().replace(workdir=str(tmp_path)), no_progress, page=tmp_path)
 
 
+def test_records_of_another_data_set_with_some_of_the_classes(run, tiny_data, tiny_manifest, tmp_path):
+    """As another reader leaves them, with a split of its own: the same clips have the same scores."""
+    config, _ = run(connection="none")
+    evaluate(config)
+    first = read_scores(tmp_path)
+    shutil.copytree(tiny_data.record_dir, tmp_path / "other")
+    kept = [clip for clip in tiny_manifest.clips if clip.label != "MoveDown"]
+    names = {side: [c.name for c in kept if c.name in tiny_manifest.splits[1][side]] for side in ("train", "test")}
+    settings = {**tiny_manifest.settings, "dataset": "folder"}
+    other = dataclasses.replace(
+        tiny_manifest, settings=settings, classes=("MoveRight", "MoveLeft"), splits={7: names}, clips=tuple(kept)
+    )
+    (tmp_path / "other" / "manifest.json").write_text(other.to_json())
+    config = config.replace(record_dir=str(tmp_path / "other"))
+    report = evaluate(config)
+    assert (report["dataset"], report["split"], report["num_clips"]) == ("folder", 7, 4)
+    assert {row["class"]: row["clips"] for row in report["classes"]} == {"MoveDown": 0, "MoveLeft": 2, "MoveRight": 2}
+    second, same = read_scores(tmp_path), ~np.char.startswith(first["names"], "MoveDown")
+    assert second["names"].tolist() == first["names"][same].tolist()
+    np.testing.assert_allclose(second["fused"], first["fused"][same], atol=1e-5)
+    np.testing.assert_array_equal(second["labels"], first["labels"][same])
+    with clips_to_try(config, tiny_manifest.classes, 2, must_be_real=True) as clips:  # of an export
+        assert set(clips.names) <= set(names["test"])
+    made = dataclasses.replace(other, settings={**settings, "flow_bound": 10.0})
+    (tmp_path / "other" / "manifest.json").write_text(made.to_json())
+    with pytest.raises(UserError, match=r"--record_dir=.* flow_bound=10\.0, and the model wants 20\.0: prepare"):
+        evaluate(config, no_progress)
+
+
 def test_records_of_other_classes_are_refused_before_the_work(run, tiny_manifest, tmp_path):
     config, _ = run(connection="none")
     (*first, last), model = tiny_manifest.classes, f"which the model in {tmp_path}"
     for segments, repeating in ((9, 0), (10, 6)):  # 13 fields, of which a snippet has 5
         assert evaluate(config.replace(test_segments=segments))["num_repeating"] == repeating
     for known, sentence in (
-        ((*first, last, "Sit"), f"lacks class Sit, {model} knows"),
+        (("Sit", "Stand"), f"has no class of the model in {tmp_path}: give records of some of classes Sit, Stand"),
         (first, f"has class {last}, {model} does not know"),
     ):
         build_model(config.model, known).save(tmp_path / "model.keras")
@@ -84,3 +117,12 @@ def test_records_of_other_classes_are_refused_before_the_work(run, tiny_manifest
     assert (report["num_classes"], report["num_clips"]) == (2, 4)
     page = Page((tmp_path / "page.html").read_text(encoding="utf-8"))
     assert "'none', which has no attention to show" in page.text and len(page.strips()) == 2 * len(page.all("article"))
+
+
+def test_clips_that_messages_turn_are_those_whose_answer_changes_the_most_gained_first():
+    labels = np.array([0, 0, 0, 1, 1])
+    alone = np.array([[0.0, 1], [0, 3], [1, 0], [0, 1], [1, 0]])
+    joined = np.array([[1.0, 0], [3, 0], [2, 0], [1, 0], [1, 0]])
+    assert turned_by_messages(joined, alone, labels, list("abcde")) == {"right": [1, 0], "wrong": [3]}
+    same = np.tile(joined[:1], (2, 1)), np.tile(alone[:1], (2, 1))
+    assert turned_by_messages(*same, labels[:2], ["b", "a"])["right"] == [1, 0], "by name"

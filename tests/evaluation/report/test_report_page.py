@@ -18,7 +18,7 @@ from ccsn_tf.evaluation.report.report import most_confident, render
 
 NAMES = ['Jump <b>&"high"', "Run's", "Archery</script>"]
 PROTOCOL = "3 segments x centre crop a clip, logits averaged, fused by the model"
-SECTIONS = ["figures", "confusion", "classes", "embeddings", "attention", "right", "wrong", "settings"]
+SECTIONS = ["figures", "confusion", "classes", "embeddings", "attention", "turned", "right", "wrong", "settings"]
 
 
 def page(right=1, wrong=1, classes=NAMES, **values):
@@ -44,6 +44,7 @@ def page(right=1, wrong=1, classes=NAMES, **values):
             "nearest_other_class": {"spatial": 0.94, "temporal": 0.85, "cross": None},
             "retrieval": {"flow_to_rgb": found, "rgb_to_flow": found},
         },
+        "turned": {"right": 3, "wrong": 2},
         **values,
     }
     confusion = 4 * np.eye(len(classes), dtype=int)
@@ -54,7 +55,7 @@ def page(right=1, wrong=1, classes=NAMES, **values):
     card = {"name": "a/b<c>.avi", "true_class": classes[0], "predicted": classes[-1], "strips": [strip]}
     card["probabilities"] = {"spatial": 0.25, "temporal": 0.5, "fused": 0.9876}
     settings = {"backbone": "a<b", "lr_mults": ("c:1", "d:2")}
-    return render(report, confusion, [card] * right, [card] * wrong, "The <block>.", settings)
+    return render(report, confusion, [card] * right, [card] * wrong, [card] * right, "The <block>.", settings)
 
 
 def test_one_file_that_parses_with_all_its_sections_and_figures():
@@ -62,7 +63,7 @@ def test_one_file_that_parses_with_all_its_sections_and_figures():
     assert [section["id"] for section in parsed.all("section")] == SECTIONS
     assert [link["href"] for link in parsed.all("a")] == [f"#{name}" for name in SECTIONS]
     assert not parsed.needs() and not parsed.all("script") and not parsed.all("link")
-    assert len(parsed.pictures()) == 4  # a strip and the key to the colours, for right and wrong
+    assert len(parsed.pictures()) == 6  # a strip and the key to the colours, for turned, right and wrong
     assert any(meta.get("name") == "viewport" for meta in parsed.all("meta"))
     assert parsed.text.count(PROTOCOL) >= 9  # the head, four cards, the table, and three sections
     for figure in ("75.0 %", "81.2 %", "68.8", "43.8", "0.41", "0.94", "98.8 %", "c:1,d:2"):
@@ -121,7 +122,7 @@ def test_a_phone_need_not_scroll_sideways(tmp_path):
     measure = "document.title = this.contentDocument.documentElement.scrollWidth"
     frame = f'<iframe style="border:0;width:390px" onload="{measure}" srcdoc="{html.escape(shown)}">'
     (tmp_path / "frame.html").write_text(f"<title></title>{frame}", encoding="utf-8")
-    command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--dump-dom"]
+    command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--dump-dom"]
     command += [f"--user-data-dir={tmp_path / 'profile'}", (tmp_path / "frame.html").as_uri()]
     dumped = subprocess.run(command, capture_output=True, check=True, timeout=60, text=True).stdout
     assert re.search(r"<title>(\d+)</title>", dumped)[1] == "390"

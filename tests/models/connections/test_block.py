@@ -10,7 +10,7 @@ from layers import arrays, features, run_layer_test
 from ccsn_tf.config.settings import CONNECTIONS
 from ccsn_tf.models.connections import connection_maker
 from ccsn_tf.models.connections.attention import CrossAttention, SharedAffinityConnection
-from ccsn_tf.models.connections.block import ConcatConnection, ProductConnection, SumConnection
+from ccsn_tf.models.connections.block import ConcatConnection, ProductConnection, SumConnection, without_messages
 
 KINDS = [kind for kind in CONNECTIONS if kind != "none"]
 
@@ -140,3 +140,15 @@ def test_each_kind_takes_its_arguments(kind, own):
     assert block.name == "block" and {"dropout": 0.25, **own}.items() <= block.get_config().items()
     assert ("heads" in block.get_config(), "position" in block.get_config()) == ("heads" in own, "position" in own)
     assert type(make_connection("nonlocal")) is CrossAttention
+
+
+def test_without_messages_the_streams_stay_as_they_are():
+    block, (spatial, temporal) = SumConnection(), pair(SEGMENT)
+    made(block, [spatial, temporal])
+    joined_before = arrays(block([spatial, temporal]))
+    assert not np.array_equal(joined_before[0], spatial)
+    with without_messages([block]):
+        for before, after in zip((spatial, temporal), block([spatial, temporal]), strict=True):
+            np.testing.assert_array_equal(before, after)
+    for before, after in zip(joined_before, arrays(block([spatial, temporal])), strict=True):
+        np.testing.assert_array_equal(before, after)

@@ -34,6 +34,12 @@ def test_the_fastest_that_can_run_here_is_taken(models, monkeypatch):
     assert choose([models["onnx"]]).backend == "onnx"
 
 
+def test_what_computes_flow_is_fastest_as_a_saved_model(exported_frames, models, monkeypatch):
+    monkeypatch.setattr(backends, "find_gpu", lambda: None)
+    assert choose([models["onnx"], str(exported_frames.folder)]).backend == "saved_model"
+    assert choose([models["onnx"]]).backend == "onnx"
+
+
 def test_the_newest_version_or_a_chosen_one(exported, tmp_path):
     for version in (2, 10):
         shutil.copytree(exported.path, tmp_path / str(version))
@@ -97,6 +103,7 @@ def test_models_that_are_none_of_ours(exported, models, tmp_path, monkeypatch):
 def test_models_that_cannot_be_loaded(exported, models, tmp_path):
     shutil.copytree(exported.path, tmp_path / "1")
     shutil.rmtree(tmp_path / "1" / "variables")
+    (tmp_path / "1" / "SHA256SUMS").unlink()  # as of older exports
     with pytest.raises(UserError, match=r"1 is damaged \(.*\): export it again with export/saved_model\.py"):
         ModelThread(choose([str(tmp_path)]))
     with pytest.raises(UserError, match="is missing: name an engine"):

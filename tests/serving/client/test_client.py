@@ -143,12 +143,15 @@ def test_addresses_that_are_none(server):
 
 def test_without_a_server(unused_port):
     for address in (f"localhost:{unused_port}", f"http://localhost:{unused_port}"):
-        with pytest.raises(ServingError, match=r"cannot be reached .*: start it, or name another --server"):
+        with pytest.raises(ServingError, match=r"cannot be reached .*: start it, name another --server"):
             Client(address, timeout=5, attempts=2).metadata()
 
 
 def test_a_port_of_the_other_protocol(stand_in):
     with pytest.raises(ServingError):
         Client(f"localhost:{stand_in.rest_port}", timeout=5, attempts=2).metadata()
+    for address in (f"localhost:{stand_in.grpc_port}/v2", f"http://localhost:{stand_in.rest_port}/v2"):
+        with pytest.raises(ServingError, match=r"refuses the request|another protocol .*/v2"):
+            Client(address, timeout=5, attempts=2).metadata()
     with pytest.raises(ServingError, match="does not speak HTTP"):
         Client(f"http://localhost:{stand_in.grpc_port}", timeout=5, attempts=2).metadata()

@@ -120,7 +120,7 @@ def test_default_names(workdir_config, converted, tmp_path):
         os.link(f"{workdir_config.train.workdir}/{name}", tmp_path / name)
     export = export_onnx(moved, OnnxSettings(precision="fp16", evaluate=False))
     assert export.path == tmp_path / "model.fp16.onnx" and "agreement" not in export.report
-    assert sorted(os.listdir(tmp_path)) == ["config.json", "model.fp16.onnx", "model.keras"]
+    assert sorted(os.listdir(tmp_path)) == ["config.json", "model.fp16.onnx", "model.fp16.onnx.sha256", "model.keras"]
 
 
 @pytest.mark.parametrize(

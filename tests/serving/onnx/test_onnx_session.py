@@ -1,6 +1,10 @@
 """Files that ONNX Runtime is asked to run: ours, and others."""
 
 import json
+import os
+import pathlib
+import subprocess
+import sys
 
 import numpy as np
 import onnx
@@ -60,3 +64,15 @@ def test_other_files_are_refused_in_one_sentence(read, fault, sentence, ours, tm
     with pytest.raises(UserError) as error:
         read(str(path))
     assert sentence in str(error.value) and str(path) in str(error.value) and "\n" not in str(error.value)
+
+
+def test_onnx_runtime_reports_to_nobody(ours, tmp_path):
+    """Its wheels would, from 1.29 on, and keep what they report below the home folder."""
+    kept = {name: value for name, value in os.environ.items() if name not in ("ORT_DISABLE_TELEMETRY", "CI")}
+    program = "import sys; from ccsn_tf.serving.onnx.session import OnnxModel; OnnxModel(sys.argv[1])"
+    command = [sys.executable, "-c", program, str(ours)]
+    (tmp_path / "home").mkdir()
+    subprocess.run(
+        command, check=True, env={**kept, "HOME": str(tmp_path / "home")}, cwd=pathlib.Path(__file__).parents[3]
+    )
+    assert not list((tmp_path / "home").rglob("*"))

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 import tensorflow as tf
-from serving_requests import encoded, jpeg_with_size, textured
+from serving_requests import encoded, jpeg_with_size, textured, with_scans
 
 from ccsn_tf.data.sampling import view_boxes
 from ccsn_tf.serving.clips import clips_to_try
@@ -87,6 +87,8 @@ FRAME, FIELD = encoded(textured(36, 48, 3)), encoded(textured(72, 48, 1))
         (FRAME, FIELD[: len(FIELD) // 2], "Invalid JPEG data"),
         (jpeg_with_size(FRAME, 10_000, 10_000), FIELD, rf"rgb: a JPEG must have 1 to {MAX_PIXELS} pixels.*10000 10000"),
         (FRAME, jpeg_with_size(FIELD, 65_500, 65_500), "flow: a JPEG must have"),
+        (with_scans(FRAME, 16), FIELD, "rgb: a JPEG may have 16 scans: encode it as baseline; scans.*17"),
+        (FRAME, with_scans(FIELD, 20_000), "flow: a JPEG may have 16 scans.*20001"),
         (FRAME, FRAME, r"not a grey JPEG.*\[36 48 3\] \[72 48 1\]"),
         (FIELD, FIELD, r"twice as high.*\[72 48 1\] \[144 48 1\]"),
         (FRAME, encoded(textured(72, 47, 1)), "as wide as its frame"),
@@ -104,6 +106,16 @@ def test_the_largest_picture_is_decoded():
     assert field.size == MAX_PIXELS
     rgb, _ = decoded([encoded(frame)], [[encoded(field)]], 16)
     assert not rgb.any()
+
+
+def test_a_request_is_bounded_by_the_work_that_it_is():
+    """Pixels times scans, for what its bytes are; flat pictures of a client's size pass."""
+    flat = encoded(np.zeros((256, 340, 3), np.uint8)), encoded(np.full((512, 340), 128, np.uint8))
+    decoded([flat[0]] * 25, [[flat[1]] * 5] * 25, 16)
+    large, field = encoded(np.zeros((1024, 2048, 3), np.uint8)), encoded(np.zeros((2048, 2048), np.uint8))
+    decoded([large], [[field]], 16)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="counted once a scan: send fewer or smaller"):
+        decoded([with_scans(large, 15)], [[field]], 16)
 
 
 def test_opencv_and_tensorflow_decode_alike():

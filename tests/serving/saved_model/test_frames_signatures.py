@@ -15,11 +15,13 @@ from ccsn_tf.serving.client.config import client_config
 from ccsn_tf.serving.clips import clips_to_try
 from ccsn_tf.serving.saved_model.decoding import decode_frames, scale_frames
 
+WIDTH = 96  # of a snippet's features
+
 
 def test_what_was_verified(exported_frames):
     report = exported_frames.verification
     assert report["batches"] == [1, 3, 7] and report["segments"] == [2, 4]
-    assert set(report["largest"]) == {"serving_default", "frames", "jpeg_frames", "embed"}
+    assert set(report["largest"]) == {"serving_default", "frames", "jpeg_frames", "embed", "snippet", "answer"}
     assert all(0 <= difference <= 1e-4 for difference in report["largest"].values())
 
 
@@ -37,6 +39,8 @@ def test_names_types_and_shapes(exported_frames):
     assert found == {
         **dict.fromkeys(("serving_default", "frames", "embed"), arrays),
         "jpeg_frames": {"frames": ("string", (-1, -1, 3))},
+        "snippet": {"frames": ("uint8", (-1, 3, -1, -1, 3))},
+        "answer": dict.fromkeys(("spatial", "temporal"), ("float32", (-1, -1, WIDTH))),
         "metadata": {"request": ("int32", (-1,))},
     }
 
@@ -46,7 +50,8 @@ def test_metadata_says_that_frames_are_taken(exported_frames):
     assert (metadata["flow_source"], metadata["format"]) == ("graph", 1)
     assert metadata["preprocessing"] == {"short_side": 32, "flow_stride": 1, "jpeg_quality": 95}
     assert metadata["layout"].keys() == {"frames", "jpeg", "crop", "sampling"}
-    assert metadata["limits"] == {"segments_a_request": 64, "pixels_a_jpeg": 2**22}
+    limits = {"segments_a_request": 64, "pixels_a_jpeg": 2**22, "pixels_a_request": 2**28, "scans_a_jpeg": 16}
+    assert metadata["limits"] == limits
     assert client_config(metadata).model.flow_source == "graph"
     del metadata["flow_source"]  # as exports have it that were written before there was a choice
     assert client_config(metadata).model.flow_source == "stored"
@@ -55,14 +60,20 @@ def test_metadata_says_that_frames_are_taken(exported_frames):
 def test_every_signature_that_costs_is_warmed_up(exported_frames):
     records = tf.data.TFRecordDataset(str(exported_frames.path / "assets.extra" / "tf_serving_warmup_requests"))
     logs = [prediction_log_pb2.PredictionLog.FromString(record.numpy()) for record in records]
+    requests = [log.predict_log.request for log in logs]
     shapes = {
-        log.predict_log.request.model_spec.signature_name: tf.make_ndarray(
-            log.predict_log.request.inputs["frames"]
-        ).shape
-        for log in logs
+        request.model_spec.signature_name: {
+            name: tf.make_ndarray(value).shape for name, value in request.inputs.items()
+        }
+        for request in requests
     }
-    arrays = (1, 2, 3, 32, 32, 3)
-    assert shapes == {"jpeg_frames": (1, 3, 3), "serving_default": arrays, "frames": arrays, "embed": arrays}
+    assert shapes.pop("answer") == dict.fromkeys(("spatial", "temporal"), (1, 3, WIDTH))
+    arrays = {"frames": (1, 2, 3, 32, 32, 3)}
+    assert shapes == {
+        "jpeg_frames": {"frames": (1, 3, 3)},
+        **dict.fromkeys(("serving_default", "frames", "embed"), arrays),
+        "snippet": {"frames": (2, 3, 32, 32, 3)},
+    }
 
 
 @tf.function(input_signature=[tf.TensorSpec((None, None, None, 3), tf.uint8)])

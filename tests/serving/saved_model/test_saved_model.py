@@ -40,7 +40,7 @@ def no_graph(monkeypatch):
         pathlib.Path(path, "saved_model.pb").write_text(f"graph {np.random.default_rng().random()}")
 
     monkeypatch.setattr(ServedModel, "save", save)
-    monkeypatch.setattr(ServedModel, "__init__", lambda self, network, metadata: None)
+    monkeypatch.setattr(ServedModel, "__init__", lambda self, network, metadata: setattr(self, "widths", {}))
     monkeypatch.setattr(saved_model, "fold_batch_norms", lambda model: (model, Folding(0, {})))
     kept_models.keep(monkeypatch, saved_model)
 
@@ -53,7 +53,7 @@ def test_what_was_verified(exported):
     report = exported.verification
     assert report["batches"] == [1, 3, 7] and report["segments"] == [2, 4]
     assert report["clips"] == "test clips of its records"
-    assert set(report["largest"]) == {"serving_default", "jpeg", "embed"}
+    assert set(report["largest"]) == {"serving_default", "jpeg", "embed", "snippet", "answer"}
     assert all(0 <= difference <= 1e-5 for difference in report["largest"].values())
 
 

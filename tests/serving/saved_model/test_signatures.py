@@ -41,10 +41,15 @@ def test_names_types_and_shapes(exported):
     }
     embeddings = {f"{stream}_embedding": ("float32", (-1, 8)) for stream in ("spatial", "temporal")}
     jpegs = {"rgb": ("string", (-1, -1)), "flow": ("string", (-1, -1, 5))}
+    snippets = {name: (dtype, (-1, *shape[2:])) for name, (dtype, shape) in arrays.items()}
+    features = dict.fromkeys(("spatial", "temporal"), ("float32", (-1, 96)))
+    of_clips = dict.fromkeys(features, ("float32", (-1, -1, 96)))
     assert {name: (spec(d.inputs), spec(d.outputs)) for name, d in definitions.items() if name[0] != "_"} == {
         "serving_default": (arrays, answers),
         "jpeg": (jpegs, answers),
         "embed": (arrays, embeddings),
+        "snippet": (snippets, features),
+        "answer": (of_clips, {**answers, **embeddings}),
         "metadata": ({"request": ("int32", (-1,))}, {"metadata": ("string", (-1,))}),
     }
 
@@ -78,6 +83,22 @@ def test_answers_are_the_trained_model_s(exported, loaded, clips, segments):
     assert [[label.decode() for label in row] for row in answer["top_labels"]] == [
         [exported.model.classes[index] for index in row] for row in order
     ]
+
+
+def test_snippets_one_by_one_are_the_clip(exported, loaded):
+    inputs = serving_requests.arrays(exported.metadata, clips=2, segments=3)
+    whole = {**call(loaded, "serving_default", inputs), **call(loaded, "embed", inputs)}
+    found = [
+        [call(loaded, "snippet", {name: x[b, k, None] for name, x in inputs.items()}) for k in range(3)] for b in (0, 1)
+    ]
+    features = {name: np.array([[each[name][0] for each in clip] for clip in found]) for name in found[0][0]}
+    answer = call(loaded, "answer", features)
+    assert answer.keys() == whole.keys()
+    for name, value in answer.items():
+        if name == "top_labels":
+            assert (value == whole[name]).all()
+        else:
+            np.testing.assert_allclose(value, whole[name], atol=1e-6)
 
 
 def test_clips_of_a_batch_do_not_mix(exported, loaded):

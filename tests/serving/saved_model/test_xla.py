@@ -37,6 +37,14 @@ def test_where_xla_does_not_work_nothing_is_written_in_its_name(frames_config, m
     assert not (tmp_path / "model").exists()
 
 
+def test_it_is_the_default_where_it_works(frames_config, monkeypatch, tmp_path):
+    """Its flag, --xla, is in all files for TensorFlow Serving (tests/export/test_tf_serving_files.py)."""
+    for works in (True, False):
+        monkeypatch.setattr("ccsn_tf.serving.saved_model.export.xla_works", lambda works=works: works)
+        export = export_saved_model(frames_config, str(tmp_path / "model"), check=False, warmup=False)
+        assert export.metadata["xla"] is works
+
+
 def test_a_model_of_stored_flow_has_nothing_to_compile(workdir_config, tmp_path):
     with pytest.raises(UserError, match=r"--xla is for models that compute flow .* leave it out"):
         export_saved_model(workdir_config, str(tmp_path / "model"), xla=True)

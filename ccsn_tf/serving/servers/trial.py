@@ -1,0 +1,108 @@
+"""A real Triton on this machine, without Docker and without a GPU: to try a repository of `triton.make_repository`.
+
+The wheel `nvidia-pytriton` carries NVIDIA's server with its Python backend alone. As the backend `onnxruntime` it is
+given one in Python, `trial_model`, so that a repository is served as it is. Not for production: each call copies its
+tensors between processes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator, Sequence
+from typing import IO
+
+from ccsn_tf.errors import UserError
+from ccsn_tf.files import only_process
+
+# Triton 2.51, which wants numpy 1: hence a folder of its own. What else they name is for their clients.
+PACKAGES = ("nvidia-pytriton==0.7.0", "onnxruntime==1.23.2", "numpy==1.26.4")
+
+_INTERFACES = ("http", "grpc", "metrics")
+_LOAD_SECONDS = 120.0
+
+
+def install(folder: str | pathlib.Path) -> pathlib.Path:
+    """Installs Triton below a folder, unless it is there.
+
+    Returns:
+        Where, to be given to `served`.
+
+    Raises:
+        UserError: pip cannot install it here.
+    """
+    target = pathlib.Path(folder, PACKAGES[0])
+    with only_process(folder, patience=600):
+        if not target.is_dir():
+            beside = target.with_name(f".{os.getpid()}.{target.name}")
+            options = ["--quiet", "--no-deps", "--no-compile", "--target", str(beside)]
+            command = [sys.executable, "-m", "pip", "install", *options, *PACKAGES]
+            try:
+                result = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+                if result.returncode:
+                    reason = (result.stderr.strip().splitlines() or [f"exit status {result.returncode}"])[-1]
+                    raise UserError(f"Triton cannot be installed in {folder} ({reason}): serve it by Docker.")
+                _complete(beside / "pytriton" / "tritonserver")
+                os.rename(beside, target)
+            finally:
+                shutil.rmtree(beside, ignore_errors=True)
+    return target
+
+
+@contextlib.contextmanager
+def served(
+    repository: str | pathlib.Path, installed: pathlib.Path, ports: Sequence[int], log: IO
+) -> Iterator[subprocess.Popen]:
+    """Serves a repository to this machine until the block ends; yields the process once its models are ready.
+
+    Args:
+        repository: the folder, its models for the CPU; versions that appear or go are noticed within a second or two.
+        installed: from `install`.
+        ports: of HTTP, gRPC and metrics.
+        log: a file that receives what the server says.
+
+    Raises:
+        UserError: the server ends, or is not ready after two minutes.
+    """
+    server = installed / "pytriton" / "tritonserver"
+    options = {f"{kind}-address": "127.0.0.1" for kind in _INTERFACES}
+    options |= {f"{kind}-port": port for kind, port in zip(_INTERFACES, ports, strict=True)}
+    options |= {"model-repository": repository, "model-control-mode": "poll", "repository-poll-secs": 1}
+    options |= {"backend-directory": server / "backends"}
+    command = [str(server / "bin" / "tritonserver"), *(f"--{name}={value}" for name, value in options.items())]
+    environment = {
+        **os.environ,
+        "LD_LIBRARY_PATH": str(installed / "nvidia_pytriton.libs"),
+        "PATH": f"{sys.base_prefix}/bin:{os.environ['PATH']}",  # where its Python looks for its own library
+    }
+    shutil.copy(pathlib.Path(__file__).with_name("trial_model.py"), server / "backends" / "onnxruntime" / "model.py")
+    with subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment) as process:
+        try:
+            _wait(process, f"http://127.0.0.1:{ports[0]}/v2/health/ready")
+            yield process
+        finally:
+            process.terminate()
+
+
+def _complete(server):
+    """Makes the Python backend usable by this Python."""
+    stub, version = "triton_python_backend_stub", ".".join(map(str, sys.version_info[:2]))
+    shutil.copy(server / "python_backend_stubs" / version / stub, server / "backends" / "python" / stub)
+    (server / "bin" / "tritonserver").chmod(0o755)
+    (server / "backends" / "onnxruntime").mkdir()
+
+
+def _wait(process, url):
+    deadline = time.monotonic() + _LOAD_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=5):
+            return
+        time.sleep(0.1)
+    why = "is not ready after two minutes" if process.poll() is None else f"ended with status {process.returncode}"
+    raise UserError(f"Triton {why}: see its log.")

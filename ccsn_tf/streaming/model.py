@@ -1,0 +1,81 @@
+"""What watches a stream: a model in two functions, of a snippet and of snippets' features."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+import tensorflow as tf
+
+from ccsn_tf.config import Config
+from ccsn_tf.evaluation.metrics import softmax
+from ccsn_tf.models.ccsn import CCSN
+from ccsn_tf.models.snippets import snippet_parts
+from ccsn_tf.models.train_step import LOGITS
+
+Features = dict[str, np.ndarray]
+
+
+class StreamModel(Protocol):
+    """A model in two functions.
+
+    Attributes:
+        classes: names in label order.
+        config: how frames and flow are made for it (`data`, `model`); `eval.test_segments` snippets fill a window.
+    """
+
+    classes: tuple[str, ...]
+    config: Config
+
+    def snippet(self, inputs: dict[str, np.ndarray]) -> Features:
+        """From N snippets, {name: uint8 (N, ...)} (`InputForm`), their features: float32 (N, D) of each stream."""
+
+    def answer(self, features: Features) -> dict[str, np.ndarray]:
+        """From features (B, K, D) of any K: `scores`, `spatial_scores`, `temporal_scores` (B, classes), which sum to 1,
+        and `spatial_embedding`, `temporal_embedding` (B, E)."""
+
+
+class TrainedModel:
+    """A `StreamModel` of a trained network in this process.
+
+    Args:
+        model: the network.
+        config: of its run.
+
+    Raises:
+        UserError: it has no features of a snippet alone (`snippet_parts`).
+    """
+
+    def __init__(self, model: CCSN, config: Config):
+        self.classes, self.config = tuple(model.classes), config
+        snippets, heads = snippet_parts(model)
+
+        def snippet(inputs):
+            features = snippets({name: tensor[:, None] for name, tensor in inputs.items()})
+            return {stream: feature[:, 0] for stream, feature in features.items()}
+
+        of_snippets = {name: tf.TensorSpec((None, *spec.shape[2:]), spec.dtype) for name, spec in model.input.items()}
+        self._snippet = tf.function(snippet).get_concrete_function(of_snippets)
+        of_clips = {
+            stream: tf.TensorSpec((None, None, spec.shape[-1]), spec.dtype)
+            for stream, spec in self._snippet.structured_outputs.items()
+        }
+        self._answer = tf.function(heads).get_concrete_function(of_clips)
+
+    def snippet(self, inputs):
+        """See `StreamModel`."""
+        return _arrays(self._snippet(_tensors(inputs)))
+
+    def answer(self, features):
+        """See `StreamModel`."""
+        outputs = _arrays(self._answer(_tensors(features)))
+        scores = {name.replace("logits", "scores"): softmax(outputs.pop(name)) for name in LOGITS.values()}
+        return {**scores, **outputs}
+
+
+def _tensors(arrays):
+    return {name: tf.constant(array) for name, array in arrays.items()}
+
+
+def _arrays(tensors):
+    return {name: tensor.numpy() for name, tensor in tensors.items()}

@@ -1,0 +1,165 @@
+"""A source watched to its end, or until it is told to stop: answers as they come, segments at the end."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+import threading
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from ccsn_tf.errors import UserError
+from ccsn_tf.streaming.model import StreamModel
+from ccsn_tf.streaming.page import Curves, write_page
+from ccsn_tf.streaming.reader import Reader
+from ccsn_tf.streaming.segments import Segment, SegmentMerger
+from ccsn_tf.streaming.source import FileSource, StreamSource
+from ccsn_tf.streaming.timeline import LineFile, write_segments
+from ccsn_tf.streaming.watcher import AT_ONCE, WHEN_DUE, WHEN_FULL, Answer, Watcher
+
+_PATIENCE = 0.5  # seconds that a live frame may wait before snippets are dropped, to catch up
+_DELAYS = 10_000  # that are kept
+
+
+@dataclasses.dataclass(frozen=True)
+class WatchSettings:
+    """What is looked at in a stream, and what is written of it.
+
+    Args:
+        window, every: see `Watcher`.
+        output: file of JSON lines, a line a window; at the end, files of segments stand beside it. Empty: none.
+        page: HTML file to look at. Empty: none.
+        enter, leave, min_length: see `SegmentMerger`.
+        top_k: classes of a line.
+    """
+
+    window: float = 2.0
+    every: float = 0.5
+    output: str = ""
+    page: str = ""
+    enter: float = 0.5
+    leave: float = 0.3
+    min_length: float = 1.0
+    top_k: int = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class Watched:
+    """What was found.
+
+    Attributes:
+        segments: in order.
+        counts: `frames`, `snippets`, `windows`, `interruptions`, `reconnections`; and what was left out: snippets
+            `dropped` and frames `lost` to catch up, frames `late` (out of order), packets `damaged`, segments too
+            `short`.
+        delays: seconds from the arrival of a window's last frame to its answer, float (windows,), the last 10,000.
+    """
+
+    segments: list[Segment]
+    counts: dict[str, int]
+    delays: np.ndarray
+
+
+Top = list[tuple[str, float]]
+
+
+def watch(
+    model: StreamModel,
+    source: FileSource | StreamSource,
+    settings: WatchSettings,
+    stopped: threading.Event,
+    show: Callable[[Answer, Top], None] = lambda answer, top: None,
+    say: Callable[[str], None] = lambda line: None,
+) -> Watched:
+    """Watches a source; what was answered is written however it ends.
+
+    Args:
+        model: what answers.
+        source: from `open_source`.
+        settings: what is written.
+        stopped: ends it when it is set; set when it has ended.
+        show: called with each answer and its best classes, [(class, score)].
+        say: receives lines for people.
+
+    Raises:
+        UserError: the source cannot be used, or its file is damaged; the window is shorter than a snippet; something
+            cannot be written.
+    """
+    watcher = Watcher(model, settings.window, settings.every)
+    record = _Record(model, source, settings, show, say)
+    if source.live:
+        watcher.warm_up()
+    reader, told = Reader(source, model.config.data.short_side, stopped, say), False
+    try:
+        for frame in reader:
+            late = source.live and time.monotonic() - frame.arrived > _PATIENCE
+            if late and not told:
+                say(f"Behind {source.name}: snippets are dropped to catch up, and counted.")
+            told = told or late
+            look = WHEN_FULL if not source.live else AT_ONCE if reader.caught_up() else WHEN_DUE
+            record.add(watcher.push(frame.time, frame.image, frame.follows, late, look), frame.arrived)
+        record.add(watcher.finish(None if stopped.is_set() else source.name), time.monotonic())
+    except UserError:
+        record.failed = True
+        record.add(watcher.finish(None), time.monotonic())  # what was read before is answered
+        raise
+    finally:
+        stopped.set()
+        found = record.write({**watcher.counts, "lost": reader.lost})
+    return found
+
+
+class _Record:
+    """What was answered, and where it goes."""
+
+    def __init__(self, model, source, settings, show, say):
+        if settings.page and pathlib.Path(settings.page).is_dir():
+            raise UserError(f"`page`={settings.page} is a folder: name a file in it.")
+        self._classes, self._source, self._settings, self._show = model.classes, source, settings, show
+        self._merger = SegmentMerger(model.classes, settings.every, settings.enter, settings.leave, settings.min_length)
+        self._curves, self._delays, self.failed = Curves(settings.every, settings.top_k), [], False
+        self._lines = LineFile(settings.output, say) if settings.output else None
+
+    def add(self, answers, arrived):
+        for answer in answers:
+            scores = answer.outputs["scores"]
+            best = np.argsort(-scores, kind="stable")[: self._settings.top_k].tolist()
+            self._merger.add(answer.start, answer.end, scores)
+            if self._settings.page:
+                self._curves.add(answer.start, answer.end, best, scores[best])
+            top = [(self._classes[index], float(scores[index])) for index in best]
+            if self._lines:
+                self._lines.write(_line(answer, top))
+            self._show(answer, top)
+            self._delays.append(time.monotonic() - arrived)
+        del self._delays[:-_DELAYS]
+
+    def write(self, counts):
+        source, settings = self._source, self._settings
+        counts |= {name: getattr(source, name) for name in ("late", "damaged", "reconnections")}
+        segments = self._merger.finish()
+        counts["short"] = self._merger.dropped
+        found = Watched(segments, counts, np.array(self._delays))
+        if self._lines:
+            self._lines.close()
+        if self.failed and not counts["windows"]:  # there is nothing to say, and the same command may run again
+            if self._lines:
+                self._lines.remove()
+            return found
+        facts = {"source": source.name, "window": settings.window, "every": settings.every, "counts": counts}
+        if settings.output:
+            write_segments(settings.output, found.segments, {**facts, "classes": list(self._classes)})
+        if settings.page:
+            write_page(settings.page, source, found.segments, self._curves, self._classes, facts)
+        return found
+
+
+def _line(answer, top):
+    return {
+        "start": round(answer.start, 3),
+        "end": round(answer.end, 3),
+        "snippets": answer.snippets,
+        "top": [{"class": name, "score": round(score, 4)} for name, score in top],
+    }

@@ -1,0 +1,134 @@
+"""A source watched from its first frame to its files."""
+
+import json
+import threading
+
+import numpy as np
+import pytest
+import videos
+from html_pages import Page
+from streams import CLASSES, BrightnessModel, LiveFrames, broadcast, grey_frames
+
+from ccsn_tf.errors import UserError
+from ccsn_tf.streaming import source as module
+from ccsn_tf.streaming.page import Curves
+from ccsn_tf.streaming.source import open_source
+from ccsn_tf.streaming.watch import WatchSettings, watch
+
+
+@pytest.fixture(scope="module")
+def day_and_night(tmp_path_factory):
+    """A video of 4 seconds that are dark, 4 that are bright and 2 that are dark."""
+    frames = grey_frames([20] * 100 + [235] * 100 + [20] * 50)
+    return videos.write_video(tmp_path_factory.mktemp("day") / "day & night.mp4", frames)
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_video_to_its_segments(day_and_night, tmp_path):
+    settings = WatchSettings(output=str(tmp_path / "t.jsonl"), page=str(tmp_path / "sub" / "t.html"), top_k=1)
+    model, shown = BrightnessModel(), []
+    found = watch(model, open_source(str(day_and_night)), settings, threading.Event(), lambda *each: shown.append(each))
+    assert names(tmp_path) == ["sub", "t.csv", "t.json", "t.jsonl", "t.vtt"]
+    rows = [(each.label, round(each.start), round(each.end)) for each in found.segments]
+    assert rows == [("dark", 0, 4), ("bright", 4, 8), ("dark", 8, 10)]
+    assert all(each.score > 0.7 for each in found.segments) and found.counts["frames"] == 250
+    lines = [json.loads(line) for line in (tmp_path / "t.jsonl").read_text().splitlines()]
+    assert len(lines) == len(shown) == found.counts["windows"] == 17 and len(found.delays) == 17
+    assert lines[0].keys() == {"start", "end", "snippets", "top"} and (lines[0]["start"], lines[0]["end"]) == (0, 2)
+    summary = json.loads((tmp_path / "t.json").read_text())
+    assert summary["classes"] == list(CLASSES) and summary["counts"]["windows"] == 17
+    page = Page((tmp_path / "sub" / "t.html").read_text())
+    (player,) = page.all("video")
+    assert player["src"].endswith("day%20%26%20night.mp4") and page.needs() == [player["src"]]
+    assert len(page.all("rect")) == 3 and len(page.all("path")) == 2
+    with pytest.raises(UserError, match=r"t\.jsonl exists"):
+        watch(model, open_source(str(day_and_night)), settings, threading.Event())
+
+
+def test_told_to_stop_it_writes_what_it_has(day_and_night, tmp_path):
+    settings, stopped = WatchSettings(output=str(tmp_path / "t.jsonl")), threading.Event()
+    shown = []
+
+    def show(answer, top):
+        shown.append(answer)
+        if len(shown) == 3:
+            stopped.set()
+
+    found = watch(BrightnessModel(), open_source(str(day_and_night)), settings, stopped, show)
+    assert 3 <= found.counts["windows"] <= 6 and [each.label for each in found.segments] == ["dark"]
+    assert len((tmp_path / "t.jsonl").read_text().splitlines()) == found.counts["windows"]
+
+
+def test_behind_real_time_snippets_are_dropped():
+    said, model = [], BrightnessModel(segments=25, seconds=0.15)  # it may take 0.04
+    settings = WatchSettings(window=1.0, every=0.25)
+    found = watch(model, LiveFrames(grey_frames([0] * 60)), settings, threading.Event(), say=said.append)
+    assert found.counts["dropped"] > 0 and "dropped to catch up" in said[0]
+    assert found.counts["windows"] >= 2 and found.delays.max() < 2.5
+
+
+def test_files_are_waited_for(day_and_night):
+    model = BrightnessModel(segments=2, seconds=0.05)
+    found = watch(model, open_source(str(day_and_night)), WatchSettings(), threading.Event())
+    assert found.counts["dropped"] == found.counts["lost"] == 0 and found.counts["frames"] == 250
+
+
+def test_a_stream_that_breaks_and_returns(day_and_night, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "_FIRST_PAUSE", 0.01)
+    frames = grey_frames([20] * 75)
+    options = {"codec": "libx264", "format": "mpegts", "options": {"g": "10", "bf": "0"}}
+    sent = videos.write_video(tmp_path / "a.ts", frames, **options).read_bytes()
+    stopped, said = threading.Event(), []
+
+    def say(line):
+        said.append(line)
+        if sum("broke off" in each for each in said) == 3:
+            stopped.set()
+
+    settings = WatchSettings(window=1.0, every=0.5, output=str(tmp_path / "t.jsonl"), page=str(tmp_path / "t.html"))
+    with broadcast(sent[: 2 * len(sent) // 3], sent) as address:
+        found = watch(BrightnessModel(), open_source(address), settings, stopped, say=say)
+    assert found.counts["interruptions"] == 1 and found.counts["reconnections"] >= 1
+    ends = [json.loads(line)["end"] for line in (tmp_path / "t.jsonl").read_text().splitlines()]
+    assert len(ends) >= 5 and (np.diff(ends) > 0).all()
+    assert not Page((tmp_path / "t.html").read_text()).all("video")
+
+
+def test_without_an_answer_nothing_is_left(tmp_path):
+    short = videos.write_video(tmp_path / "in" / "short.mp4", grey_frames([0] * 2))
+    settings = WatchSettings(output=str(tmp_path / "out" / "t.jsonl"))
+    with pytest.raises(UserError, match=r"short\.mp4 has 2 frames"):
+        watch(BrightnessModel(), open_source(str(short)), settings, threading.Event())
+    assert names(tmp_path / "out") == []
+
+
+def test_a_damaged_file_keeps_its_answers(day_and_night, tmp_path):
+    frames = videos.moving(150, seed=1)
+    path = videos.truncate(videos.write_video(tmp_path / "cut.avi", frames), 0.6)
+    settings = WatchSettings(output=str(tmp_path / "t.jsonl"))
+    with pytest.raises(UserError, match=r"cut\.avi is truncated"):
+        watch(BrightnessModel(), open_source(str(path)), settings, threading.Event())
+    summary = json.loads((tmp_path / "t.json").read_text())
+    assert summary["counts"]["windows"] >= 2
+
+
+def test_a_page_that_is_a_folder(day_and_night, tmp_path):
+    with pytest.raises(UserError, match="`page`"):
+        settings = WatchSettings(page=str(tmp_path))
+        watch(BrightnessModel(), open_source(str(day_and_night)), settings, threading.Event())
+
+
+def test_curves_are_thinned_and_interrupted():
+    curves = Curves(every=0.5, top_k=1)
+    rng = np.random.default_rng(0)
+    scores = rng.random(5000)
+    for number, score in enumerate(scores):
+        start = 0.5 * number + (100 if number >= 3000 else 0)
+        curves.add(start, start + 2, [number % 3], np.array([score]))
+    pieces = curves.points(1)
+    assert len(pieces) == 2 and sum(map(len, pieces)) < 2000
+    assert max(score for piece in pieces for _, score in piece) == pytest.approx(scores[1::3].max())
+    assert curves.best()[0] == int(scores.argmax()) % 3
