@@ -12,6 +12,9 @@ import tempfile
 
 ROOT = pathlib.Path(__file__).parents[1]
 
+# As long as a test may take: other work may slow the machine down.
+_SECONDS = 600
+
 # What scripts import that takes seconds.
 _SLOW_TO_IMPORT = [
     "tensorflow",
@@ -36,7 +39,7 @@ def run(script, *arguments, code=0, cwd=None):
             capture_output=True,
             text=True,
             check=False,
-            timeout=300,
+            timeout=_SECONDS,
             env=environment,
             cwd=cwd,
         ),
@@ -54,10 +57,10 @@ def run_forked(script, *arguments, code=0, cwd=None):
         words = command(script, *arguments)[1:]
         process = _with_tensorflow().Process(target=_as_main, args=(words, cwd or os.getcwd(), *paths))
         process.start()
-        process.join(300)
+        process.join(_SECONDS)
         if process.exitcode is None:
             process.kill()
-            raise subprocess.TimeoutExpired(words, 300)
+            raise subprocess.TimeoutExpired(words, _SECONDS)
         out, err = (pathlib.Path(path).read_text() for path in paths)
     return _checked(subprocess.CompletedProcess(words, process.exitcode, out, err), code)
 

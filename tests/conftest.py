@@ -43,7 +43,7 @@ def pytest_collection_modifyitems(config, items):
         return not files[item.path], next((n for n, part in enumerate(LONG) if name.startswith(part)), len(LONG))
 
     for item in items:
-        item.add_marker(pytest.mark.xdist_group("served" if files[item.path] else str(item.path.name)))
+        item.add_marker(pytest.mark.xdist_group("served" if files[item.path] else item.path.name))
     items.sort(key=place)
 
 

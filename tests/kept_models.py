@@ -3,6 +3,8 @@
 import functools
 import os
 
+import tensorflow as tf
+
 from ccsn_tf.evaluation import predict
 from ccsn_tf.models import build
 from ccsn_tf.serving import agreement
@@ -10,6 +12,9 @@ from ccsn_tf.serving import agreement
 # The network as a function of a batch, without its answers' softmax and with it: once for each model.
 make_forward = functools.cache(predict.make_forward)
 as_exported = functools.cache(agreement.as_exported)
+
+# A SavedModel by its path.
+load_saved_model = functools.cache(tf.saved_model.load)
 
 
 _LOADED = {}

@@ -24,6 +24,7 @@ def settings(tiny_data, folder):
     """A run of two steps per epoch on features of stage1, kept for three boxes and their mirror images."""
     return Config(data=tiny_data).replace(
         workdir=str(folder / "run"),
+        connection="sum",  # the cheapest to trace
         image_size=32,
         num_segments=2,
         classes_per_batch=2,
@@ -132,7 +133,7 @@ def test_what_is_kept_serves_other_connections_but_no_other_weights_or_precision
     classes, training, _ = select_clips(config)
     kept = files(config)
     saved = load_model(str(pathlib.Path(config.train.workdir, "model.keras")))
-    other = build_model(config.replace(connection="sum").model, classes)
+    other = build_model(config.replace(connection="cross_attention").model, classes)
     for stream in ("spatial", "temporal"):
         for mine, theirs in zip(other.stages(stream).values(), model.stages(stream).values(), strict=True):
             mine.set_weights(theirs.get_weights())
@@ -153,7 +154,7 @@ def test_maps_of_flow_in_the_graph_are_those_of_its_settings(config):
     weights, counts = None, []
     for iterations in (2, 3, 2):
         flow = TVL1Flow(levels=1, warps=1, iterations=iterations)
-        model = CCSN(classes, flow_source="graph", flow=flow, image_size=32)
+        model = CCSN(classes, flow_source="graph", flow=flow, connection="sum", image_size=32)
         weights = weights or model.get_weights()
         model.set_weights(weights)
         FeatureCache(model, config).add_training(training, silent)

@@ -1,5 +1,8 @@
 """Published weights as a run."""
 
+import functools
+import shutil
+
 import numpy as np
 import published_bn_inception
 import pytest
@@ -17,6 +20,7 @@ from ccsn_tf.training.initial_weights import start_from_runs
 SIZE, LENGTH, CLASSES = 32, 2, ("archery", "diving", "surfing")
 
 
+@functools.cache
 def checkpoint(channels, seed):
     """As tsn-pytorch names its weights."""
     state = published_bn_inception.random_state(channels, len(CLASSES), "new_fc", seed)
@@ -24,12 +28,15 @@ def checkpoint(channels, seed):
 
 
 @pytest.fixture
-def folder(tmp_path, torch):
-    """A folder with rgb.pth, flow.pth and classes.txt."""
-    write_zip(tmp_path / "rgb.pth", {"epoch": 80, "state_dict": tensors(checkpoint(3, 0)[0])}, torch)
-    write_legacy(tmp_path / "flow.pth", {"epoch": 340, "state_dict": tensors(checkpoint(2 * LENGTH, 1)[0])}, torch)
-    (tmp_path / "classes.txt").write_text("\n".join(CLASSES))
-    return tmp_path
+def folder(tmp_path, tmp_path_factory, torch):
+    """A folder with rgb.pth, flow.pth and classes.txt, which are made once."""
+    made = tmp_path_factory.getbasetemp() / "published"
+    if not made.is_dir():
+        made.mkdir()
+        write_zip(made / "rgb.pth", {"epoch": 80, "state_dict": tensors(checkpoint(3, 0)[0])}, torch)
+        write_legacy(made / "flow.pth", {"epoch": 340, "state_dict": tensors(checkpoint(2 * LENGTH, 1)[0])}, torch)
+        (made / "classes.txt").write_text("\n".join(CLASSES))
+    return shutil.copytree(made, tmp_path / "published")
 
 
 def settings(folder, **changes):

@@ -18,6 +18,7 @@ def test_trained_evaluated_and_asked(tiny_data, tmp_path):
     config = Config(data=tiny_data).replace(
         workdir=str(tmp_path / "run"),
         image_size=32,
+        connection="sum",  # the cheapest to trace
         consensus="trn",
         num_segments=4,
         crop="corners",

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 
+import kept_models
 import numpy as np
 import pytest
 import videos
@@ -17,7 +18,6 @@ from worker_tasks import Deadly
 from ccsn_tf.data.pipeline import evaluation_views
 from ccsn_tf.errors import UserError
 from ccsn_tf.evaluation.metrics import softmax
-from ccsn_tf.evaluation.predict import make_forward
 from ccsn_tf.files import only_process
 from ccsn_tf.serving.batch.backends import choose
 from ccsn_tf.serving.batch.plan import BatchSettings, Items, clips_of_records, videos_of_folder
@@ -98,7 +98,7 @@ def test_records_and_their_videos_have_the_scores_of_keras(exported, models, tin
     items = clips_of_records(tiny_data.record_dir, 1, "all", config)
     predict_all(items, choose([models["saved_model"]]), str(tmp_path / "records"), SETTINGS)
     predict_all(videos_of_folder(tiny_data.video_dir), choose([models["saved_model"]]), str(tmp_path / "v"), SETTINGS)
-    clips, forward = tiny_manifest.clips, make_forward(exported.model)
+    clips, forward = tiny_manifest.clips, kept_models.make_forward(exported.model)
     views = evaluation_views(clips, tiny_manifest.classes, tiny_data.record_dir, config.model, 3, 1)
     wanted = [softmax(forward({name: view[name] for name in ("rgb", "flow")})["logits"].numpy())[0] for view in views]
     names = [clip.name for clip in clips]

@@ -3,16 +3,16 @@
 import json
 
 import frames_requests
+import kept_models
 import numpy as np
 import pytest
-import tensorflow as tf
 import videos
 from serving_stand_in import StandIn
 
 from ccsn_tf.data import views
 from ccsn_tf.data.video import VideoError
 from ccsn_tf.errors import UserError
-from ccsn_tf.evaluation.predict import make_forward, predict_video
+from ccsn_tf.evaluation.predict import predict_video
 from ccsn_tf.serving.batch.backends import choose
 from ccsn_tf.serving.batch.plan import BatchSettings, clips_of_records, videos_of_folder
 from ccsn_tf.serving.batch.run import predict_all
@@ -54,11 +54,11 @@ def test_a_video_is_classified(client, exported_frames, moving_video):
     answer, metadata = client.classify_video(moving_video), exported_frames.metadata
     inputs = jpeg_inputs(moving_video, client_config(metadata), metadata["segments"])
     assert {name: value.shape for name, value in inputs.items()} == {"frames": (3, 3)}
-    model = tf.saved_model.load(str(exported_frames.path))
+    model = kept_models.load_saved_model(str(exported_frames.path))
     expected = model.signatures["jpeg_frames"](frames=inputs["frames"][None])
     np.testing.assert_allclose(answer["scores"], expected["scores"][0], atol=1e-6)
     assert answer["top_labels"][0] == metadata["classes"][int(np.argmax(answer["scores"]))]
-    of_keras = predict_video(moving_video, make_forward(exported_frames.model), exported_frames.config)
+    of_keras = predict_video(moving_video, kept_models.make_forward(exported_frames.model), exported_frames.config)
     np.testing.assert_allclose(answer["scores"], of_keras["fused"], atol=0.02)  # but for the JPEGs
     np.testing.assert_allclose(answer["temporal_scores"], of_keras["temporal"], atol=0.02)
 

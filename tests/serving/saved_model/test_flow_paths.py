@@ -7,6 +7,7 @@ prints how far the paths are apart with flow's default settings; without -m slow
 A further path that takes the network's frames is a line in `OF_FRAMES`.
 """
 
+import kept_models
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -15,7 +16,7 @@ from serving_fixtures import QUICK_FLOW, export_verified, frames_run
 from ccsn_tf.data import flow
 from ccsn_tf.data.records.manifest import Manifest
 from ccsn_tf.evaluation.metrics import softmax
-from ccsn_tf.evaluation.predict import make_forward, video_views
+from ccsn_tf.evaluation.predict import video_views
 from ccsn_tf.models.build import build_model
 from ccsn_tf.models.flow import TVL1Flow
 from ccsn_tf.serving.client.clip_input import VideoFile, make_input
@@ -60,7 +61,7 @@ class Paths:
         }
         stored = build_model(self._configs["stored"].model, self._classes)
         stored.set_weights(exported.model.get_weights())
-        self._forward = {"graph": make_forward(exported.model), "stored": make_forward(stored)}
+        self._forward = {"graph": kept_models.make_forward(exported.model), "stored": kept_models.make_forward(stored)}
 
     def of_jpegs(self, source, clips):
         """The network's inputs by name, (N, K, ...), as from records: of JPEG frames, and JPEG fields."""

@@ -1,6 +1,5 @@
 """The export as a whole: versions, what is inside, and nothing left behind where it fails."""
 
-import functools
 import hashlib
 import json
 import pathlib
@@ -131,12 +130,9 @@ def test_what_a_killed_export_left_is_removed(workdir_config, tmp_path, no_graph
     assert names(tmp_path) == [".keep", "1"]
 
 
-load_saved_model = functools.cache(tf.saved_model.load)
-
-
 def answering(path, requests):
     """What `verify.ask` answers, without the fresh process."""
-    signatures = load_saved_model(path).signatures
+    signatures = kept_models.load_saved_model(path).signatures
     return [
         Answer({name: value.numpy() for name, value in signatures[request.signature](**request.inputs).items()})
         for request in requests

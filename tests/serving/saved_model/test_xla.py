@@ -1,5 +1,6 @@
 """Exports whose flow is compiled where the model runs."""
 
+import kept_models
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -24,7 +25,7 @@ def test_only_where_it_is_asked_for_with_the_same_answers(exported_frames, frame
     with clips_to_try(frames_config, tuple(exported_frames.metadata["classes"]), 1, must_be_real=True) as clips:
         frames = clips.arrays(2)["frames"][:1]
     answers = [
-        tf.saved_model.load(str(path)).signatures["frames"](frames=tf.constant(frames))["scores"]
+        kept_models.load_saved_model(str(path)).signatures["frames"](frames=tf.constant(frames))["scores"]
         for path in (export.path, exported_frames.path)
     ]
     np.testing.assert_allclose(*answers, atol=1e-4)
