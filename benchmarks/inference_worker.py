@@ -120,8 +120,9 @@ def _saved_model(path):
 
 
 def _onnx(path):
-    import onnxruntime
+    from ccsn_tf.serving import optional  # with which it reports to nobody
 
+    onnxruntime = optional("onnxruntime", "onnx")
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     return lambda inputs: session.run(["scores"], inputs)[0]
 
