@@ -6,9 +6,9 @@ import threading
 import numpy as np
 import pytest
 import tensorflow as tf
-from ccsn_tf.models.flow.iterating import LOOPED, iterations
 
 from ccsn_tf.errors import UserError
+from ccsn_tf.models.flow.loops import LOOPED, iterations
 from ccsn_tf.serving.watched import SavedStream, is_workdir
 from ccsn_tf.streaming.model import TrainedModel
 from ccsn_tf.streaming.source import open_source

@@ -91,7 +91,8 @@ def test_a_stream_that_breaks_and_returns(day_and_night, tmp_path, monkeypatch):
     settings = WatchSettings(window=1.0, every=0.5, output=str(tmp_path / "t.jsonl"), page=str(tmp_path / "t.html"))
     with broadcast(sent[: 2 * len(sent) // 3], sent) as address:
         found = watch(BrightnessModel(), open_source(address), settings, stopped, say=say)
-    assert found.counts["interruptions"] == 1 and found.counts["reconnections"] >= 1
+    assert found.counts["interruptions"] in (1, 2)  # the cut packet may be one too
+    assert found.counts["reconnections"] >= 1
     ends = [json.loads(line)["end"] for line in (tmp_path / "t.jsonl").read_text().splitlines()]
     assert len(ends) >= 5 and (np.diff(ends) > 0).all()
     assert not Page((tmp_path / "t.html").read_text()).all("video")

@@ -5,7 +5,6 @@ import collections
 import numpy as np
 import pytest
 import videos
-from ccsn_tf.models.flow.iterating import LOOPED, iterations
 from small_models import SIZE, model
 from streams import BrightnessModel, grey_frames
 
@@ -14,6 +13,7 @@ from ccsn_tf.data.video import iter_timed
 from ccsn_tf.errors import UserError
 from ccsn_tf.evaluation.predict import make_forward, predict_video
 from ccsn_tf.models.flow import TVL1Flow
+from ccsn_tf.models.flow.loops import LOOPED, iterations
 from ccsn_tf.streaming.model import TrainedModel
 from ccsn_tf.streaming.ring import SnippetRing
 from ccsn_tf.streaming.watcher import AT_ONCE, WHEN_DUE, WHEN_FULL, Watcher

@@ -10,7 +10,7 @@ from ccsn_tf.models.connections.block import ConnectionBlock
 from ccsn_tf.training.cooperation import CooperationState, block_shares, value_at_rest
 
 
-class Scaled(ConnectionBlock):
+class Stretched(ConnectionBlock):
     """Adds `to_spatial` times the stream to RGB, and to flow likewise, whatever BatchNormalization would make of it."""
 
     def build_messages(self, shape):
@@ -37,7 +37,7 @@ def batch(of):
 
 @pytest.mark.parametrize("split", [False, True])
 def test_shares_are_those_of_each_block(split):
-    whole = model(Scaled, split)
+    whole = model(Stretched, split)
     shares = block_shares(whole, batch(whole))
     assert shares
     for name, share in shares.items():
@@ -60,7 +60,7 @@ def test_ranking_rests_where_distances_are_equal():
     assert math.isnan(value_at_rest(JointLoss(temperature=0.1)))
 
 
-@pytest.mark.parametrize(("inter", "connection", "warned"), [(0.6, "sum", 2), (0.3, Scaled, 0)])
+@pytest.mark.parametrize(("inter", "connection", "warned"), [(0.6, "sum", 2), (0.3, Stretched, 0)])
 def test_warns_once_of_what_does_nothing(inter, connection, warned):
     trained, said = model(connection), []
     trained.compile(keras.optimizers.SGD(), JointLoss(lambda_intra=0.0))

@@ -36,6 +36,10 @@ def read_folder(video_dir: str, classes: tuple[str, ...] = (), test_fraction: fl
             found.unused["outside the folders of classes"] = found.unused.get("outside the folders of classes", 0) + 1
             continue
         name = without_suffix(path).as_posix()
+        try:
+            name.encode()  # as the manifest has it
+        except UnicodeEncodeError:
+            raise UserError(f"{str(root / path)!a} has a name that is not UTF-8: rename it.") from None
         if other := clips[side].get(name):
             raise UserError(f"{root / path} and {other.path} differ in their suffix only: rename one of them.")
         clips[side][name] = Clip(name, str(root / path), below[0], name)

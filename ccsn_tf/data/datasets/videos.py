@@ -40,11 +40,7 @@ def without_suffix(path: pathlib.PurePath) -> pathlib.PurePath:
 
 
 def videos_below(folder: str | os.PathLike) -> Found:
-    """All videos below a folder, at any depth. Links are followed, but not to a folder that one is in.
-
-    Raises:
-        UserError: a name is not UTF-8.
-    """
+    """All videos below a folder, at any depth. Links are followed, but not to a folder that one is in."""
     paths, unused = [], collections.Counter()
     waiting = [("", ())]
     while waiting:
@@ -73,11 +69,6 @@ def videos_below(folder: str | os.PathLike) -> Found:
                 unused["folder of frames beside its video"] += 1
             else:
                 waiting.append((path, above))
-    for path in paths:
-        try:
-            path.encode()
-        except UnicodeEncodeError:
-            raise UserError(f"{os.path.join(folder, path)!a} has a name that is not UTF-8: rename it.") from None
     return Found(sorted(paths), dict(unused))
 
 

@@ -199,9 +199,9 @@ def test_folders_are_prepared_and_predicted_alike_and_tried_again_once_mended(tm
     reasons = {
         "run/no flow": "holds no flow_x_00001.jpg",
         "run/gap": "jumps from img_00003.jpg to img_00005.jpg",
-        "sit/nothing": "holds no img_00001.jpg",
     }
     assert manifest.skipped.keys() == reasons.keys() == manifest.skipped_labels.keys()
+    assert manifest.unused == {"empty folder": 1}
     assert all(reason in manifest.skipped[name] for name, reason in reasons.items())
     assert sum(manifest.count_skipped(1, side, ["run"]) for side in ("train", "test")) == 2
     assert Manifest.read(data.record_dir) == manifest
