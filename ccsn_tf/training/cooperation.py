@@ -58,7 +58,7 @@ def value_at_rest(loss: JointLoss) -> float:
 
 
 class CooperationState(keras.callbacks.Callback):
-    """Logs the blocks' shares at the end of each epoch, and warns, from half of them on, where the method does
+    """Logs the blocks' shares at the end of each epoch, and warns, in the last quarter, where the method does
     nothing.
 
     It is to stand before the callbacks that write the logs.
@@ -77,8 +77,8 @@ class CooperationState(keras.callbacks.Callback):
             self._inputs = self._make_inputs()
         shares = block_shares(self.model, self._inputs)
         logs.update(shares)
-        if 2 * (epoch + 1) < self.params["epochs"]:
-            return  # it has just begun
+        if 4 * (epoch + 1) < 3 * self.params["epochs"]:
+            return  # it may come yet
         small = [name for name, share in shares.items() if share < SMALL]
         if small:
             self._warn(

@@ -164,7 +164,7 @@ def outcome(row: dict, clips: int, kind: str) -> str:
     figures = ", ".join(f"{name} {value:.1f}" for name, value in found.items())
     line = f"On {clips} {kind} clips, centre views: {figures} % top-1."
     best = max(STREAMS, key=found.get)
-    if found[best] > found["fused"]:
+    if found[best] - found["fused"] > 0.5:
         line += f" The {best} prediction is above the fused one: choose by --fold, and take {best}_scores of an export."
     return line
 

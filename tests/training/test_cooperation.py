@@ -70,6 +70,6 @@ def test_warns_once_of_what_does_nothing(inter, connection, warned):
     logs = {"intra": 0.6, "inter": inter}
     for epoch in range(4):
         state.on_epoch_end(epoch, logs)
-        assert epoch or not said, "it has just begun"
+        assert epoch > 1 or not said, "it may come yet"
     assert len(said) == warned and logs.keys() > {"intra", "inter"}
     assert not warned or ("--lr_mults" in said[0] and "--lambda_inter" in said[1])

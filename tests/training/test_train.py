@@ -244,7 +244,7 @@ def test_batch_must_divide_among_replicas(config, monkeypatch, two_replicas):
         train(config.replace(classes_per_batch=3, clips_per_class=3, deterministic=False))
 
 
-@pytest.mark.parametrize(("fused", "named"), [(0.7, False), (0.75, False), (0.6, True)])
+@pytest.mark.parametrize(("fused", "named"), [(0.7, False), (0.75, False), (0.696, False), (0.6, True)])
 def test_the_end_says_which_prediction_is_best(fused, named):
     said = outcome({"val_spatial": 0.5, "val_temporal": 0.7, "val_fused": fused}, 20, "test")
     assert "spatial 50.0, temporal 70.0" in said and f"fused {100 * fused:.1f}" in said
