@@ -57,7 +57,7 @@ def evaluate(
     config, manifest = of_records(config)
     _refuse_other_classes(model.classes, manifest.classes, config)
     classes = tuple(model.classes)  # its own label order, whatever the order in the records
-    clips = evaluated_clips(config, classes)
+    clips = evaluated_clips(config, manifest, classes)
     segments, crops = config.eval.test_segments, config.eval.test_crops
     forward, views = _views(model, config, clips, classes, segments, crops)
     scores = score_clips(forward, views, len(clips), segments, crops, progress, config.eval.average)

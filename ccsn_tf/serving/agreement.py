@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import io
 import json
@@ -90,7 +91,7 @@ class EvaluationClips:
 
     def scores(self, forward: Callable, progress: Callable[[int, int], None]) -> Scores:
         """See `score_clips`."""
-        clips = self._clips()
+        clips = self._clips
         model, segments = self.config.model, self.num_segments
         views = evaluation_views(clips, self.classes, self.config.data.record_dir, model, segments, 1)
         return score_clips(forward, views, len(clips), segments, 1, progress)
@@ -100,7 +101,7 @@ class EvaluationClips:
 
         A cache of other weights, clips or segments, or a damaged one, is replaced.
         """
-        clips = [dataclasses.astuple(clip) for clip in self._clips()]
+        clips = [dataclasses.astuple(clip) for clip in self._clips]
         text = json.dumps([weights_hash(model), self.classes, self.num_segments, self.config.model.image_size, clips])
         key = hashlib.sha256(text.encode()).hexdigest()
         if cache.is_file():
@@ -113,8 +114,9 @@ class EvaluationClips:
             np.savez(file, key=key, labels=scores.labels, **scores.logits)
         return scores
 
+    @functools.cached_property
     def _clips(self):
-        return evaluated_clips(of_records(self.config)[0], self.classes)
+        return evaluated_clips(*of_records(self.config), self.classes)
 
 
 def compare_scores(reference: Scores, other: Scores) -> dict:

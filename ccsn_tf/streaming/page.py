@@ -9,14 +9,15 @@ import pathlib
 import urllib.parse
 from collections.abc import Sequence
 
-import jinja2
 import numpy as np
 
+from ccsn_tf.evaluation.report.template import page_template
 from ccsn_tf.files import write_text
 from ccsn_tf.streaming.segments import Segment
 from ccsn_tf.streaming.source import FileSource, StreamSource
 from ccsn_tf.streaming.timeline import short_clock
 
+_TEMPLATE = pathlib.Path(__file__).with_name("page.html")
 _SHOWN = 8  # classes with a row and a curve: as many as there are colours
 _BINS = 1500  # points of a curve: more than a screen has pixels
 _WIDTH, _HEIGHT = 1000, 100  # of the plot, in units of its own
@@ -88,19 +89,11 @@ def write_page(
         UserError: it cannot be written.
     """
     end = max([curves.end, source.seconds or 0.0, *(each.end for each in segments)]) or 1.0
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters["clock"] = short_clock
     video = None
     if isinstance(source, FileSource):
         relative = os.path.relpath(os.path.abspath(source.path), os.path.dirname(os.path.abspath(path)))
         video = urllib.parse.quote(relative.replace(os.sep, "/"))
-    text = environment.get_template("page.html").render(
+    text = page_template(_TEMPLATE, clock=short_clock).render(
         facts=facts,
         video=video,
         rows=_rows(segments, curves, classes, end),

@@ -40,26 +40,27 @@ def input_settings(config: Config) -> dict:
 
 def refuse_other_settings(made_with: dict, config: DataConfig, record_dir: str) -> None:
     """Raises UserError, naming flag, values and remedy, where `config` asks for other records than were made."""
-    for name, asked in stored_settings(config).items():
-        made = made_with.get(name)
-        if made != asked:
-            asked, made = flag_text(asked), flag_text(made)
-            raise UserError(
-                f"--{name}={asked}, but the records in {record_dir} were made with {name}={made}: pass --{name}={made} "
-                "or prepare again into another --record_dir."
-            )
+    for name, made, asked in _differences(made_with, stored_settings(config)):
+        raise UserError(
+            f"--{name}={asked}, but the records in {record_dir} were made with {name}={made}: pass --{name}={made} "
+            "or prepare again into another --record_dir."
+        )
 
 
 def refuse_other_input(made_with: dict, config: Config, record_dir: str) -> None:
     """Raises UserError where the records were made otherwise than the model wants its input."""
-    for name, wanted in input_settings(config).items():
-        made = made_with.get(name)
-        if made != wanted:
-            made, wanted = flag_text(made), flag_text(wanted)
-            raise UserError(
-                f"--record_dir={record_dir} was made with {name}={made}, and the model wants {wanted}: prepare the "
-                f"videos again with --{name}={wanted} into another folder, or give the videos themselves."
-            )
+    for name, made, wanted in _differences(made_with, input_settings(config)):
+        raise UserError(
+            f"--record_dir={record_dir} was made with {name}={made}, and the model wants {wanted}: prepare the "
+            f"videos again with --{name}={wanted} into another folder, or give the videos themselves."
+        )
+
+
+def _differences(made_with, wanted):
+    """(name, value in the records, value wanted) of each setting that differs, the values as flags have them."""
+    for name, value in wanted.items():
+        if made_with.get(name) != value:
+            yield name, flag_text(made_with.get(name)), flag_text(value)
 
 
 @dataclasses.dataclass(frozen=True)

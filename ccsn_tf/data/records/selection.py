@@ -37,17 +37,16 @@ def of_records(config: Config) -> tuple[Config, Manifest]:
     return config.replace(**own), manifest
 
 
-def evaluated_clips(config: Config, classes: tuple[str, ...]) -> list[StoredClip]:
+def evaluated_clips(config: Config, manifest: Manifest, classes: Sequence[str]) -> list[StoredClip]:
     """The clips of these classes that a run is tested on: the split's test clips, or those of `data.fold`.
 
     Args:
-        config: from `of_records`.
+        config, manifest: from `of_records`.
         classes: those that the records have are looked for.
 
     Raises:
         UserError: there is none.
     """
-    manifest = Manifest.read(config.data.record_dir)
     classes = tuple(name for name in classes if name in manifest.classes)
     data = dataclasses.replace(config.data, classes=classes, mirror_pairs=())
     clips = manifest.select(data, "train" if data.fold else "test")[1]
@@ -98,11 +97,10 @@ def _named(classes):
 
 def _divide(training, data):
     """The clips that train, and those of the fold, in order."""
-    folds = fold_of(training, data.folds)
-    held = {key for key, fold in folds.items() if data.fold and fold == data.fold}
+    folds = fold_of(training, data.folds) if data.fold else {}
     sides = ([], [])
     for clip in training:
-        sides[(clip.label, clip.group) in held].append(clip)
+        sides[folds.get((clip.label, clip.group)) == data.fold].append(clip)
     return sides
 
 

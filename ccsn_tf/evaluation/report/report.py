@@ -5,7 +5,6 @@ from __future__ import annotations
 import pathlib
 from collections.abc import Sequence
 
-import jinja2
 import keras
 import numpy as np
 
@@ -16,10 +15,12 @@ from ccsn_tf.data.records.manifest import StoredClip
 from ccsn_tf.evaluation.metrics import predictions, softmax
 from ccsn_tf.evaluation.predict import Scores
 from ccsn_tf.evaluation.report import pictures
+from ccsn_tf.evaluation.report.template import page_template
 from ccsn_tf.files import write_text
 from ccsn_tf.models.attention_maps import clip_attention, last_attention_block
 from ccsn_tf.models.ccsn import CCSN
 
+_TEMPLATE = pathlib.Path(__file__).with_name("page.html")
 _SHOWN = 6  # clips of each kind
 _SNIPPETS = 3  # of a clip: its first, second and last third
 
@@ -78,17 +79,9 @@ def render(report, confusion, right, wrong, turned, attention, settings) -> str:
         attention: how to read the attention in the clips' strips, or why there is none; plain text.
         settings: {name: value} of what the run was made with.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters["percent"] = lambda value, sign="": "-" if value is None else f"{100 * value:.1f}{sign}"
-    environment.filters["number"] = lambda value: "-" if value is None else f"{value:.2f}"
+    template = page_template(_TEMPLATE, percent=_percent, number=_number)
     clips = confusion.sum(axis=1)
-    return environment.get_template("page.html").render(
+    return template.render(
         report=report,
         classes=[row["class"] for row in report["classes"]],
         weakest_first=sorted(report["classes"], key=lambda row: (row["fused"] is None, row["fused"])),
@@ -101,6 +94,14 @@ def render(report, confusion, right, wrong, turned, attention, settings) -> str:
         most_confused=[list(row.values()) for row in report["most_confused"]],
         settings=[(name, flag_text(value)) for name, value in settings.items()],
     )
+
+
+def _percent(value, sign=""):
+    return "-" if value is None else f"{100 * value:.1f}{sign}"
+
+
+def _number(value):
+    return "-" if value is None else f"{value:.2f}"
 
 
 def most_confident(

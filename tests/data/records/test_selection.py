@@ -11,15 +11,18 @@ def clip(label, group):
     return StoredClip(f"{label}/{group}", label, group, "", 0, 0, 0, 0, 0)
 
 
-def test_each_fold_is_kept_from_training_and_tested(tiny_data):
+def test_each_fold_is_kept_from_training_and_tested(tiny_data, tiny_manifest):
     config = Config(data=tiny_data).replace(folds=3)
     classes, everything, test = select_clips(config)
-    assert not {c.name for c in everything} & {c.name for c in test} and evaluated_clips(config, classes) == test
+    assert (
+        not {c.name for c in everything} & {c.name for c in test}
+        and evaluated_clips(config, tiny_manifest, classes) == test
+    )
     tested = []
     for fold in (1, 2, 3):
         of_fold = config.replace(fold=fold)
         _, training, held = select_clips(of_fold)
-        assert evaluated_clips(of_fold, classes) == held
+        assert evaluated_clips(of_fold, tiny_manifest, classes) == held
         assert select_clips(of_fold.replace(validate_on="none")) == (classes, training, [])
         assert not {(c.label, c.group) for c in training} & {(c.label, c.group) for c in held}
         assert sorted(c.name for c in [*training, *held]) == sorted(c.name for c in everything)
