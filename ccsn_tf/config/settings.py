@@ -81,7 +81,6 @@ class DataConfig(Checked):
     flow_stride: int = setting(1, "Store every this many frames, each with the flow to the frame after it.", minimum=1)
     flow_bound: float = setting(20.0, "Flow is clipped to +- this many pixels and stored in 8 bits.", minimum=1.0)
     jpeg_quality: int = setting(95, "JPEG quality of stored frames and flow fields.", minimum=50, maximum=100)
-    clips_per_shard: int = setting(32, "Clips a record file.", minimum=1)
     workers: int = setting(0, "Processes that prepare videos; 0: one a core.", minimum=0)
     stall_seconds: float = setting(60.0, "A video that yields no frame for as long is skipped, in seconds.", minimum=1)
     runner: str = setting(

@@ -23,7 +23,7 @@ from ccsn_tf.config import Config, ModelConfig
 from ccsn_tf.data.flow import grey_of, make_estimator, quantise
 from ccsn_tf.data.frames import count_frames, iter_flow, iter_frames
 from ccsn_tf.data.prepare.encode import encode_field, encode_frame, flow_failure, refuse_few_frames
-from ccsn_tf.data.records.read import read_jpegs
+from ccsn_tf.data.records.record import read_jpegs
 from ccsn_tf.data.sampling import centre_starts, middle_frame
 from ccsn_tf.errors import UserError
 
@@ -113,17 +113,17 @@ class InputForm:
                 watch.beat()
         return _picked(places, frames, fields)
 
-    def of_record(self, file: str | bytes, offset: int, length: int, num_fields: int, starts: np.ndarray) -> Snippets:
+    def of_record(self, file: str | bytes, directory: int, num_fields: int, starts: np.ndarray) -> Snippets:
         """Snippets of a clip's record, of which only their JPEGs are read and decoded. Safe in threads.
 
         Args:
-            file: TFRecord file; with `offset`, `length` and `num_fields` as in `read_jpegs`.
+            file: the record; with `directory` and `num_fields` as in `read_jpegs`.
             starts: int (K,), ascending: first flow field of each snippet.
         """
         places = self._places(starts)
         parts = places.get("rgb", places.get("frames")), places.get("flow", [])
         frames, fields = (np.unique(part).astype(int).tolist() for part in parts)
-        jpegs = read_jpegs(file, offset, length, num_fields, frames, fields)
+        jpegs = read_jpegs(file, directory, num_fields, frames, fields)
         frames = dict(zip(frames, map(decode_frame, jpegs[0]), strict=True))
         return _picked(places, frames, dict(zip(fields, map(decode_field, jpegs[1]), strict=True)))
 
