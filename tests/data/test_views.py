@@ -73,6 +73,23 @@ def test_both_streams_are_scaled_as_tensorflow_does_to_one_level(snippets, size)
     assert (flow == rgb[..., :1]).all()
 
 
+@pytest.mark.parametrize("mirrored", [False, True])
+@pytest.mark.parametrize("box", [[0, 0, 60, 60], [10, 31, 40, 30], [7, 3, 33, 51], [59, 79, 1, 1], [0, 20, 60, 60]])
+def test_smaller_fields_show_the_same_place_as_their_frames(box, mirrored):
+    frame_size, sizes = (60, 80), [(60, 80), (30, 40), (45, 60), (21, 28)]
+    for height, width in sizes:
+        images = []
+        for tall, wide in (frame_size, (height, width)):  # to the right and downwards, as shares of the whole
+            down, right = np.mgrid[:tall, :wide]
+            images.append([240 * (right + 0.5) / wide, 240 * (down + 0.5) / tall])
+        frame = np.stack([*images[0], images[0][0]], axis=-1).astype(np.uint8)
+        rgb, flow = view({"rgb": [frame], "flow": [[np.array(images[1]).astype(np.uint8)]]}, box, mirrored, 16)
+        x = 255 - flow[..., 0] if mirrored else flow[..., 0]
+        slack = 1 + 240 / min(height, width)  # edges are rounded to whole pixels, and pixels are as large
+        np.testing.assert_allclose(x.astype(int), rgb[..., 0].astype(int), atol=slack)
+        np.testing.assert_allclose(flow[..., 1].astype(int), rgb[..., 1].astype(int), atol=slack)
+
+
 def test_most_fields_a_snippet_can_have():
     fields = list(np.tile(np.arange(128, dtype=np.uint8).reshape(64, 2, 1, 1), (1, 1, H, W)))
     _, flow = view({"rgb": [np.zeros((H, W, 3), np.uint8)], "flow": [fields]}, [0, 0, 20, 20], False, 16)

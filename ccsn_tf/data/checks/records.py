@@ -16,6 +16,7 @@ from ccsn_tf.config import Config
 from ccsn_tf.data.checks.findings import Finding
 from ccsn_tf.data.checks.lists import groups, same_videos
 from ccsn_tf.data.datasets import Split
+from ccsn_tf.data.flow import field_size
 from ccsn_tf.data.plan import refuse_short
 from ccsn_tf.data.prepare.worker_pool import WorkerPool
 from ccsn_tf.data.records.manifest import Manifest, StoredClip
@@ -39,8 +40,7 @@ def check_records(
         yield Finding("refused by train.py", "", str(error), True)
     clips, digests = manifest.clips, {}
     progress(0, len(clips))
-    with_flow = manifest.settings["flow"] != "none"
-    read = functools.partial(_read, record_dir=config.data.record_dir, thorough=thorough, with_flow=with_flow)
+    read = functools.partial(_read, config.data.record_dir, manifest.settings, thorough)
     with WorkerPool(read, config.data.workers, config.data.stall_seconds) as pool:
         for done, outcome in enumerate(pool.run([(clip,) for clip in clips]), start=1):
             clip = clips[outcome.index]
@@ -58,11 +58,15 @@ def check_records(
 
 
 def _read(
-    clip: StoredClip, beat: Callable[[], None], record_dir: str, thorough: bool, with_flow: bool
+    record_dir: str, settings: dict, thorough: bool, clip: StoredClip, beat: Callable[[], None]
 ) -> tuple[str, str]:
     """(what is wrong with a clip's record, if anything; a digest of its frames)."""
-    counts, digest = {FRAMES: clip.fields + 1, FIELDS: clip.fields if with_flow else 0}, hashlib.sha256()
-    shapes = {FRAMES: (clip.height, clip.width, 3), FIELDS: (2 * clip.height, clip.width)}
+    counts, digest = (
+        {FRAMES: clip.fields + 1, FIELDS: clip.fields if settings["flow"] != "none" else 0},
+        hashlib.sha256(),
+    )
+    height, width = field_size(clip.height, clip.width, settings.get("flow_side", 0))
+    shapes = {FRAMES: (clip.height, clip.width, 3), FIELDS: (2 * height, width)}
     expected = [(kind, number) for kind, count in counts.items() for number in range(count)]
     try:
         with zipfile.ZipFile(pathlib.Path(record_dir, clip.file)) as file:
