@@ -42,7 +42,6 @@ setup(
         "absl-py",
         "av",
         "opencv-contrib-python-headless",
-        "google-crc32c",
         "jinja2",
     ],
     extras_require=EXTRAS,
