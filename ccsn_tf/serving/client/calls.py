@@ -73,7 +73,7 @@ class HttpCalls:
         except TimeoutError:
             raise StatusError("DEADLINE_EXCEEDED", f"no answer within {timeout:.1f} s") from None
         except ssl.SSLError as error:
-            raise StatusError("UNAUTHENTICATED", f"no TLS with it: {error.reason or error}: {error}") from None
+            raise StatusError("UNAUTHENTICATED", f"no TLS with it: {error}") from None
         except (OSError, http.client.IncompleteRead) as error:  # refused, reset, or cut off in the middle
             raise StatusError("UNAVAILABLE", str(error) or type(error).__name__) from None
         except http.client.HTTPException:

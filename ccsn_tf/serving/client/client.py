@@ -36,8 +36,8 @@ RETRIED = ("UNAVAILABLE", "RESOURCE_EXHAUSTED")
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0  # seconds
 
 # As the libraries say it, without a code for it.
-_NOT_TRUSTED = re.compile("certificate|handshake|peer name", re.IGNORECASE)
-_OTHER_PROTOCOL = re.compile("http1|wrong.version|record.layer", re.IGNORECASE)
+_NOT_TRUSTED = re.compile("certificate|handshake|verification", re.IGNORECASE)
+_OTHER_PROTOCOL = re.compile("http1|settings frame|wrong.version", re.IGNORECASE)
 _NEEDED = {"scores", "spatial_logits", "temporal_logits"}  # of the outputs of a network
 
 
@@ -209,10 +209,14 @@ class Client:
                 "either with /v2 behind it for Triton; grpcs:// and https:// are TLS."
             )
         if code in ("UNAUTHENTICATED", "PERMISSION_DENIED"):
-            return f"and this client do not trust one another ({reason}): see --ca_file and --token_file."
+            if self._by_tls and _NOT_TRUSTED.search(reason):
+                return f"is not trusted ({reason}): give --ca_file, and the host by the name in the certificate."
+            return f"does not let this client in ({reason}): give --token_file, by grpcs:// or https://."
         if code == "UNAVAILABLE":
-            tls = ", or write grpcs:// or https:// if it speaks TLS, and only then"
-            return f"cannot be reached ({reason}): start it, name another --server{tls}."
+            return (
+                f"cannot be reached ({reason}): start it, name another --server, or write grpcs:// or https:// if it "
+                "speaks TLS."
+            )
         if code == "RESOURCE_EXHAUSTED":
             return f"has too much to do ({reason}): try again later, or with fewer callers."
         return f"refuses the request ({code}: {reason})."
