@@ -46,6 +46,17 @@ def test_triton_gets_a_repository_and_its_command(half, tmp_path):
     assert (tmp_path / "ccsn" / "1" / "model.onnx").is_file() and (tmp_path / "ccsn" / "config.pbtxt").is_file()
 
 
+def test_batch_inference_names_a_provider_that_is_not_there(half, tiny_set, tmp_path):
+    flags = (f"--model={half[0]}", f"--video_dir={tiny_set}/videos", f"--output_dir={tmp_path}/p")
+    done = run_forked(
+        "export/batch_infer.py", *flags, "--providers=TensorrtExecutionProvider,CPUExecutionProvider", code=1
+    )
+    assert done.stderr.startswith(
+        "batch_infer: --providers=TensorrtExecutionProvider is not among those of this ONNX R"
+    )
+    assert done.stderr.count("\n") == 1
+
+
 def test_mistakes_end_in_a_sentence(half, tmp_path):
     (tmp_path / "text.onnx").write_text("no model")
     (tmp_path / "text.plan").write_text("no engine")

@@ -70,7 +70,12 @@ class OnnxModel:
         try:
             self._session = runtime.InferenceSession(source, options, providers=with_options)
         except Exception as error:  # of several classes, which onnxruntime does not export
-            raise _damaged(name, error) from None
+            if tuple(providers) == (CPU,):
+                raise _damaged(name, error) from None
+            reason = " ".join(str(error).split())
+            raise UserError(
+                f"--providers={','.join(providers)} cannot run {name} ({reason}): leave the first out."
+            ) from None
         if lost := [provider for provider in providers if provider not in self._session.get_providers()]:
             raise UserError(
                 f"--providers={','.join(lost)} cannot be started here: ONNX Runtime says why above; install the "
@@ -99,6 +104,13 @@ def _options(provider, source, clips, version):
 
     # Engines know neither the weights nor the runtime that they were built for: another folder for each.
     cache = f"{source}.tensorrt/{sha256(pathlib.Path(source))[:16]}-{version}"
+    try:
+        pathlib.Path(cache).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"--providers={TENSORRT} keeps its engines in {cache}, which cannot be written ({error.strerror}): copy "
+            "the model into a folder that can."
+        ) from None
     return {
         "trt_engine_cache_enable": True,
         "trt_engine_cache_path": cache,

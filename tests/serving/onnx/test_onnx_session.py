@@ -1,6 +1,7 @@
 """Files that ONNX Runtime is asked to run: ours, and others."""
 
 import hashlib
+import pathlib
 import types
 
 import numpy as np
@@ -87,7 +88,8 @@ def test_tensorrt_is_asked_for_an_engine_of_the_batches_and_keeps_it(source, inp
     assert list(options) == list(GPU) and options["CUDAExecutionProvider"] == options["CPUExecutionProvider"] == {}
     told = options["TensorrtExecutionProvider"]
     digest = hashlib.sha256(ours.read_bytes()).hexdigest()[:16]
-    assert told.pop("trt_engine_cache_path") == f"{ours}.tensorrt/{digest}-{onnxruntime.__version__}"
+    cache = told.pop("trt_engine_cache_path")
+    assert cache == f"{ours}.tensorrt/{digest}-{onnxruntime.__version__}" and pathlib.Path(cache).is_dir()
     assert told == {
         "trt_engine_cache_enable": True,
         "trt_timing_cache_enable": True,
@@ -99,6 +101,9 @@ def test_tensorrt_is_asked_for_an_engine_of_the_batches_and_keeps_it(source, inp
 
 
 def test_a_provider_that_is_not_there_or_does_not_start(ours, runtime, monkeypatch):
+    with pytest.raises(UserError, match=r"^--providers=CUDAExecutionProvider cannot run .*other.onnx \([^\n]*$"):
+        (ours.parent / "other.onnx").write_bytes(b"hello")
+        OnnxModel(str(ours.parent / "other.onnx"), providers=GPU[1:2])
     runtime.lost.append("CUDAExecutionProvider")
     with pytest.raises(UserError, match=r"^--providers=CUDAExecutionProvider cannot be started here: [^\n]*$"):
         OnnxModel(str(ours), providers=GPU[1:])
