@@ -37,7 +37,7 @@ def workdir_config(tiny_data, tiny_manifest, tmp_path_factory):
 
 
 # Settings of `TVL1Flow` that are enough to see that all ways compute the same; its defaults take minutes to export.
-QUICK_FLOW = {"levels": 2, "warps": 1, "iterations": 4}
+QUICK_FLOW = {"levels": 2, "warps": 1, "iterations": 2}
 
 
 @pytest.fixture(scope="session")
@@ -100,8 +100,11 @@ def exported(workdir_config, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def exported_frames(frames_config, tmp_path_factory):
-    """The export of the model that computes flow, verified; tests leave it alone."""
-    return export_verified(frames_config, tmp_path_factory.mktemp("serving") / "frames_model")
+    """The export of the model that computes flow, verified on fewer clips; tests leave it alone."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in ("export", "verify"):
+            patch.setattr(f"ccsn_tf.serving.saved_model.{module}.BATCHES", (1, 3))
+        return export_verified(frames_config, tmp_path_factory.mktemp("serving") / "frames_model")
 
 
 def export_verified(config, folder):

@@ -30,10 +30,15 @@ _SUFFIXES = {".onnx": "onnx", ".plan": "tensorrt"}
 
 @dataclasses.dataclass(frozen=True)
 class Exported:
-    """An exported model: its `backend`, one of `BACKENDS`, and the file, or the folder of the SavedModel."""
+    """An exported model: its `backend`, one of `BACKENDS`, and the file, or the folder of the SavedModel.
+
+    `providers` and `clips` are those of an `OnnxModel`; of other backends they say nothing.
+    """
 
     backend: str
     path: str
+    providers: tuple[str, ...] = ("CPUExecutionProvider",)
+    clips: tuple[int, int] = (1, 1)
 
     def sha256(self) -> str:
         """Of the file, or of the names and contents of the SavedModel's graph, weights and metadata."""
@@ -163,7 +168,8 @@ def _opened(export: Exported) -> Iterator[Callable]:
     elif export.backend == "onnx":
         from ccsn_tf.serving.onnx.session import OnnxModel
 
-        yield OnnxModel(export.path, spin=False)  # the cores are the workers', too: a fifth less time in all
+        # The cores are the workers', too: without spinning a fifth less time in all.
+        yield OnnxModel(export.path, spin=False, providers=export.providers, clips=export.clips)
     else:
         from ccsn_tf.serving.tensorrt.run import load_engine
 

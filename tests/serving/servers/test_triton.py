@@ -19,9 +19,7 @@ from google.protobuf import text_encoding
 from ccsn_tf.errors import UserError
 from ccsn_tf.serving.onnx.session import OnnxModel
 from ccsn_tf.serving.servers.triton import TritonSettings, make_repository, start_command
-from ccsn_tf.serving.tensorrt import export as tensorrt_export
 from ccsn_tf.serving.tensorrt.build import BuildSettings
-from ccsn_tf.serving.tensorrt.cuda import find_gpu
 from ccsn_tf.serving.tensorrt.export import export_engine
 
 
@@ -38,9 +36,8 @@ def metadata_of(folder):
 
 
 @pytest.fixture
-def engine(onnx_export, monkeypatch, tmp_path):
+def engine(onnx_export, tmp_path):
     """An engine for at most 4 clips of 9 segments, by the stand-in for tensorrt."""
-    monkeypatch.setattr(tensorrt_export, "find_gpu", lambda: find_gpu(tensorrt_stand_ins.Driver()))
     settings = BuildSettings(batch=(1, 1, 4), segments=(1, 2, 2))
     trt = tensorrt_stand_ins.tensorrt()
     export_engine(trt, str(onnx_export("fp16").path), str(tmp_path / "model.plan"), settings)
@@ -52,7 +49,7 @@ def test_a_repository_of_an_onnx_file(onnx_export, tmp_path):
     settings = TritonSettings("actions", 3, max_batch=6, queue_delay_us=700, instances=2, tensorrt=True)
     version = make_repository(str(onnx_export("int8").path), str(tmp_path / "models"), settings)
     assert version == tmp_path / "models" / "actions" / "3"
-    assert sorted(os.listdir(version)) == ["SHA256SUMS", "model.onnx"]
+    assert sorted(os.listdir(version)) == ["MODEL_CARD.md", "SHA256SUMS", "model.onnx"]
     assert sorted(os.listdir(version.parent)) == ["3", "config.pbtxt", "labels.txt"]
     assert (version.parent / "labels.txt").read_text() == "MoveDown\nMoveLeft\nMoveRight\n"
     assert metadata_of(version.parent)[3]["precision"] == "int8"
