@@ -30,6 +30,7 @@ def settings(tiny_data, folder):
         num_segments=2,
         classes_per_batch=2,
         epochs=1,
+        optimizer="sgd",
         lr_mults=(FREEZE,),
         feature_cache=str(folder / "maps"),
         cached_views=3,
@@ -176,12 +177,12 @@ def test_what_is_kept_serves_other_connections_but_no_other_weights_or_precision
 
 
 def test_maps_of_flow_in_the_graph_are_those_of_its_settings(config):
-    config = config.replace(flow_source="graph")
+    config = config.replace(flow_source="graph", flow_length=1, cached_views=1)
     classes, training, _ = select_clips(config)
     weights, counts = None, []
     for times in (2, 3):
         flow = TVL1Flow(levels=1, warps=1, iterations=times)
-        model = CCSN(classes, flow_source="graph", flow=flow, connection="sum", image_size=32)
+        model = CCSN(classes, flow_source="graph", flow=flow, flow_length=1, connection="sum", image_size=32)
         weights = weights or model.get_weights()
         model.set_weights(weights)
         with iterations(LOOPED):

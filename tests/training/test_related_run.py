@@ -22,7 +22,7 @@ def test_evaluated_and_asked(tiny_data, tmp_path):
     build_model(config.model, classes).save(tmp_path / "model.keras")
     lock_workdir(tmp_path, config, classes)
     report = evaluate(config)
-    assert report["num_clips"] == 6 and report["protocol"].startswith("4 segments x 1 crop")
+    assert report["num_clips"] == 6 and report["protocol"].startswith("4 segments x centre crop")
     video = sorted(pathlib.Path(tiny_data.video_dir).rglob("*.avi"))[0]
     model = load_model(tmp_path / "model.keras")
     scores = predict_video(str(video), make_forward(model), config)

@@ -177,7 +177,7 @@ def test_more_epochs_go_on_as_the_longer_run_would_have_gone(config, tmp_path, e
 
 def test_two_workers_on_loopback_end_with_the_same_weights(config, tmp_path):
     path = tmp_path / "config.json"
-    path.write_text(config.replace(strategy="multiworker", epochs=1).to_json())
+    path.write_text(config.replace(strategy="multiworker", epochs=1, optimizer="sgd").to_json())
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
     addresses = ["{}:{}".format(*each.getsockname()) for each in sockets]
     for each in sockets:
