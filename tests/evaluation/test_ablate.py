@@ -77,21 +77,13 @@ def test_the_recipe_has_every_kind_of_connection():
 @pytest.mark.parametrize(
     ("rows", "named"),
     [
-        ("a.flags =", "line"),
         ("a = 1", "a must"),
-        ("a.flag = []", "a must"),
         ('a.flags = "--x=1"', "a must"),
-        ('a.flags = ["x=1"]', "a must"),
         ('a.flags = ["--seed=1"]', "a must have flags .* but for .*--seed"),
         ('"a/b".flags = []', "a/b must"),
-        ("a.flags = []\na.runs = [1]", r"a\.runs"),
         ('a.flags = []\na.runs = [["1", 0]]', r"a\.runs"),
-        ("a.mean_of = []", "a must"),
-        ('a.flags = []\na.mean_of = ["a.spatial"]', "a must"),
         ('a.flags = []\nb.mean_of = ["a.both"]', r"b is made of a\.both"),
         ('a.flags = []\nlate.mean_of = ["a.spatial", "b.temporal"]', r"late is made of b\.temporal"),
-        ("a.flags = []\n[seeds]", "seeds"),
-        ('a.flags = ["--fold=1"]', "a must have flags .* but for .*--fold"),
         ("a.flags = []\n[row]", "not row"),
     ],
 )
@@ -100,11 +92,7 @@ def test_a_malformed_grid_is_refused(make, rows, named):
         make(rows)
 
 
-def test_a_grid_that_is_not_there_or_has_no_rows(tmp_path):
-    (tmp_path / "none.toml").write_text("seeds = [0]")
-    with pytest.raises(UserError, match=r"--grid=.*none\.toml.*\[rows\]"):
-        read_grid(tmp_path / "none.toml", Config())
-    (tmp_path / "none.toml").unlink()
+def test_a_grid_that_is_not_there(tmp_path):
     with pytest.raises(UserError, match=r"--grid=.*none\.toml"):
         read_grid(tmp_path / "none.toml", Config())
 
@@ -204,10 +192,10 @@ def test_folds_are_runs_of_their_own_and_one_figure(make, tmp_path):
     assert collect(grid, tmp_path)["rows"]["a"]["mean"] is None, "a figure of one fold"
 
 
-@pytest.mark.parametrize(("before", "named"), [("folds = 1", "folds"), ('against = "c"', "against")])
-def test_folds_and_the_row_to_compare_with_are_checked(make, before, named):
-    with pytest.raises(UserError, match=rf"--grid=.*{named}"):
-        make(TWO_ROWS, before)
+def test_folds_and_the_row_to_compare_with_are_checked(make):
+    for before, named in (("folds = 1", "folds"), ('against = "c"', "against")):
+        with pytest.raises(UserError, match=rf"--grid=.*{named}"):
+            make(TWO_ROWS, before)
 
 
 def test_paired_differences_have_the_error_of_whole_groups():

@@ -48,20 +48,6 @@ def test_a_video_to_its_segments(day_and_night, tmp_path):
         watch(model, open_source(str(day_and_night)), settings, threading.Event())
 
 
-def test_told_to_stop_it_writes_what_it_has(day_and_night, tmp_path):
-    settings, stopped = WatchSettings(output=str(tmp_path / "t.jsonl")), threading.Event()
-    shown = []
-
-    def show(answer, top):
-        shown.append(answer)
-        if len(shown) == 3:
-            stopped.set()
-
-    found = watch(BrightnessModel(), open_source(str(day_and_night)), settings, stopped, show)
-    assert 3 <= found.counts["windows"] <= 6 and [each.label for each in found.segments] == ["dark"]
-    assert len((tmp_path / "t.jsonl").read_text().splitlines()) == found.counts["windows"]
-
-
 def test_behind_real_time_snippets_are_dropped():
     said, model = [], BrightnessModel(segments=25, seconds=0.15)  # it may take 0.04
     settings = WatchSettings(window=1.0, every=0.25)
