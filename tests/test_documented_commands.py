@@ -10,7 +10,9 @@ from ccsn_tf.config import settings
 
 ROOT = pathlib.Path(__file__).parents[1]
 DOCUMENTS = ("README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md"))))
-TAKE_WORDS = ("scripts/predict.py", "scripts/compare.py", "scripts/query.py", "scripts/watch.py", "benchmarks/run.py")
+TAKE_WORDS = {f"scripts/{name}.py" for name in ("predict", "compare", "query", "similar", "watch")} | {
+    "benchmarks/run.py"
+}
 COMMANDS = [
     pytest.param(command, id=f"{name}:{number}")
     for name in DOCUMENTS

@@ -11,6 +11,7 @@ from ccsn_tf.errors import UserError
 from ccsn_tf.evaluation.ablate import Cell, check_finished, read_grid
 from ccsn_tf.evaluation.ablation_table import collect, paired_difference, write_table
 from ccsn_tf.evaluation.compare import protocol_in_words
+from ccsn_tf.evaluation.rejection import WAYS
 from ccsn_tf.training.workdir import lock_workdir
 
 LABELS = np.array([0, 1, 0, 1])
@@ -102,13 +103,17 @@ def test_mean_and_sample_deviation_over_seeds(make, tmp_path):
     for cell, right in zip([c for c in grid.cells if c.name == "a"], ([0, 1], [0], [0, 1, 2]), strict=True):
         finish(cell, tmp_path, right)
     finish(grid.cells[1], tmp_path, [0, 1, 2, 3])
+    assert "AUROC" not in write_table(collect(grid, tmp_path), tmp_path)
+    told = {way: {"threshold": 0.1, "auroc": auroc} for way, auroc in zip(WAYS, (0.91, 0.5, 0.6, 0.7), strict=True)}
+    finish(grid.cells[1], tmp_path, [0, 1, 2, 3], num_unknown=7, rejection=told)
     found = collect(grid, tmp_path)
     row = found["rows"]["a"]
     assert row["splits"] == {1: {"mean": 0.5, "deviation": 0.25, "count": 3, "values": [0.5, 0.25, 0.75]}}
     assert row["seconds"] == 6.0 and row["recall_at_1"] == 0.75 and row["variation"] == 0.9
     assert found["rows"]["b"]["splits"][1]["deviation"] is None
     text = write_table(found, tmp_path)
-    assert "| a | 50.0 +- 25.0 (3) | 0.0 | 0.0 | 75.0 | 0.90 | 6 |" in text and "| b | 100.0 (1) |" in text
+    assert "| a | 50.0 +- 25.0 (3) | 0.0 | 0.0 | 75.0 | 0.90 | 6 |  |  |  |  |" in text and "| b | 100.0 (1) |" in text
+    assert "| AUROC, embedding | " in text and "| 91.0 | 50.0 | 60.0 | 70.0 |" in text
     written = json.loads((tmp_path / "ablation.json").read_text())
     assert written["rows"]["a"]["splits"]["1"] == row["splits"][1]
 

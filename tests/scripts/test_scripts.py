@@ -60,6 +60,21 @@ def test_predict_goes_on_after_a_bad_video_and_agrees_with_evaluate(finished, ti
     assert not result.stdout
 
 
+def test_an_evaluated_run_rejects_windows_and_finds_clips(finished, tiny_set, tmp_path):
+    workdir, name = finished[1], str(read_scores(finished[1])["names"][0])
+    assert "fused: temperature " in finished[2] and "calibration error" in finished[2]
+    video = tiny_set / "videos" / f"{name}.avi"
+    words = [f"--model={workdir}", video, "--window=0.4", "--every=0.2", f"--output={tmp_path}/t.jsonl"]
+    result = run_forked("scripts/watch.py", *words, "--reject")
+    windows = [json.loads(line) for line in (tmp_path / "t.jsonl").read_text().splitlines()]
+    rejected = [line for line in result.stdout.splitlines() if line.endswith(" none")]
+    assert windows and len(rejected) == sum("none" in each for each in windows)
+    assert "--reject=guess" in run_forked("scripts/watch.py", *words, "--reject=guess", code=1).stderr
+    words = [f"--model={workdir}", f"--index={tmp_path}/index.npz", video, "--count=2", "--by=temporal"]
+    lines = run_forked("scripts/similar.py", *words, f"--output={tmp_path}/s.png").stdout.splitlines()
+    assert len(lines) == 3 and lines[2] == f"contact sheet: {tmp_path}/s.png" and (tmp_path / "s.png").is_file()
+
+
 def test_runs_are_compared_and_fused_without_a_forward_pass(finished):
     workdir, report = finished[1], read_evaluation(finished[1])
     table = run_forked("scripts/compare.py", workdir).stdout

@@ -1,6 +1,7 @@
 """A report of real records by a real, untrained network."""
 
 import dataclasses
+import functools
 import json
 import shutil
 import types
@@ -16,7 +17,10 @@ from ccsn_tf.evaluation import evaluate as module
 from ccsn_tf.evaluation.compare import read_scores
 from ccsn_tf.evaluation.evaluate import evaluate
 from ccsn_tf.evaluation.report.report import clip_strips, see_clip, turned_by_messages
+from ccsn_tf.models import ccsn
 from ccsn_tf.models.build import build_model
+from ccsn_tf.models.flow import TVL1Flow
+from ccsn_tf.models.flow.loops import LOOPED, iterations
 from ccsn_tf.serving.clips import clips_to_try
 
 STRIPS = 5  # frames, flow, and three of attention
@@ -26,11 +30,11 @@ STRIPS = 5  # frames, flow, and three of attention
 def run(tiny_data, tiny_manifest, tmp_path):
     """Makes the config of a run, whose network is saved, and gives both."""
 
-    def make(**settings):
+    def make(classes=tiny_manifest.classes, **settings):
         config = Config(data=tiny_data).replace(
             workdir=str(tmp_path), **{"image_size": 32, "test_segments": 2, "embedding_dim": 8, **settings}
         )
-        network = build_model(config.model, tiny_manifest.classes)
+        network = build_model(config.model, classes)
         randomise_in_scale(network)
         network.save(tmp_path / "model.keras")
         return config, network
@@ -52,10 +56,14 @@ def test_the_page_of_an_evaluation(run, tmp_path):
     assert report["protocol"] in page.text and "connection_stage2" in page.text
 
 
-def test_flow_that_the_network_computes(run, tiny_manifest):
+def test_flow_that_the_network_computes(run, tiny_manifest, monkeypatch):
+    quick = functools.partial(TVL1Flow, warps=2, iterations=10)
+    quick.from_config = TVL1Flow.from_config
+    monkeypatch.setattr(ccsn, "TVL1Flow", quick)
     config, network = run(flow_source="graph", num_segments=1)
     clip = next(clip for clip in tiny_manifest.clips if clip.label == "MoveRight")
-    frames, flow, attention = see_clip(clip, network, config)
+    with iterations(LOOPED):  # compiling takes longer
+        frames, flow, attention = see_clip(clip, network, config)
     assert frames.shape == (3, 32, 32, 3) and flow.shape == (3, 32, 32, 2)
     np.testing.assert_allclose(np.median(flow, axis=(0, 1, 2)), [2, 0], atol=0.15)  # in pixels of the stored frames
     assert len(clip_strips(frames, flow, attention)) == STRIPS
@@ -95,6 +103,19 @@ def test_records_of_another_data_set_with_some_of_the_classes(run, tiny_data, ti
     (tmp_path / "other" / "manifest.json").write_text(made.to_json())
     with pytest.raises(UserError, match=r"--record_dir=.* flow_bound=10\.0, and the model wants 20\.0: prepare"):
         evaluate(config, no_progress)
+
+
+def test_clips_of_unknown_classes_are_told_apart(run, tiny_manifest, tmp_path):
+    *known, unknown = tiny_manifest.classes
+    config, _ = run(tuple(known), connection="none", unknown_classes=(unknown,))
+    report = evaluate(config)
+    assert (report["num_clips"], report["num_unknown"]) == (4, 2)
+    assert all(0 <= each["auroc"] <= 1 for each in report["rejection"].values())
+    assert report["calibration"]["fused"].keys() == {"temperature", "ece_before", "ece_after"}
+    with np.load(tmp_path / "class_embeddings.npz") as means:
+        assert means["classes"].tolist() == known and means["temporal"].shape == (2, 8)
+    with pytest.raises(UserError, match=f"--unknown_classes={known[0]} "):
+        evaluate(config.replace(unknown_classes=(known[0],)), no_progress)
 
 
 def test_what_is_refused_before_the_work(tiny_data, tiny_manifest, tmp_path, monkeypatch):
