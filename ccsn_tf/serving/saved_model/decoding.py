@@ -26,8 +26,8 @@ def decode_segments(rgb: tf.Tensor, flow: tf.Tensor, image_size: int) -> tuple[t
 
     Args:
         rgb: string (N,), one JPEG frame a segment; sizes may differ.
-        flow: string (N, L), JPEG flow fields, grey, x above y; each plane as large as the segment's frame, or smaller in
-            the same proportions.
+        flow: string (N, L), JPEG flow fields, grey, x above y; each plane as large as the segment's frame, or
+            smaller in the same proportions.
         image_size: S.
 
     Returns:
