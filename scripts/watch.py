@@ -25,8 +25,9 @@ from ccsn_tf.evaluation.rejection import WAYS, rejection_of
 from ccsn_tf.models.build import load_model
 from ccsn_tf.progress import Progress
 from ccsn_tf.serving.watched import SavedStream, is_workdir
+from ccsn_tf.streaming.annotate import write_video
 from ccsn_tf.streaming.model import TrainedModel
-from ccsn_tf.streaming.source import open_source
+from ccsn_tf.streaming.source import FileSource, open_source
 from ccsn_tf.streaming.timeline import short_clock
 from ccsn_tf.streaming.watch import WatchSettings, watch
 
@@ -36,6 +37,7 @@ flags.DEFINE_float("window", _DEFAULTS.window, "watch: seconds that an answer is
 flags.DEFINE_float("every", _DEFAULTS.every, "watch: seconds from one answer to the next.")
 flags.DEFINE_string("output", "", "watch: file of JSON lines, a line a window; .json, .vtt and .csv stand beside it.")
 flags.DEFINE_string("page", "", "watch: HTML file to look at; empty: none.")
+flags.DEFINE_string("video", "", "watch: MP4 copy of a file, with what was found in the picture; empty: none.")
 flags.DEFINE_float("enter", _DEFAULTS.enter, "watch: a segment begins with this score.")
 flags.DEFINE_float("leave", _DEFAULTS.leave, "watch: and ends below this one.")
 flags.DEFINE_float("min_length", _DEFAULTS.min_length, "watch: shorter segments are left out, in seconds.")
@@ -61,6 +63,8 @@ def main(sources):
     if len(sources) != 1:
         raise UserError(f"name one source. Received: {' '.join(sources) or 'none'}.")
     source, model = open_source(sources[0]), chosen_model(given.model)
+    if given.video and not isinstance(source, FileSource):
+        raise UserError(f"--video is made of a file that can be read again, and {source.name} is none: leave it out.")
     way, rejects = {"true": WAYS[0], "false": ""}.get(given.reject, given.reject), {}
     if way and not is_workdir(given.model):
         raise UserError("--reject needs what evaluate.py leaves beside a run: name a work directory as --model.")
@@ -82,6 +86,8 @@ def main(sources):
     found = watch(model, source, settings, stopped, show, say, **rejects)
     for each in found.segments:
         print(f"{short_clock(each.start)} - {short_clock(each.end)}   {100 * each.score:3.0f} %  {each.label}")
+    if given.video:
+        write_video(given.video, source, found.segments, Progress("video", "s"))
     counts = found.counts
     print(f"{counts['windows']} windows of {counts['frames']} frames, {len(found.segments)} segments.")
     for name, words in _LEFT_OUT.items():
