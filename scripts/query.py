@@ -18,13 +18,9 @@ import sys
 from absl import flags
 
 from ccsn_tf.config import flags as command_line
-
-command_line.load_tensorflow()
-
 from ccsn_tf.data.datasets.videos import videos_of
 from ccsn_tf.errors import UserError
 from ccsn_tf.serving.client.client import Client
-from ccsn_tf.serving.client.local import LocalModel
 
 flags.DEFINE_string(
     "server", "localhost:8500", "query: host:port (gRPC), http://host:port (REST), http://host:port/v2 (Triton)."
@@ -44,6 +40,9 @@ def main(videos):
         raise UserError("no video given: name one or more files.")
     given = flags.FLAGS
     if given.export_dir:
+        command_line.load_tensorflow()
+        from ccsn_tf.serving.client.local import LocalModel
+
         client = LocalModel(given.export_dir)
     else:
         client = Client(given.server, given.model, given.timeout, given.attempts, given.ca_file, given.token_file)

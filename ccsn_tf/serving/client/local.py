@@ -8,7 +8,7 @@ import numpy as np
 
 from ccsn_tf.errors import UserError
 from ccsn_tf.serving import versions
-from ccsn_tf.serving.client.client import jpeg_inputs
+from ccsn_tf.serving.client.clip_input import jpeg_inputs
 from ccsn_tf.serving.client.config import FILE_NAME, JPEG_SIGNATURES, client_config
 from ccsn_tf.serving.saved_model.fresh_process import Request
 from ccsn_tf.serving.saved_model.verify import ask
