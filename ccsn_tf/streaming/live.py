@@ -42,9 +42,7 @@ class LivePage:
             raise UserError("`serve` needs Werkzeug: pip install 'ccsn_tf[live]'.") from None
         host, _, port = address.rpartition(":")
         if not port.isdecimal() or int(port) > 65535:
-            raise UserError(
-                f"`serve`={address}: name a port, as in 8080, or both, as in 0.0.0.0:8080."
-            )
+            raise UserError(f"`serve`={address}: name a port, as in 8080, or both, as in 0.0.0.0:8080.")
         self._name, self._image, self._windows = name, None, collections.deque(maxlen=_KEPT)
         self._count, self._lock = 0, threading.Lock()
         # Pages of other sites must not read this one by a name of theirs that leads here.
