@@ -111,7 +111,7 @@ def _decode_segment(frame_jpeg, field_jpegs, frame_size, field_sizes, image_size
     planes = []
     for jpeg, size in zip(tf.unstack(field_jpegs), tf.unstack(field_sizes), strict=True):
         fits = tf.reduce_all(tf.equal(size, [2 * tall, wide, 1])) & alike & (tall > 0)
-        message = "flow: not a grey JPEG, x above y, each of its frame's size or, all alike, smaller in its proportions; "
+        message = "flow: not a grey JPEG, x above y, each of its frame's size or, all alike, smaller in proportion; "
         message += "found, expected at most:"
         with tf.control_dependencies([tf.debugging.Assert(fits, [message, size, [2 * height, width, 1]])]):
             planes.append(tf.reshape(_decode(tf.identity(jpeg), 1), [2, tall, wide]))
