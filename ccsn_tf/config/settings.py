@@ -60,6 +60,7 @@ class DataConfig(Checked):
     class_file: str = setting("", "list: names of the classes, one a line, from label 0.")
     split: int = setting(1, "Which train/test split.", minimum=1)
     classes: tuple[str, ...] = setting((), "Only these classes, in this order (comma-separated); empty: all.")
+    train_clips: int = setting(0, "Training clips per class, for trials with few; 0: all.", minimum=0)
     record_dir: str = setting("", "Folder of the prepared records.")
     demo_train_clips: int = setting(2000, "demo: training clips rendered into --video_dir.", minimum=8)
     demo_test_clips: int = setting(400, "demo: test clips rendered.", minimum=4)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import itertools
+import zlib
 from collections.abc import Collection, Sequence
 
 from ccsn_tf.config import Config
@@ -16,6 +18,8 @@ def select_clips(config: Config) -> tuple[tuple[str, ...], list[StoredClip], lis
     manifest = Manifest.read(config.data.record_dir)
     classes, training = manifest.select(config.data, "train")
     kept, held = _divide(training, config.data)
+    if config.data.train_clips:
+        kept = few_per_class(kept, config.data.train_clips)
     if config.train.validate_on == "none":
         return classes, kept, []
     return classes, kept, held or manifest.select(config.data, "test")[1]
@@ -102,6 +106,21 @@ def _divide(training, data):
     for clip in training:
         sides[folds.get((clip.label, clip.group)) == data.fold].append(clip)
     return sides
+
+
+def few_per_class(clips: Sequence[StoredClip], count: int) -> list[StoredClip]:
+    """At most `count` clips of each class, in order: one of each group, then a second of each, and so on.
+
+    Groups and their clips are taken in an order that depends on names alone, so that smaller draws are part of larger.
+    """
+    groups = collections.defaultdict(lambda: collections.defaultdict(list))
+    for clip in sorted(clips, key=lambda clip: zlib.crc32(clip.name.encode())):
+        groups[clip.label][clip.group].append(clip.name)
+    kept = set()
+    for of_class in groups.values():
+        rounds = itertools.chain.from_iterable(itertools.zip_longest(*of_class.values()))
+        kept |= set(itertools.islice((name for name in rounds if name is not None), count))
+    return [clip for clip in clips if clip.name in kept]
 
 
 def fold_of(clips: Sequence[StoredClip], folds: int) -> dict[tuple[str, str], int]:

@@ -1,10 +1,11 @@
 import collections
+import dataclasses
 
 import pytest
 
 from ccsn_tf.config import Config
 from ccsn_tf.data.records.manifest import StoredClip
-from ccsn_tf.data.records.selection import cautions, evaluated_clips, fold_of, select_clips, untested
+from ccsn_tf.data.records.selection import cautions, evaluated_clips, few_per_class, fold_of, select_clips, untested
 
 
 def clip(label, group):
@@ -44,6 +45,28 @@ def test_folds_have_about_as_many_clips_of_each_class(folds):
 
 def test_the_only_group_of_a_class_always_trains():
     assert fold_of([clip("a", "x"), clip("b", "x"), clip("b", "y")], 2) == {("a", "x"): 0, ("b", "x"): 1, ("b", "y"): 2}
+
+
+def test_few_clips_come_from_many_groups_and_from_any_draw_of_more():
+    sizes = {"a": [5, 1, 1], "b": [2, 2]}
+    clips = [
+        dataclasses.replace(clip(label, f"g{n}"), name=f"{label}{n}{k}")
+        for label, of in sizes.items()
+        for n, size in enumerate(of)
+        for k in range(size)
+    ]
+    drawn = {count: few_per_class(clips, count) for count in (1, 3, 4, 9)}
+    assert [collections.Counter(c.label for c in drawn[n]) for n in (1, 3, 4)] == [{"a": n, "b": n} for n in (1, 3, 4)]
+    assert {c.group for c in drawn[3] if c.label == "a"} == {"g0", "g1", "g2"} and drawn[9] == clips
+    for less, more in ((1, 3), (3, 4)):
+        assert [c for c in drawn[more] if c in drawn[less]] == drawn[less]
+    assert few_per_class(clips[::-1], 3) == drawn[3][::-1]
+
+
+def test_a_run_trains_on_few_clips_and_is_tested_on_all(tiny_data):
+    config = Config(data=tiny_data)
+    (_, training, test), (_, everything, all_tests) = select_clips(config.replace(train_clips=1)), select_clips(config)
+    assert sorted(c.label for c in training) == sorted({c.label for c in everything}) and test == all_tests
 
 
 @pytest.mark.parametrize(
