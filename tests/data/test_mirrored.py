@@ -52,7 +52,7 @@ def test_a_mirrored_clip_has_the_label_that_it_shows(sizes, sampler):
 
 
 @pytest.mark.parametrize("sizes", [EQUAL, UNEQUAL], ids=["equal", "unequal"])
-@pytest.mark.parametrize("P, Q", [(1, 2), (2, 3), (3, 4), (4, 2)])
+@pytest.mark.parametrize("P, Q", [(1, 2), (3, 4)])
 def test_batches_are_balanced_in_the_labels_that_result(sizes, P, Q):
     counts = Counter()
     for plan in plans_of(sizes, 5, P, Q):

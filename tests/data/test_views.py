@@ -7,7 +7,6 @@ import cv2
 import numpy as np
 import pytest
 import tensorflow as tf
-from videos import moving, write_video
 
 from ccsn_tf.config import Config, ModelConfig
 from ccsn_tf.data.checks.records import check_records
@@ -16,7 +15,6 @@ from ccsn_tf.data.plan import training_plan
 from ccsn_tf.data.prepare.prepare import prepare
 from ccsn_tf.data.records.manifest import Manifest
 from ccsn_tf.data.sampling import centre_starts
-from ccsn_tf.data.video import VideoError
 from ccsn_tf.data.views import InputForm, decode_field, decode_frame, frame_size, from_jpegs, to_jpegs
 from ccsn_tf.errors import UserError
 from ccsn_tf.evaluation.predict import video_views
@@ -129,12 +127,6 @@ def test_a_video_through_jpeg_is_its_record_to_the_bit(tiny_data, tiny_manifest,
         np.testing.assert_array_equal(items, expected[name])
     shared = jpegs.get("flow", jpegs.get("frames"))  # what stands in several snippets is one JPEG
     assert len({id(jpeg) for row in shared for jpeg in row}) < sum(map(len, shared))
-
-
-def test_a_video_shorter_than_a_snippet(tmp_path):
-    path, config = write_video(tmp_path / "short.avi", moving(5)), Config().replace(flow_source="graph")
-    with pytest.raises(VideoError, match=r"short\.avi has 5 frames: .*--flow_length=5 .* needs 6"):
-        InputForm(config.model).of_video(str(path), config, 3)
 
 
 # Records of frames alone
