@@ -124,6 +124,7 @@ def test_frames_are_scaled_to_the_working_size(flow):
     assert np.abs(inner(field, 16) - (6, -3)).mean() < 0.2  # in pixels of the frames as given
 
 
+@pytest.mark.slow
 def test_tvl1_graph_is_the_network_s_layer_and_mirrors_with_the_frames():
     frames = moving(2, (1, 0), height=12, width=16)
     (field,) = fields_of(frames, flow="tvl1_graph", flow_side=0)

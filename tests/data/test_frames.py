@@ -191,14 +191,6 @@ def test_flow_is_never_scaled(tmp_path):
 # One reader for videos and folders
 
 
-def test_videos_and_folders(tmp_path):
-    video, folder = str(write_video(tmp_path / "a.avi", moving(4))), str(write_clip(tmp_path / "a", moving(5)))
-    assert count_frames(video) == len(list(iter_frames(video, 256))) == 4 and count_frames(folder) == 5
-    assert [(frame.shape, jpeg) for frame, jpeg in iter_jpegs(video, 18, [0, 2])] == [((18, 24, 3), None)] * 2
-    with pytest.raises(VideoError, match="absent does not exist"):
-        count_frames(str(tmp_path / "absent"))
-
-
 def test_a_folder_has_changed_when_a_file_in_it_has(tmp_path):
     video = write_video(tmp_path / "a.avi", moving(2))
     assert changed_at(str(video)) == os.stat(video).st_ctime_ns

@@ -66,17 +66,6 @@ def test_batches_are_balanced_in_the_labels_that_result(sizes, P, Q):
     assert max(counts.values()) - min(counts[label] for label in range(4)) <= 5  # one an epoch
 
 
-def test_clips_of_a_pair_come_equally_often_and_all_half_of_the_times_mirrored():
-    seen = Counter((own, number, mirrored) for own, number, _, mirrored in drawn(plans_of(UNEQUAL, 100)))
-    plain, mirrored = (
-        np.array([seen[k, n, way] for k in (1, 2) for n in range(UNEQUAL[CLASSES[k]])]) for way in (False, True)
-    )
-    assert abs(plain.mean() / mirrored.mean() - 1) < 0.1
-    assert np.ptp(plain + mirrored) < 0.6 * (plain + mirrored).mean()
-    others = [mirrored for own, _, _, mirrored in drawn(plans_of(EQUAL, 50)) if CLASSES[own] not in MIRROR]
-    assert abs(np.mean(others) - 0.5) < 0.04
-
-
 @pytest.mark.parametrize("sampler", ["balanced", "shuffle"])
 def test_one_of_a_pair_alone_is_never_mirrored_and_none_without_flip(sampler):
     alone = list(drawn(plans_of({"down": 20, "left": 20, "up": 20}, 20, sampler=sampler)))

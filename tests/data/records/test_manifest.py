@@ -57,13 +57,6 @@ def test_selections_that_cannot_be_made(tiny_manifest, tiny_data):
             manifest.select(dataclasses.replace(tiny_data, **changes), "train")
 
 
-def test_a_class_without_test_clips_is_no_hindrance(tiny_manifest, tiny_data):
-    left = tuple(clip for clip in tiny_manifest.clips if (clip.label, clip.group < "03") != ("MoveLeft", True))
-    manifest = dataclasses.replace(tiny_manifest, clips=left)
-    classes, clips = manifest.select(tiny_data, "test")
-    assert classes == tiny_manifest.classes and {clip.label for clip in clips} == {"MoveDown", "MoveRight"}
-
-
 OTHERS = {
     "dataset": "demo",
     "short_side": 128,
