@@ -34,7 +34,7 @@ def test_sound_videos_and_records(tiny_set, tiny_data):
 
 
 def test_faults_are_summed_up_and_written_in_full(spoilt, tmp_path):
-    result = run(*spoilt, "--quick", f"--output={tmp_path / 'report.json'}", code=1)
+    result = run(*spoilt, f"--output={tmp_path / 'report.json'}", code=1)
     lines = result.stdout.splitlines()
     assert lines[0] == "Training may not start before this is put right:"
     assert lines[-1].startswith("Training may not start; problems: ")
