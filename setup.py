@@ -34,7 +34,7 @@ setup(
     entry_points={
         "console_scripts": [
             f"ccsn-{name.replace('_', '-')} = ccsn_tf_scripts.{name}:console"
-            for name in ("prepare", "check_data", "train", "evaluate", "predict", "query", "watch")
+            for name in ("prepare", "check_data", "train", "evaluate", "predict", "query", "similar", "watch")
         ]
     },
     install_requires=[
@@ -44,7 +44,6 @@ setup(
         "absl-py",
         "av",
         "opencv-contrib-python-headless",
-        "google-crc32c",
         "jinja2",
     ],
     extras_require=EXTRAS,

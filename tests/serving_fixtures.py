@@ -10,7 +10,6 @@ import keras
 import layers
 import pytest
 import videos
-from model_server import REAL_SERVER, Service, given_server, started_server
 
 from ccsn_tf.config import Config, ModelConfig, TrainConfig
 from ccsn_tf.models.flow import TVL1Flow
@@ -124,20 +123,6 @@ def stand_in(exported):
 
     with StandIn(str(exported.folder)) as server:
         yield server
-
-
-@pytest.fixture(scope="session", params=["stand-in", REAL_SERVER] if REAL_SERVER else ["stand-in"])
-def service(request, exported, tmp_path_factory):
-    """The stand-in, and TensorFlow Serving itself where there is one (see `model_server`)."""
-    if request.param == "stand-in":
-        server = request.getfixturevalue("stand_in")
-        ports = (server.grpc_port, server.rest_port)
-        yield Service(*(f"localhost:{port}" for port in ports), exported.path)
-    elif request.param == "address":
-        yield given_server()
-    else:
-        with started_server(exported.folder, tmp_path_factory.mktemp("server") / "log") as addresses:
-            yield Service(*addresses, exported.path)
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import commands
+import pytest
 from image_folders import flow_planes, write_clip
 from videos import moving
 
@@ -49,6 +50,7 @@ def test_stored_flow_needs_its_bound_and_labels_from_one_are_told(tmp_path):
     assert lines[3].startswith("4 clips of 2 classes, 32 frames, ") and lines[3].endswith("; 1 skipped.")
 
 
+@pytest.mark.slow
 def test_flow_of_the_network_is_prepared_without_tensorflow_s_notices(tmp_path):
     for name in ("train/run/a", "train/sit/b", "test/run/c", "test/sit/d"):
         write_clip(tmp_path / "clips" / name, moving(6, height=16, width=16))

@@ -12,8 +12,7 @@ from ccsn_tf.config import Config, flag_text
 from ccsn_tf.data.flow import dequantise
 from ccsn_tf.data.pipeline import evaluation_views
 from ccsn_tf.data.records.manifest import StoredClip
-from ccsn_tf.evaluation.metrics import predictions, softmax
-from ccsn_tf.evaluation.predict import Scores
+from ccsn_tf.evaluation.metrics import Scores, predictions, softmax
 from ccsn_tf.evaluation.report import pictures
 from ccsn_tf.evaluation.report.template import page_template
 from ccsn_tf.files import write_text
