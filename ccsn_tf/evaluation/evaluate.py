@@ -73,7 +73,8 @@ def evaluate(
     if strange:
         others = evaluated_clips(config, manifest, strange)
         views = _views(model, config, others, strange, segments, crops)
-        unknown = score_clips(*views, len(others), segments, crops, average=config.eval.average)
+        shown = Progress("unknown classes", "clips")
+        unknown = score_clips(*views, len(others), segments, crops, shown, config.eval.average)
     calibration, rejection, means = calibrate(scores, groups, unknown)
     report = {
         "dataset": config.data.dataset,
