@@ -12,11 +12,13 @@ EXTRAS = {
     "parquet": ["pyarrow"],
     "serving": ["tensorflow-serving-api>=2.21,<2.22"],
     "onnx": ["onnx", "onnxruntime", "tf2onnx"],
-    "tensorrt": ["onnx", "onnxruntime", "tensorrt-rtx"],
+    # For data-centre GPUs; not in "all": its packages come from NVIDIA's index.
+    "tensorrt": ["cuda-bindings", "cuda-core", "onnx", "onnxruntime", "tensorrt>=10.13,<12"],
+    "tensorrt-rtx": ["cuda-bindings", "cuda-core", "onnx", "onnxruntime", "tensorrt-rtx"],
     "test": ["pytest", "pytest-timeout", "pytest-xdist", "pyyaml", "ruff"],
 }
 EXTRAS["demo"] = [*EXTRAS["figures"], *EXTRAS["serving"]]
-EXTRAS["all"] = sorted({requirement for group in EXTRAS.values() for requirement in group})
+EXTRAS["all"] = sorted({each for name, group in EXTRAS.items() if name != "tensorrt" for each in group})
 
 setup(
     name="ccsn_tf",
@@ -42,7 +44,6 @@ setup(
         "absl-py",
         "av",
         "opencv-contrib-python-headless",
-        "google-crc32c",
         "jinja2",
     ],
     extras_require=EXTRAS,

@@ -55,14 +55,20 @@ def run_forked(script, *arguments, code=0, cwd=None):
     with tempfile.TemporaryDirectory() as folder:
         paths = [os.path.join(folder, name) for name in ("out", "err")]
         words = command(script, *arguments)[1:]
-        process = _with_tensorflow().Process(target=_as_main, args=(words, cwd or os.getcwd(), *paths))
-        process.start()
+        process = forked(_as_main, words, cwd or os.getcwd(), *paths)
         process.join(_SECONDS)
         if process.exitcode is None:
             process.kill()
             raise subprocess.TimeoutExpired(words, _SECONDS)
         out, err = (pathlib.Path(path).read_text() for path in paths)
     return _checked(subprocess.CompletedProcess(words, process.exitcode, out, err), code)
+
+
+def forked(target, *arguments):
+    """A process that has TensorFlow as it begins, started with a function of a module."""
+    process = _with_tensorflow().Process(target=target, args=arguments)
+    process.start()
+    return process
 
 
 def _checked(result, code):

@@ -1,4 +1,5 @@
 import dataclasses
+import zipfile
 
 import cv2
 import numpy as np
@@ -9,7 +10,7 @@ from ccsn_tf.config import DataConfig, ModelConfig
 from ccsn_tf.data.pipeline import Steps, evaluation_views, training_batches
 from ccsn_tf.data.plan import training_plan
 from ccsn_tf.data.records.manifest import StoredClip
-from ccsn_tf.data.records.write import EncodedClip, framed, serialise
+from ccsn_tf.data.records.record import FIELDS, FRAMES, record_file, write_record
 from ccsn_tf.data.sampling import centre_starts, view_boxes
 from ccsn_tf.errors import UserError
 
@@ -29,19 +30,16 @@ def jpeg(image):
 
 def write_records(folder, clips):
     """Writes hand-made clips, (frames (N+1, H, W, 3), fields (N, 2, H, W)) each, as the package stores them."""
-    folder.mkdir()
-    stored, offset = [], 0
-    with (folder / "a.tfrecord").open("wb") as file:
-        for number, (frames, fields) in enumerate(clips):
-            height, width = frames[0].shape[:2]
-            rgb, flow = (
-                [jpeg(frame[..., ::-1]) for frame in frames],
-                [jpeg(np.concatenate([*field])) for field in fields],
-            )
-            record = serialise(str(number), EncodedClip(rgb, flow, height, width))
-            label, size = CLASSES[number % 2], (len(fields), height, width)
-            stored.append(StoredClip(str(number), label, "1", "a.tfrecord", offset, len(record), *size))
-            offset += file.write(framed(record))
+    stored = []
+    for number, (frames, fields) in enumerate(clips):
+        name = str(number)
+        jpegs = [(FRAMES, jpeg(frame[..., ::-1])) for frame in frames]
+        jpegs += [(FIELDS, jpeg(np.concatenate([*field]))) for field in fields]
+        path = folder / record_file(name)
+        write_record(path, name, jpegs)
+        with zipfile.ZipFile(path) as file:
+            place = path.stat().st_size, file.start_dir
+        stored.append(StoredClip(name, CLASSES[number % 2], "1", *place, len(fields), *frames[0].shape[:2]))
     return stored
 
 
@@ -160,13 +158,6 @@ def test_parts_of_the_replicas_are_the_global_batch_and_a_worker_gets_its_share(
     for share in (slice(0, 1), slice(1, replicas)):
         expected = [part for step in range(2) for part in parts[replicas * step : replicas * (step + 1)][share]]
         assert_same(elements(plan, replicas, share), expected)
-
-
-def test_nothing_sleeps_at_the_end_of_a_pass(plan, tiny_manifest, tiny_data):
-    _, clips = tiny_manifest.select(tiny_data, "test")
-    views = evaluation_views(clips, [clip.label for clip in clips], tiny_data.record_dir, MODEL, 2, 1)
-    for dataset in (training_batches(plan, MODEL, 2), views):
-        assert dataset.options().autotune.enabled is False  # the tuner may hold a pass for as long as it has taken
 
 
 def views_of(clips, folder, crops, segments=4):

@@ -73,6 +73,23 @@ def test_both_streams_are_scaled_as_tensorflow_does_to_one_level(snippets, size)
     assert (flow == rgb[..., :1]).all()
 
 
+@pytest.mark.parametrize("mirrored", [False, True])
+@pytest.mark.parametrize("box", [[0, 0, 60, 60], [10, 31, 40, 30], [7, 3, 33, 51], [59, 79, 1, 1], [0, 20, 60, 60]])
+def test_smaller_fields_show_the_same_place_as_their_frames(box, mirrored):
+    frame_size, sizes = (60, 80), [(60, 80), (30, 40), (45, 60), (21, 28)]
+    for height, width in sizes:
+        images = []
+        for tall, wide in (frame_size, (height, width)):  # to the right and downwards, as shares of the whole
+            down, right = np.mgrid[:tall, :wide]
+            images.append([240 * (right + 0.5) / wide, 240 * (down + 0.5) / tall])
+        frame = np.stack([*images[0], images[0][0]], axis=-1).astype(np.uint8)
+        rgb, flow = view({"rgb": [frame], "flow": [[np.array(images[1]).astype(np.uint8)]]}, box, mirrored, 16)
+        x = 255 - flow[..., 0] if mirrored else flow[..., 0]
+        slack = 1 + 240 / min(height, width)  # edges are rounded to whole pixels, and pixels are as large
+        np.testing.assert_allclose(x.astype(int), rgb[..., 0].astype(int), atol=slack)
+        np.testing.assert_allclose(flow[..., 1].astype(int), rgb[..., 1].astype(int), atol=slack)
+
+
 def test_most_fields_a_snippet_can_have():
     fields = list(np.tile(np.arange(128, dtype=np.uint8).reshape(64, 2, 1, 1), (1, 1, H, W)))
     _, flow = view({"rgb": [np.zeros((H, W, 3), np.uint8)], "flow": [fields]}, [0, 0, 20, 20], False, 16)
@@ -104,8 +121,8 @@ def test_a_video_through_jpeg_is_its_record_to_the_bit(tiny_data, tiny_manifest,
     clip, config = tiny_manifest.clips[3], Config(data=tiny_data).replace(flow_source=flow_source)
     form, path = InputForm(config.model), next((tiny_set / "videos").rglob(f"{clip.name.split('/')[-1]}.*"))
     jpegs = to_jpegs(form.of_video(str(path), config, 4), tiny_data.jpeg_quality)
-    record, starts = f"{tiny_data.record_dir}/{clip.shard}", centre_starts(clip.fields, 4, 5)
-    expected = form.of_record(record, clip.offset, clip.length, clip.fields, starts)
+    record, starts = f"{tiny_data.record_dir}/{clip.file}", centre_starts(clip.fields, 4, 5)
+    expected = form.of_record(record, clip.directory, clip.fields, starts)
     snippets = from_jpegs(jpegs)
     assert frame_size(snippets) == (36, 48) and snippets.keys() == expected.keys()
     for name, items in snippets.items():
@@ -140,14 +157,12 @@ def test_records_without_flow_hold_the_same_frames(config, manifest, tiny_data, 
     assert [clip.name for clip in manifest.clips] == [clip.name for clip in tiny_manifest.clips]
     assert {clip.fields for clip in manifest.clips} == {13}
     for ours, theirs in zip(manifest.clips, tiny_manifest.clips, strict=True):
-        np.testing.assert_array_equal(
-            *(
-                InputForm(config.model).of_record(
-                    f"{folder}/{clip.shard}", clip.offset, clip.length, clip.fields, np.array([0, 3, 8])
-                )["frames"]
-                for folder, clip in ((config.data.record_dir, ours), (tiny_data.record_dir, theirs))
-            )
-        )
+        folders, starts = ((config.data.record_dir, ours), (tiny_data.record_dir, theirs)), np.array([0, 3, 8])
+        read = [
+            InputForm(config.model).of_record(f"{folder}/{clip.file}", clip.directory, clip.fields, starts)["frames"]
+            for folder, clip in folders
+        ]
+        np.testing.assert_array_equal(*read)
 
 
 def test_each_frame_of_a_training_batch_is_what_the_spatial_stream_would_see(config, manifest):
@@ -157,7 +172,7 @@ def test_each_frame_of_a_training_batch_is_what_the_spatial_stream_would_see(con
     assert inputs["frames"].shape == (6, 2, 6, 36, 36, 3)
     for row, frames in enumerate(inputs["frames"]):
         item = {name: values[0, row] for name, values in plan.items()}
-        where = [item[name] for name in ("file", "offset", "length", "fields", "starts")]
+        where = [item[name] for name in ("file", "directory", "fields", "starts")]
         snippets = InputForm(config.model).of_record(*where)["frames"]
         for place in range(6):
             chosen = [snippet[place] for snippet in snippets]

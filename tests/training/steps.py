@@ -1,4 +1,4 @@
-"""One training step of a tiny model on a fixed batch, under any strategy: run as a program or imported."""
+"""One training step of a tiny model on a fixed batch, under any strategy."""
 
 import keras
 import numpy as np
@@ -14,9 +14,8 @@ BATCH = 8
 
 def small_config(**changes):
     """A model small enough for tests; no dropout, since every replica draws its own."""
-    return Config().replace(
-        **{"backbone": "tiny", "image_size": 32, "num_segments": 2, "flow_length": 2, "dropout": 0.0, **changes}
-    )
+    small = {"connection": "sum", "image_size": 32, "num_segments": 2, "flow_length": 2, "dropout": 0.0}
+    return Config().replace(**small, **changes)
 
 
 def make_batch(seed=0):
@@ -50,24 +49,17 @@ def randomise_joints(model):
             norm.gamma.assign(keras.ops.ones_like(norm.gamma))
 
 
-def step_on(strategy, config, make_optimizer, steps=1):
-    """Weights (flat, float32) and reported values after `steps` steps on the same global batch."""
+def step_on(strategy, config, make_optimizer, traced=False):
+    """Weights (flat, float32) and reported values after a step on the global batch; `traced`: as a graph."""
     with strategy.scope():
         model = make_trainable(config, make_optimizer())
-    replicas = strategy.num_replicas_in_sync
+    inputs, labels = make_batch()
+    dataset = tf.data.Dataset.from_tensor_slices((inputs, labels)).batch(BATCH)
 
-    def own_share(context):
-        inputs, labels = make_batch()
-        local = replicas // context.num_input_pipelines
-        size = BATCH // replicas
-        first = context.input_pipeline_id * local * size
-        share = slice(first, first + local * size)
-        dataset = tf.data.Dataset.from_tensor_slices(({k: v[share] for k, v in inputs.items()}, labels[share]))
-        return dataset.batch(size).repeat(steps)
+    def step(batch):
+        strategy.run(model.train_step, args=(batch,))
 
-    step = tf.function(lambda batch: strategy.run(model.train_step, args=(batch,)))
-    for batch in strategy.distribute_datasets_from_function(own_share):
-        step(batch)
+    for batch in strategy.experimental_distribute_dataset(dataset):
+        (tf.function(step) if traced else step)(batch)
     values = {name: float(value) for name, value in model.get_metrics_result().items()}
-    weights = [v.numpy().ravel() for v in model.trainable_variables]
-    return np.concatenate(weights), values
+    return np.concatenate([v.numpy().ravel() for v in model.trainable_variables]), values

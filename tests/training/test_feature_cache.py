@@ -1,5 +1,5 @@
-import os
 import pathlib
+import shutil
 
 import keras
 import numpy as np
@@ -14,6 +14,7 @@ from ccsn_tf.evaluation.evaluate import evaluate
 from ccsn_tf.models.build import build_model, load_model
 from ccsn_tf.models.ccsn import CCSN
 from ccsn_tf.models.flow import TVL1Flow
+from ccsn_tf.models.flow.loops import LOOPED, iterations
 from ccsn_tf.training.feature_cache import FeatureCache
 from ccsn_tf.training.train import train
 
@@ -28,7 +29,8 @@ def settings(tiny_data, folder):
         image_size=32,
         num_segments=2,
         classes_per_batch=2,
-        epochs=2,
+        epochs=1,
+        optimizer="sgd",
         lr_mults=(FREEZE,),
         feature_cache=str(folder / "maps"),
         cached_views=3,
@@ -50,11 +52,29 @@ def frozen(config):
     return config, model, FeatureCache(model, config), classes, training, test
 
 
+class Copy(keras.callbacks.Callback):
+    """Leaves, beside a work directory, what `kill -9` would leave of it after the first step."""
+
+    def __init__(self, workdir):
+        super().__init__()
+        self._workdir = workdir
+
+    def on_train_batch_end(self, batch, logs=None):
+        if batch == 0:
+            shutil.copytree(self._workdir, f"{self._workdir}_killed")
+
+
 @pytest.fixture(scope="module")
 def trained(tiny_data, tmp_path_factory):
-    """(config, model) of a run that is done."""
-    config = settings(tiny_data, tmp_path_factory.mktemp("trained"))
-    return config, train(config)
+    """(config, model, the one it started from) of a run that is done: its seed would have made other weights."""
+    folder = tmp_path_factory.mktemp("trained")
+    config = settings(tiny_data, folder)
+    keras.utils.set_random_seed(9)
+    first = build_model(config.model, select_clips(config)[0])
+    (folder / "first").mkdir()
+    first.save(folder / "first" / "model.keras")
+    config = config.replace(**{f"init_{stream}": str(folder / "first") for stream in ("spatial", "temporal")})
+    return config, train(config.replace(checkpoint_minutes=0.0), callbacks=[Copy(config.train.workdir)]), first
 
 
 def files(config):
@@ -105,9 +125,7 @@ def silent(done, total):
 
 
 def test_frozen_stages_stay_and_the_others_learn(trained):
-    config, model = trained
-    keras.utils.set_random_seed(config.train.seed)
-    before = build_model(config.model, select_clips(config)[0])
+    _, model, before = trained
     for stream in ("spatial", "temporal"):
         (_, now), *later = model.stages(stream).items()
         (name, then), *start = before.stages(stream).items()
@@ -118,8 +136,18 @@ def test_frozen_stages_stay_and_the_others_learn(trained):
         assert any(np.any(mine.numpy() != theirs.numpy()) for mine, theirs in pairs), stream
 
 
+def test_a_killed_run_finds_its_maps_and_ends_as_the_uninterrupted_one(trained):
+    """The views of an epoch are those of its seed, wherever in it a run goes on."""
+    config, whole, _ = trained
+    kept, said = files(config), []
+    resumed = train(config.replace(workdir=f"{config.train.workdir}_killed"), said.append)
+    assert "going on after epoch 0, step 1" in said and files(config) == kept
+    for mine, theirs in zip(resumed.variables, whole.variables, strict=True):
+        np.testing.assert_array_equal(mine.numpy(), theirs.numpy())
+
+
 def test_a_run_on_kept_maps_is_evaluated_as_any_other(trained):
-    config, _ = trained
+    config, *_ = trained
     on_maps = evaluate(config)
     logits = dict(np.load(pathlib.Path(config.train.workdir, "scores.npz")))
     whole = evaluate(config.replace(feature_cache=""))
@@ -129,7 +157,7 @@ def test_a_run_on_kept_maps_is_evaluated_as_any_other(trained):
 
 
 def test_what_is_kept_serves_other_connections_but_no_other_weights_or_precision(trained, tmp_path):
-    config, model = trained
+    config, model, _ = trained
     classes, training, _ = select_clips(config)
     kept = files(config)
     saved = load_model(str(pathlib.Path(config.train.workdir, "model.keras")))
@@ -149,31 +177,18 @@ def test_what_is_kept_serves_other_connections_but_no_other_weights_or_precision
 
 
 def test_maps_of_flow_in_the_graph_are_those_of_its_settings(config):
-    config = config.replace(flow_source="graph")
+    config = config.replace(flow_source="graph", flow_length=1, cached_views=1)
     classes, training, _ = select_clips(config)
     weights, counts = None, []
-    for iterations in (2, 3, 2):
-        flow = TVL1Flow(levels=1, warps=1, iterations=iterations)
-        model = CCSN(classes, flow_source="graph", flow=flow, connection="sum", image_size=32)
+    for times in (2, 3):
+        flow = TVL1Flow(levels=1, warps=1, iterations=times)
+        model = CCSN(classes, flow_source="graph", flow=flow, flow_length=1, connection="sum", image_size=32)
         weights = weights or model.get_weights()
         model.set_weights(weights)
-        FeatureCache(model, config).add_training(training, silent)
+        with iterations(LOOPED):
+            FeatureCache(model, config).add_training(training[:1], silent)
         counts.append(len(files(config)))
-    # The spatial stream's are made anew as well: one key serves both.
-    assert counts == [2 * len(training), 4 * len(training), 4 * len(training)]
-
-
-def test_a_run_that_goes_on_finds_its_maps(trained, tmp_path):
-    """Its streams start from another run's, so that the weights it is built with are not those it was trained with."""
-    first, _ = trained
-    run = settings(first.data, tmp_path).replace(
-        init_spatial=first.train.workdir, init_temporal=first.train.workdir, epochs=1
-    )
-    train(run)
-    kept = files(run)
-    os.unlink(pathlib.Path(run.train.workdir, "model.keras"))
-    train(run)
-    assert files(run) == kept
+    assert counts == [2, 4]  # one key serves both streams
 
 
 def test_a_killed_keeper_goes_on(frozen):
@@ -203,19 +218,3 @@ def test_a_killed_keeper_goes_on(frozen):
 def test_stages_that_cannot_be_frozen_are_refused(config, changes, reason):
     with pytest.raises(UserError, match=reason):
         train(config.replace(**changes))
-
-
-def test_a_killed_run_on_features_ends_as_the_uninterrupted_one(trained, tmp_path):
-    """The views of an epoch are those of its seed, wherever in it a run goes on."""
-
-    class Kill(keras.callbacks.Callback):
-        def on_train_batch_end(self, batch, logs=None):
-            if batch == 0 and self.params["epochs"] > 1:
-                raise KeyboardInterrupt
-
-    config, whole = trained
-    killed = config.replace(workdir=str(tmp_path / "killed"), checkpoint_minutes=0.0)
-    with pytest.raises(KeyboardInterrupt):
-        train(killed, callbacks=[Kill()])
-    for mine, theirs in zip(train(killed).variables, whole.variables, strict=True):
-        np.testing.assert_array_equal(mine.numpy(), theirs.numpy())

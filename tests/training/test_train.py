@@ -1,18 +1,16 @@
 import csv
 import json
-import os
 import pathlib
 import shutil
 import signal
 import socket
-import subprocess
-import sys
-import time
 
 import cv2
 import keras
 import numpy as np
 import pytest
+import worker
+from commands import forked
 
 from ccsn_tf.config import Config
 from ccsn_tf.errors import UserError
@@ -24,60 +22,68 @@ from ccsn_tf.serving.clips import clips_to_try
 from ccsn_tf.training.train import outcome, train
 from ccsn_tf.training.workdir import check_workdir, lock_workdir
 
-WORKER = pathlib.Path(__file__).with_name("worker.py")
 
-
-@pytest.fixture
-def config(tiny_data, tmp_path):
-    """A run of seconds on the tiny set: 3 classes, 9 training clips, batches of 3 x 2."""
+@pytest.fixture(scope="module")
+def settings(tiny_data):
+    """A run on the tiny set of two epochs of two steps: 3 classes, 9 training clips, batches of 2 x 2."""
     return Config(data=tiny_data).replace(
-        workdir=str(tmp_path / "run"),
         backbone="tiny",
         connection="sum",  # the cheapest to trace
         image_size=32,
         num_segments=2,
         flow_length=5,
         epochs=2,
-        validate_on="test",
-        deterministic=True,
+        classes_per_batch=2,
         flip=False,
     )
 
 
-def start(config, tmp_path, name, **environment):
-    """A training in a process of its own; returns the process and the path of its final weights."""
-    settings, weights = tmp_path / f"{name}.json", tmp_path / f"{name}.npz"
-    settings.write_text(config.to_json())
-    with (tmp_path / f"{name}.log").open("w") as log:
-        process = subprocess.Popen(
-            [sys.executable, str(WORKER), str(settings), str(weights)],
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "", **environment},
-        )
-    return process, weights
+@pytest.fixture
+def config(settings, tmp_path):
+    return settings.replace(workdir=str(tmp_path / "run"))
 
 
-def wait(process, tmp_path, name):
-    code = process.wait(timeout=300)
-    assert code == 0, (tmp_path / f"{name}.log").read_text()[-3000:]
+class Seen(keras.callbacks.Callback):
+    """The weights after the last step, and those that each validation measured."""
+
+    def __init__(self):
+        super().__init__()
+        self.last, self.measured = None, []
+
+    def weights(self):
+        return [variable.numpy() for variable in self.model.trainable_variables]
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.last = self.weights()
+
+    def on_test_begin(self, logs=None):
+        self.measured.append(self.weights())
 
 
-def arrays(path):
-    with np.load(path) as file:
-        return [file[name] for name in file.files]
+@pytest.fixture(scope="module")
+def whole(settings, tmp_path_factory):
+    """(config, model, what `Seen` saw) of a run that nothing has interrupted, with all that must come back."""
+    workdir, seen = tmp_path_factory.mktemp("whole") / "run", Seen()
+    config = settings.replace(
+        workdir=str(workdir), connection="cross_attention", ema=0.9, lr_mults=("^temporal/:2",), deterministic=True
+    )
+    return config, train(config, draw=save_history, callbacks=[seen]), seen
+
+
+def assert_equal(ours, theirs):
+    for mine, other in zip(ours, theirs, strict=True):
+        np.testing.assert_array_equal(mine, other)
 
 
 def history(workdir):
-    return list(csv.DictReader((workdir / "history.csv").read_text().splitlines()))
+    return list(csv.DictReader(pathlib.Path(workdir, "history.csv").read_text().splitlines()))
 
 
-def test_workdir_receives_what_the_readme_promises(config):
-    train(config.replace(deterministic=False), draw=save_history)
+def test_workdir_receives_what_the_readme_promises(whole):
+    config, model, _ = whole
     workdir = pathlib.Path(config.train.workdir)
-    for name in ("config.json", "classes.json", "history.csv", "history.png", "model.keras", "checkpoints/last.npz"):
+    for name in ("config.json", "classes.json", "history.csv", "model.keras", "checkpoints/last.npz"):
         assert (workdir / name).is_file(), name
-    assert (workdir / "checkpoints" / "best.weights.h5").is_file()
     assert not [path for path in workdir.rglob(".*") if path.is_file()], "a half-written file was left"
     rows = history(workdir)
     assert [row["epoch"] for row in rows] == ["1", "2"]
@@ -85,25 +91,57 @@ def test_workdir_receives_what_the_readme_promises(config):
     assert {"spatial", "temporal", "fused", "val_spatial", "val_temporal", "val_fused"} <= set(rows[0])
     assert rows[0]["positives"] == "1"  # batches of P x Q leave no clip without a positive
     assert cv2.imread(str(workdir / "history.png")).shape[1] > 300
-    assert json.loads((workdir / "classes.json").read_text()) == load_model(str(workdir / "model.keras")).classes
+    assert json.loads((workdir / "classes.json").read_text()) == model.classes
 
-    report = evaluate(config.replace(test_segments=3))
+    report = evaluate(config.replace(test_segments=config.model.num_segments))
     assert report == json.loads((workdir / "evaluation.json").read_text())
     assert {"dataset", "split", "connection", "protocol", "num_clips"} <= set(report)
     assert all(0 <= report[s][m] <= 1 for s in ("spatial", "temporal", "fused") for m in ("top1", "top5", "mean_class"))
-    with np.load(workdir / "scores.npz") as scores:
-        hits = scores["fused"].argmax(axis=1) == scores["labels"]
-        assert hits.mean() == report["fused"]["top1"] and len(scores["names"]) == report["num_clips"]
+    assert float(rows[-1]["val_fused"]) == pytest.approx(report["fused"]["top1"])
+    scores = read_scores(workdir)
+    assert (scores["fused"].argmax(axis=1) == scores["labels"]).mean() == report["fused"]["top1"]
     assert cv2.imread(str(workdir / "confusion.png")).shape[1] > 200
 
 
-def test_a_class_without_test_clips_is_learnt_and_not_measured(config, tiny_data, tmp_path):
+def test_averaged_weights_are_what_is_validated_and_kept(whole):
+    config, model, seen = whole
+    workdir = pathlib.Path(config.train.workdir)
+    kept = load_model(workdir / "model.keras")
+    for each in (model, kept):
+        assert_equal([v.numpy() for v in each.trainable_variables], seen.measured[-1])
+    assert max(np.abs(a - b).max() for a, b in zip(seen.last, seen.measured[-1], strict=True)) > 1e-4
+    kept.load_weights(workdir / "checkpoints" / "best.weights.h5")
+    best = np.argmax([float(row["val_fused"]) for row in history(workdir)])
+    assert_equal([v.numpy() for v in kept.trainable_variables], seen.measured[best])
+
+
+def test_killed_training_ends_as_the_uninterrupted_one(whole, tmp_path):
+    """`kill -9` inside the second epoch, after its first step."""
+    config, model, _ = whole
+    killed = config.replace(workdir=str(tmp_path / "killed"), checkpoint_minutes=0.0)  # a checkpoint after each step
+    (tmp_path / "config.json").write_text(killed.to_json())
+    process, said = forked(worker.train_and_be_killed, tmp_path / "config.json", 3), []
+    process.join(300)
+    assert process.exitcode == -signal.SIGKILL
+    resumed = train(killed, said.append)
+    assert "going on after epoch 1, step 1" in said
+    assert_equal([v.numpy() for v in resumed.variables], [v.numpy() for v in model.variables])
+    mine, theirs = (history(run.train.workdir) for run in (killed, config))
+    for row in (*mine, *theirs):
+        del row["seconds"]
+    assert mine == theirs
+
+
+def test_a_class_without_test_clips_is_learnt_and_not_measured(whole, tmp_path):
+    """Of a run that is done: nothing is left to train."""
+    config, _, _ = whole
     records, said = tmp_path / "records", []
-    shutil.copytree(tiny_data.record_dir, records)
+    shutil.copytree(config.data.record_dir, records)
+    shutil.copytree(config.train.workdir, tmp_path / "run")
     content = json.loads((records / "manifest.json").read_text())
     content["splits"]["1"]["test"] = [name for name in content["splits"]["1"]["test"] if "MoveLeft" not in name]
     (records / "manifest.json").write_text(json.dumps(content))
-    config = config.replace(record_dir=str(records), epochs=1, deterministic=False, test_segments=2)
+    config = config.replace(record_dir=str(records), workdir=str(tmp_path / "run"), test_segments=2)
     model = train(config, said.append)
     assert model.classes == ["MoveDown", "MoveLeft", "MoveRight"]
     assert any(line.startswith("No test clip of MoveLeft: ") and "of 2 of 3 classes" in line for line in said)
@@ -122,31 +160,10 @@ def test_a_class_without_test_clips_is_learnt_and_not_measured(config, tiny_data
         assert set(clips.names) < set(content["splits"]["1"]["train"])
 
 
-def test_killed_training_ends_as_the_uninterrupted_one(config, tmp_path):
-    config = config.replace(ema=0.9, lr_mults=("^temporal/:2",))  # whose state must come back too
-    whole, expected = start(config.replace(workdir=str(tmp_path / "whole")), tmp_path, "whole")
-    wait(whole, tmp_path, "whole")
-    killed = config.replace(workdir=str(tmp_path / "killed"), checkpoint_minutes=0.0)  # a checkpoint after each step
-    state = tmp_path / "killed" / "checkpoints" / "last.npz"
-    first, _ = start(killed, tmp_path, "first")
-    while not state.is_file() and first.poll() is None:
-        time.sleep(0.01)
-    first.send_signal(signal.SIGKILL)
-    assert first.wait() == -signal.SIGKILL, "the training ended before it could be killed"
-    second, weights = start(killed, tmp_path, "second")
-    wait(second, tmp_path, "second")
-    assert "going on after" in (tmp_path / "second.log").read_text()
-    for mine, theirs in zip(arrays(weights), arrays(expected), strict=True):
-        np.testing.assert_array_equal(mine, theirs)
-    columns = ("epoch", "loss", "fused", "val_fused", "learning_rate")
-    mine, theirs = ([[row[c] for c in columns] for row in history(tmp_path / name)] for name in ("killed", "whole"))
-    assert mine == theirs
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("ema", [0.0, 0.9])
 def test_more_epochs_go_on_as_the_longer_run_would_have_gone(config, tmp_path, ema):
-    config = config.replace(schedule="constant", deterministic=False, ema=ema, classes_per_batch=2, dropout=0.0)
+    config = config.replace(schedule="constant", ema=ema, dropout=0.0)
     weights, said = [], []
     for folder, epochs in (("whole", (2,)), ("extended", (1, 2))):
         for number in epochs:
@@ -158,51 +175,21 @@ def test_more_epochs_go_on_as_the_longer_run_would_have_gone(config, tmp_path, e
         np.testing.assert_allclose(mine, theirs, atol=1e-5)  # steps of the second epoch differ by 1e-3
 
 
-def test_averaged_weights_are_what_is_validated_and_kept(config):
-    class Last(keras.callbacks.Callback):
-        def on_train_batch_end(self, batch, logs=None):
-            self.weights = [variable.numpy() for variable in self.model.trainable_variables]
-
-    workdir, last = pathlib.Path(config.train.workdir), Last()
-    config = config.replace(ema=0.9, epochs=1, classes_per_batch=2, deterministic=False)  # two steps
-    model = train(config, callbacks=[last])
-    kept = load_model(str(workdir / "model.keras"))
-    best = load_model(str(workdir / "model.keras"))
-    for variable in best.trainable_variables:
-        variable.assign(keras.ops.zeros_like(variable))
-    best.load_weights(workdir / "checkpoints" / "best.weights.h5")
-    for each in (model, best):
-        for mine, theirs in zip(each.trainable_variables, kept.trainable_variables, strict=True):
-            np.testing.assert_array_equal(mine.numpy(), theirs.numpy())
-    moved = [np.abs(a - b.numpy()).max() for a, b in zip(last.weights, kept.trainable_variables, strict=True)]
-    assert max(moved) > 1e-4, "model.keras has the last weights"
-    report = evaluate(config.replace(test_segments=config.model.num_segments))
-    assert float(history(workdir)[-1]["val_fused"]) == pytest.approx(report["fused"]["top1"])
-
-
 def test_two_workers_on_loopback_end_with_the_same_weights(config, tmp_path):
-    config = config.replace(strategy="multiworker", workdir=str(tmp_path / "shared"), validate_every=2)
-    addresses = [f"127.0.0.1:{port}" for port in free_ports(2)]
-    processes = []
-    for index in range(2):
-        task = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
-        processes.append(start(config, tmp_path, f"worker{index}", TF_CONFIG=json.dumps(task)))
-    for index, (process, _) in enumerate(processes):
-        wait(process, tmp_path, f"worker{index}")
-    assert "2 replica(s)" in (tmp_path / "worker0.log").read_text()
-    for mine, theirs in zip(*(arrays(weights) for _, weights in processes), strict=True):
-        np.testing.assert_array_equal(mine, theirs)
-    assert len(history(tmp_path / "shared")) == 2
-
-
-def free_ports(count):
-    sockets = [socket.socket() for _ in range(count)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
+    path = tmp_path / "config.json"
+    path.write_text(config.replace(strategy="multiworker", epochs=1, optimizer="sgd").to_json())
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
+    addresses = ["{}:{}".format(*each.getsockname()) for each in sockets]
+    for each in sockets:
+        each.close()
+    processes = [forked(worker.train_as_worker, path, addresses, index) for index in range(2)]
+    for process in processes:
+        process.join(300)
+        assert process.exitcode == 0
+    ours, theirs = (dict(np.load(f"{path}.{index}.npz")) for index in range(2))
+    assert ours["replicas"] == 2
+    assert_equal(ours.values(), theirs.values())
+    assert len(history(config.train.workdir)) == 1
 
 
 def test_workdir_of_another_configuration_is_refused(config):
@@ -217,34 +204,19 @@ def test_workdir_of_another_configuration_is_refused(config):
         lock_workdir(workdir, config, ["b", "a"])
 
 
-def test_a_run_that_cannot_start_claims_nothing(config):
+def test_a_run_that_cannot_start_claims_nothing(config, monkeypatch, two_replicas):
     """The corrected command must not be told that the folder belongs to the mistaken one."""
+    with pytest.raises(UserError, match="--workdir is not given"):
+        train(config.replace(workdir=""))
     with pytest.raises(UserError, match="--classes_per_batch=4 is more than the 3 classes"):
-        train(config.replace(classes_per_batch=4, deterministic=False))
+        train(config.replace(classes_per_batch=4))
+    monkeypatch.setattr("ccsn_tf.training.train.make_strategy", lambda _: two_replicas)
+    with pytest.raises(UserError, match="does not divide among 2 replicas"):
+        train(config.replace(classes_per_batch=3, clips_per_class=3))
     assert not pathlib.Path(config.train.workdir).exists()
 
 
-def test_workdir_is_needed(config):
-    with pytest.raises(UserError, match="--workdir is not given"):
-        check_workdir(config.replace(workdir=""))
-
-
-def test_damaged_checkpoint_is_named(config):
-    config = config.replace(deterministic=False)
-    workdir = check_workdir(config)
-    (workdir / "checkpoints").mkdir(parents=True)
-    (workdir / "checkpoints" / "last.npz").write_bytes(b"PK\x03\x04 not a checkpoint")
-    with pytest.raises(UserError, match=r"last\.npz is damaged .* delete it"):
-        train(config)
-
-
-def test_batch_must_divide_among_replicas(config, monkeypatch, two_replicas):
-    monkeypatch.setattr("ccsn_tf.training.train.make_strategy", lambda _: two_replicas)
-    with pytest.raises(UserError, match="does not divide among 2 replicas"):
-        train(config.replace(classes_per_batch=3, clips_per_class=3, deterministic=False))
-
-
-@pytest.mark.parametrize(("fused", "named"), [(0.7, False), (0.75, False), (0.696, False), (0.6, True)])
+@pytest.mark.parametrize(("fused", "named"), [(0.7, False), (0.696, False), (0.6, True)])
 def test_the_end_says_which_prediction_is_best(fused, named):
     said = outcome({"val_spatial": 0.5, "val_temporal": 0.7, "val_fused": fused}, 20, "test")
     assert "spatial 50.0, temporal 70.0" in said and f"fused {100 * fused:.1f}" in said

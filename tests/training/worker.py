@@ -1,12 +1,38 @@
-"""Trains as the JSON config says and saves the final weights: `python worker.py CONFIG.json WEIGHTS.npz`."""
+"""Trainings in a process of their own, which begins with TensorFlow imported (`commands.forked`)."""
 
-import sys
+import json
+import os
+import signal
 
+import keras
 import numpy as np
 
 from ccsn_tf.config import Config
 from ccsn_tf.training.train import train
 
-if __name__ == "__main__":
-    model = train(Config.from_json(sys.argv[1]), say=lambda line: print(line, flush=True))
-    np.savez(sys.argv[2], *[variable.numpy() for variable in model.variables])
+
+class Kill(keras.callbacks.Callback):
+    """`kill -9` of this process after so many steps."""
+
+    def __init__(self, steps):
+        super().__init__()
+        self._left = steps
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._left -= 1
+        if not self._left:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def train_and_be_killed(config, steps):
+    """Trains as the JSON file says, until it is killed."""
+    train(Config.from_json(config), callbacks=[Kill(steps)])
+
+
+def train_as_worker(config, addresses, index):
+    """One of several workers; keeps its final weights, and how many replicas there were, beside `config`."""
+    task = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
+    os.environ["TF_CONFIG"] = json.dumps(task)
+    model = train(Config.from_json(config))
+    replicas = model.distribute_strategy.num_replicas_in_sync
+    np.savez(f"{config}.{index}.npz", *[variable.numpy() for variable in model.variables], replicas=replicas)

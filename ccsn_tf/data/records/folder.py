@@ -8,6 +8,7 @@ import pathlib
 from collections.abc import Iterator
 from typing import BinaryIO
 
+from ccsn_tf.data.records.record import RECORDS
 from ccsn_tf.errors import UserError
 from ccsn_tf.files import only_process, remove_leftovers, whole_file
 
@@ -19,7 +20,7 @@ class LocalFolder:
     """
 
     def __init__(self, path: str | pathlib.Path):
-        self.path = self.scratch = pathlib.Path(path)  # scratch: for what memory cannot hold
+        self.path = pathlib.Path(path)
 
     def __str__(self) -> str:
         return str(self.path)
@@ -32,9 +33,11 @@ class LocalFolder:
         """A file's content, None if there is none."""
         return _if_there(pathlib.Path.read_bytes, self.path / name)
 
-    def size(self, name: str) -> int | None:
-        """A file's size in bytes, None if there is none."""
-        return _if_there(os.path.getsize, self.path / name)
+    def sizes(self, below: str) -> dict[str, int]:
+        """{name: bytes} of the files at any depth below a folder of this one."""
+        found = [pathlib.Path(place, name) for place, _, names in os.walk(self.path / below) for name in names]
+        sizes = ((path, _if_there(os.path.getsize, path)) for path in found)
+        return {path.relative_to(self.path).as_posix(): size for path, size in sizes if size is not None}
 
     @contextlib.contextmanager
     def whole(self, name: str) -> Iterator[BinaryIO]:
@@ -47,9 +50,18 @@ class LocalFolder:
 def alone_in(folder: LocalFolder) -> Iterator[None]:
     """Keeps other processes out of a `LocalFolder`, and clears up in it; see `only_process`."""
     with only_process(folder.path) if isinstance(folder, LocalFolder) else contextlib.nullcontext() as alone:
-        if alone:
-            remove_leftovers(folder.path)
-        yield
+        try:
+            if alone:
+                _clear(folder)
+            yield
+        finally:
+            if alone:
+                _clear(folder)
+
+
+def _clear(folder):
+    for path in (folder.path, *folder.path.glob(f"{RECORDS}/*/")):
+        remove_leftovers(path)
 
 
 def _if_there(function, path):

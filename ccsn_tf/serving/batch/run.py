@@ -59,7 +59,7 @@ def predict_all(
         if missing:
             with contextlib.ExitStack() as stack:
                 write = stack.enter_context(_writer(output, plan.settings))
-                model = stack.enter_context(contextlib.closing(ModelThread(export)))
+                model = stack.enter_context(contextlib.closing(ModelThread(plan.export)))
                 pool = stack.enter_context(plan.pool(settings.workers))
                 begun = time.perf_counter()
                 batches = predictions(missing, plan, pool, model, watch, lambda _: progress(there, total, failed))

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 
@@ -20,14 +21,45 @@ from ccsn_tf.config import Config
 from ccsn_tf.data.views import InputForm, to_jpegs
 from ccsn_tf.errors import UserError
 from ccsn_tf.evaluation.metrics import softmax
+from ccsn_tf.serving.client.calls import StatusError
 from ccsn_tf.serving.client.clip_input import VideoFile, network_input
 from ccsn_tf.serving.client.config import JPEG_SIGNATURES, client_config
+from ccsn_tf.serving.client.kserve import KServeGrpcTransport, KServeTransport
 from ccsn_tf.serving.client.server import Server
-from ccsn_tf.serving.client.transport import FIRST_PAUSE, LONGEST_PAUSE, RETRIED, StatusError, Transport
+from ccsn_tf.serving.client.tf_serving import GrpcTransport, RestTransport
 
 Result = TypeVar("Result")
 
+# The request did not reach a model, or was turned away before it ran. To classify is to change nothing, so even a call
+# whose answer was lost on the way back may be repeated. Everything else would fail again.
+RETRIED = ("UNAVAILABLE", "RESOURCE_EXHAUSTED")
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0  # seconds
+
+# As the libraries say it, without a code for it.
+_NOT_TRUSTED = re.compile("certificate|handshake|verification", re.IGNORECASE)
+_OTHER_PROTOCOL = re.compile("http1|settings frame|wrong.version", re.IGNORECASE)
 _NEEDED = {"scores", "spatial_logits", "temporal_logits"}  # of the outputs of a network
+
+
+class Transport(Protocol):
+    """A way to one model on a server. Methods raise `StatusError`, and end after `timeout` seconds.
+
+    `takes_jpegs`: whether the model has a signature of JPEGs, or takes the network's arrays alone.
+    """
+
+    takes_jpegs: bool
+
+    def versions(self, timeout: float) -> list[int]:
+        """The versions that are ready to answer."""
+
+    def metadata(self, version: int, timeout: float) -> str:
+        """The JSON that a version says about itself. Raises KeyError and others where it has none of ours."""
+
+    def predict(self, signature: str, inputs: dict, version: int | None, timeout: float) -> dict[str, np.ndarray]:
+        """Calls a signature, of the newest version where None: name -> array; strings as str in object arrays."""
+
+    def close(self) -> None:
+        """Frees connections."""
 
 
 class ServingError(UserError):
@@ -52,7 +84,7 @@ class Client:
         token_file: file of a token that is sent as `Authorization: Bearer`, by TLS only; empty: none.
 
     Raises:
-        UserError: an address of another kind, gRPC without tensorflow-serving-api, or a file that cannot be used.
+        UserError: an address of another kind, or a file that cannot be used.
     """
 
     def __init__(
@@ -66,7 +98,8 @@ class Client:
     ):
         self.server, self.model, self.timeout, self.attempts = server, model, timeout, attempts
         where = Server.parse(server, ca_file, token_file)
-        self._by_tls, self._transport = where.tls, _connect(where, model)
+        ways = (RestTransport, KServeTransport), (GrpcTransport, KServeGrpcTransport)
+        self._by_tls, self._transport = where.tls, ways[where.grpc][where.v2](where, model)
         self._known: tuple[int, dict, Config] | None = None  # version, metadata, settings
 
     def metadata(self) -> dict:
@@ -132,7 +165,7 @@ class Client:
     def _model(self):
         known = self._known
         if known is None:  # several threads may ask at once: no harm, and none waits for the timeouts of the others
-            version = max(self._persist(self._transport.versions), default=None)
+            version = max(self._persist(self._transport.versions, first=True), default=None)
             if version is None:
                 raise ServingError("UNAVAILABLE", f"{self.server} has no version of {self.model} ready: wait for it.")
             metadata = self._ask_metadata(version)
@@ -150,31 +183,43 @@ class Client:
                 "export/saved_model.py or export/triton/repository.py wrote."
             ) from None
 
-    def _persist(self, call):
+    def _persist(self, call, first=False):
+        """`persist`; `first`: the call tells whether the server speaks our protocol at all."""
         try:
             return persist(call, self.timeout, self.attempts)
         except StatusError as failure:
-            raise ServingError(failure.code, self._in_words(failure)) from None
+            code, reason = failure.code, " ".join(failure.message.split()) or "no reason given"
+        if _OTHER_PROTOCOL.search(reason) or (first and code in ("INVALID_ARGUMENT", "INTERNAL")):
+            code = "UNIMPLEMENTED"
+        elif code == "UNAVAILABLE" and self._by_tls and _NOT_TRUSTED.search(reason):
+            code = "UNAUTHENTICATED"
+        raise ServingError(code, f"{self.server} {self._in_words(code, reason)}")
 
-    def _in_words(self, failure):
-        reason = " ".join(failure.message.split()) or "no reason given"
-        if failure.code == "DEADLINE_EXCEEDED":
-            return f"{self.server} did not answer within {self.timeout:g} s: raise --timeout, or look at its load."
-        if failure.code == "NOT_FOUND":
+    def _in_words(self, code, reason):
+        if code == "DEADLINE_EXCEEDED":
+            return f"did not answer within {self.timeout:g} s: raise --timeout, or look at its load."
+        if code == "NOT_FOUND":
             return (
-                f"{self.server} does not serve {self.model} ({reason}): name its model with --model; for Triton, add "
-                "/v2 to --server."
+                f"does not serve {self.model} ({reason}): name its model with --model; /v2 behind --server is for "
+                "Triton, and only for that."
             )
-        if failure.code == "UNIMPLEMENTED":
-            return f"{self.server} speaks another protocol ({reason}): --server ends in /v2 for Triton, only then."
-        if failure.code in ("UNAUTHENTICATED", "PERMISSION_DENIED"):
-            return f"{self.server} and this client do not trust one another ({reason}): see --ca_file, --token_file."
-        if failure.code == "UNAVAILABLE":
-            tls = " or see --ca_file, if it speaks TLS" if self._by_tls else " or write grpcs:// or https://, for TLS"
-            return f"{self.server} cannot be reached ({reason}): start it, name another --server,{tls}."
-        if failure.code == "RESOURCE_EXHAUSTED":
-            return f"{self.server} has too much to do ({reason}): try again later, or with fewer callers."
-        return f"{self.server} refuses the request ({failure.code}: {reason})."
+        if code == "UNIMPLEMENTED":
+            return (
+                f"speaks another protocol ({reason}): --server is host:port for gRPC, http://host:port for REST, "
+                "either with /v2 behind it for Triton; grpcs:// and https:// are TLS."
+            )
+        if code in ("UNAUTHENTICATED", "PERMISSION_DENIED"):
+            if self._by_tls and _NOT_TRUSTED.search(reason):
+                return f"is not trusted ({reason}): give --ca_file, and the host by the name in the certificate."
+            return f"does not let this client in ({reason}): give --token_file, by grpcs:// or https://."
+        if code == "UNAVAILABLE":
+            return (
+                f"cannot be reached ({reason}): start it, name another --server, or write grpcs:// or https:// if it "
+                "speaks TLS."
+            )
+        if code == "RESOURCE_EXHAUSTED":
+            return f"has too much to do ({reason}): try again later, or with fewer callers."
+        return f"refuses the request ({code}: {reason})."
 
 
 def persist(call: Callable[[float], Result], timeout: float, attempts: int) -> Result:
@@ -234,23 +279,3 @@ def _with_top(outputs, metadata):
         "top_labels": np.array(metadata["classes"], object)[best],
         "top_scores": scores[best],
     }
-
-
-def _connect(server: Server, model: str) -> Transport:
-    if not server.grpc:
-        from ccsn_tf.serving.client.kserve import KServeTransport
-        from ccsn_tf.serving.client.rest import RestTransport
-
-        return (KServeTransport if server.v2 else RestTransport)(server, model)
-    try:
-        if server.v2:
-            from ccsn_tf.serving.client.kserve_grpc import KServeGrpcTransport
-
-            return KServeGrpcTransport(server, model)
-        from ccsn_tf.serving.client.grpc import GrpcTransport
-    except ImportError:
-        raise UserError(
-            "gRPC needs tensorflow-serving-api: pip install -c constraints.txt -e '.[serving]', or use REST, "
-            "--server=http://host:8501."
-        ) from None
-    return GrpcTransport(server, model)

@@ -45,9 +45,9 @@ class StoredRecord:
         """See `InputForm.of_record`. Stage: JPEG."""
         clip, length = self.clip, config.model.flow_length
         refuse_few_frames(self.name, clip.fields + 1, length, 1)
-        starts, shard = centre_starts(clip.fields, num_segments, length), os.path.join(self.record_dir, clip.shard)
+        starts, file = centre_starts(clip.fields, num_segments, length), os.path.join(self.record_dir, clip.file)
         with watch.stage("JPEG"):
-            return form.of_record(shard, clip.offset, clip.length, clip.fields, starts)
+            return form.of_record(file, clip.directory, clip.fields, starts)
 
 
 @dataclasses.dataclass(frozen=True)

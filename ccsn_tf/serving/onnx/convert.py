@@ -34,8 +34,7 @@ def to_onnx(model: keras.Model) -> onnx.ModelProto:
         UserError: the converter had something to complain of, or what it wrote is not valid ONNX.
     """
     tf2onnx = optional("tf2onnx", "onnx")
-    network, _ = fold_batch_norms(model)
-    names = list(model.input)
+    network, names = fold_batch_norms(model), list(model.input)
 
     def outputs(*arrays):
         made = network(dict(zip(names, arrays, strict=True)), training=False)

@@ -13,7 +13,7 @@ from google.protobuf import text_encoding
 
 from ccsn_tf.errors import UserError
 from ccsn_tf.files import write_text
-from ccsn_tf.serving import versions
+from ccsn_tf.serving import model_card, versions
 from ccsn_tf.serving.client.config import MAX_SEGMENTS
 from ccsn_tf.serving.onnx.graph import bound_axis
 from ccsn_tf.serving.onnx.session import METADATA_KEY, read_onnx
@@ -96,6 +96,7 @@ def make_repository(model: str, folder: str, settings: TritonSettings) -> pathli
         config += _parameters(target, config, labels, metadata)
         beside.mkdir(parents=True)
         (beside / file_name).write_bytes(content)
+        write_text(beside / model_card.FILE_NAME, model_card.model_card(metadata, f"for Triton, {file_name}"))
         write_sums(beside)
         write_text(target.parent / LABELS, labels)
         write_text(target.parent / "config.pbtxt", config)

@@ -15,8 +15,9 @@ from ccsn_tf.serving.onnx.session import OnnxModel
 from ccsn_tf.serving.saved_model.verify import BATCHES
 from ccsn_tf.serving.tensorrt.run import TensorRTModel
 
-# Largest difference of an engine whose products are in float32 proper, which a GPU adds up in another order.
-LIMIT = 1e-3
+# Largest difference, relative where outputs are above 1, of an engine in float32 with stored flow: a GPU adds up in
+# another order. Of flow in the network and of lower precisions the differences are told, and none but NaN is refused.
+LIMIT = 1e-2
 
 
 def compare_engine(engine: TensorRTModel, onnx_path: str, workdir: str = "") -> dict:
@@ -47,6 +48,6 @@ def compare_engine(engine: TensorRTModel, onnx_path: str, workdir: str = "") -> 
         sorted({min(max(value, profile["min"][axis]), profile["max"][axis]) for value in values})
         for axis, values in enumerate((BATCHES, (config.model.num_segments, config.model.num_segments + 2)))
     )
-    limit = LIMIT if metadata["precision"] == "fp32" and not engine.tf32 else None
+    limit = LIMIT if (metadata["precision"], metadata["flow_source"]) == ("fp32", "stored") else None
     with clips_to_try(config, tuple(metadata["classes"]), max(batches), must_be_real=False) as clips:
         return {"with": words, **compare_on_clips(engine, trained, clips, batches, segments, limit)}

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import os
 import pathlib
 import shutil
 
@@ -17,14 +18,18 @@ def copied(tiny_data, tmp_path):
     return dataclasses.replace(tiny_data, record_dir=str(tmp_path / "records"))
 
 
-def test_written_and_read_back(tiny_manifest, tmp_path):
-    for name, size in tiny_manifest.shards.items():
-        (tmp_path / name).write_bytes(bytes(size))
-    (tmp_path / FILE_NAME).write_text(tiny_manifest.to_json())
-    assert Manifest.read(str(tmp_path)) == tiny_manifest
-    content = json.loads((tmp_path / FILE_NAME).read_text())
-    assert content["num_clips"] == 15 and content["num_frames"] == 15 * 14 and content["num_skipped"] == 0
-    assert content["num_bytes"] == sum(tiny_manifest.shards.values())
+def test_written_and_read_back(tiny_data, tiny_manifest):
+    noted = {
+        "skipped": {"MoveLeft/x": "lost"},
+        "skipped_labels": {"MoveLeft/x": "MoveLeft"},
+        "tried": {"MoveLeft/x": 7},
+    }
+    manifest = dataclasses.replace(tiny_manifest, **noted, mirrored={"MoveLeft": "MoveRight"}, unused={".txt": 2})
+    assert Manifest.from_json(manifest.to_json().encode(), "a") == manifest
+    counts = json.loads(manifest.to_json())
+    assert (counts["num_clips"], counts["num_frames"], counts["num_skipped"]) == (15, 15 * 14, 1)
+    records = pathlib.Path(tiny_data.record_dir, "clips").rglob("*.zip")
+    assert counts["num_bytes"] == sum(path.stat().st_size for path in records)
     assert tiny_manifest.classes == ("MoveDown", "MoveLeft", "MoveRight") and set(tiny_manifest.splits) == {1, 2}
     assert [clip.name for clip in tiny_manifest.clips] == sorted(clip.name for clip in tiny_manifest.clips)
     for clip in tiny_manifest.clips:
@@ -87,7 +92,7 @@ def test_records_made_with_other_settings_are_refused(tiny_manifest, tiny_data):
         message = rf"^--{name}={other}, but the records in .* were made with {name}={made}: pass --{name}={made} "
         with pytest.raises(UserError, match=message):
             tiny_manifest.select(dataclasses.replace(tiny_data, **{name: other}), "train")
-    free = {"workers": 7, "clips_per_shard": 9, "flip": False, "video_dir": ""}
+    free = {"workers": 7, "flip": False, "video_dir": ""}
     tiny_manifest.select(dataclasses.replace(tiny_data, **free), "train")
 
 
@@ -115,13 +120,10 @@ def test_no_finished_records(tmp_path, copied):
 @pytest.mark.parametrize(
     "spoil, message",
     [
-        (lambda content: b"", "is damaged: run prepare.py again"),
-        (lambda content: b'{"version": 2,', "is damaged"),
+        (lambda content: b'{"version": 3,', "is damaged: run prepare.py again"),
         (lambda content: b"\xff\xfe", "is damaged"),
-        (lambda content: [], "is damaged"),
-        (lambda content: {"version": 2}, "is damaged"),
-        (lambda content: {**content, "version": 99}, "has version 99, not 2: prepare again"),
-        (lambda content: {**content, "clips": [{**content["clips"][0], "bytes": 3}]}, "is damaged"),
+        (lambda content: {"version": 3}, "is damaged"),
+        (lambda content: {**content, "version": 2}, "is of version 2, and .* 3: prepare again into another"),
         (lambda content: {**content, "clips": [{"name": "MoveLeft/a"}]}, "is damaged"),
     ],
 )
@@ -133,15 +135,12 @@ def test_damaged_manifest(copied, spoil, message):
         Manifest.read(copied.record_dir)
 
 
-def test_missing_and_truncated_record_file(copied, tiny_manifest):
-    name, size = list(tiny_manifest.shards.items())[2]
-    shard = pathlib.Path(copied.record_dir, name)
-    content = shard.read_bytes()
-    shard.write_bytes(content[:-1])
-    with pytest.raises(UserError, match=f"{shard} has {size - 1} bytes instead of {size}: run prepare.py again"):
+def test_missing_and_truncated_record(copied, tiny_manifest):
+    clip = tiny_manifest.clips[2]
+    record = pathlib.Path(copied.record_dir, clip.file)
+    os.truncate(record, clip.bytes - 1)
+    with pytest.raises(UserError, match=f"{record} has {clip.bytes - 1} bytes instead of {clip.bytes}: run prepare.py"):
         Manifest.read(copied.record_dir)
-    shard.unlink()
-    with pytest.raises(UserError, match=f"{shard} is missing: run prepare.py again"):
+    record.unlink()
+    with pytest.raises(UserError, match=f"{record} is missing: run prepare.py again"):
         Manifest.read(copied.record_dir)
-    shard.write_bytes(content)
-    Manifest.read(copied.record_dir)

@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import tensorflow as tf
 from keras import ops
 
 from ccsn_tf.errors import UserError
@@ -17,9 +18,10 @@ from ccsn_tf.serving.agreement import as_exported
 from ccsn_tf.serving.onnx.convert import check, to_onnx
 
 SIZE = 16
-QUICK = [{"connection": "cross_attention"}, {"span": "clip"}, {"fusion_features": False, "fusion_weights": (1.0, 1.5)}]
-SLOW = [{"position": "mlp"}] + [{"connection": kind} for kind in CONNECTIONS if kind != "cross_attention"]
-KINDS = QUICK + [pytest.param(arguments, marks=pytest.mark.slow) for arguments in SLOW]
+# Beside the one that the fixture `onnx_export` exports.
+SLOW = [{"fusion_features": False, "fusion_weights": (1.0, 1.5)}, {"position": "mlp"}]
+SLOW += [{"connection": kind} for kind in CONNECTIONS if kind != "cross_attention"]
+KINDS = [{"span": "clip"}, *(pytest.param(arguments, marks=pytest.mark.slow) for arguments in SLOW)]
 
 
 def network(**arguments):
@@ -38,8 +40,8 @@ def clips(batch, segments, seed=0):
 
 
 @pytest.fixture(scope="module")
-def converted():
-    return to_onnx(network())
+def converted(onnx_export):
+    return onnx.load(onnx_export("fp32").path)
 
 
 @pytest.mark.parametrize("arguments", KINDS, ids=lambda arguments: "-".join(map(str, arguments.values())))
@@ -67,8 +69,8 @@ def test_inputs_and_outputs_are_named_and_dynamic(converted):
 
     uint8, float32 = onnx.TensorProto.UINT8, onnx.TensorProto.FLOAT
     assert described(converted.graph.input) == {
-        "rgb": (uint8, ["batch", "segments", SIZE, SIZE, 3]),
-        "flow": (uint8, ["batch", "segments", SIZE, SIZE, 10]),
+        "rgb": (uint8, ["batch", "segments", 32, 32, 3]),
+        "flow": (uint8, ["batch", "segments", 32, 32, 10]),
     }
     classes, embedding = (float32, ["batch", 3]), (float32, ["batch", 8])
     assert described(converted.graph.output) == {
@@ -103,8 +105,6 @@ def as_network(function):
 
 
 def test_an_operation_that_cannot_be_converted_is_an_error():
-    import tensorflow as tf
-
     with pytest.raises(UserError, match=r"cannot be converted to ONNX \(.*Digamma.*\)|complained \(.*Digamma.*\)"):
         to_onnx(as_network(tf.math.digamma))
 
@@ -118,12 +118,6 @@ def test_a_pass_of_the_converter_that_fails_is_an_error(monkeypatch):
     monkeypatch.setattr(IdentityOptimizer, "optimize", broken)
     with pytest.raises(UserError, match=r"cannot be converted to ONNX .*a pass is broken"):
         to_onnx(as_network(ops.relu))
-
-
-def test_an_invalid_graph_is_an_error():
-    """tf2onnx makes an unknown operation of the exact GELU and reports success."""
-    with pytest.raises(UserError, match=r"invalid graph|Erfc"):
-        to_onnx(as_network(lambda x: ops.gelu(x, approximate=False)))
 
 
 def test_a_graph_whose_types_contradict_is_an_error(converted):
