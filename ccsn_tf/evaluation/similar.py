@@ -135,8 +135,9 @@ def stored_frames(names: Sequence[str], config: Config, count: int) -> list[list
             raise UserError(f"--record_dir={folder} has no clip {name} of the index: name the records it is of.")
         clip = stored[name]
         starts = centre_starts(clip.fields, count, config.model.flow_length)
-        place = (os.path.join(folder, clip.shard), clip.offset, clip.length, clip.fields)
-        found.append(_middles(InputForm(config.model).of_record(*place, starts), config))
+        file = os.path.join(folder, clip.file)
+        snippets = InputForm(config.model).of_record(file, clip.directory, clip.fields, starts)
+        found.append(_middles(snippets, config))
     return found
 
 
