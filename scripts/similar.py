@@ -1,10 +1,12 @@
 """Finds the training clips most like a video.
 
-    python scripts/similar.py --model=W --index=W/index.npz QUERY.mp4 [--by=temporal] [--output=similar.png]
+    python scripts/similar.py --model=W QUERY.mp4 [--index=W/index.npz --by=temporal --output=similar.png]
 
 W is the work directory of a run. The index, a NumPy file of the embeddings of its training clips, is made from its
 records the first time, and searched exactly; --output is a contact sheet of what was found. docs/WATCH.md.
 """
+
+import os
 
 from absl import flags
 
@@ -13,11 +15,11 @@ from ccsn_tf.config import flags as command_line
 command_line.load_tensorflow()
 
 from ccsn_tf.errors import UserError
-from ccsn_tf.evaluation.similar import BY, Searcher
+from ccsn_tf.evaluation.similar import BY, INDEX, Searcher
 from ccsn_tf.progress import Progress
 
 flags.DEFINE_string("model", "", "similar: work directory of the run.")
-flags.DEFINE_string("index", "", "similar: NumPy file of the index; made where it is not there.")
+flags.DEFINE_string("index", "", "similar: NumPy file; made where it is not there; empty: index.npz of --model.")
 flags.DEFINE_enum("by", BY[0], BY, "similar: whose embeddings are compared.")
 flags.DEFINE_integer("count", 9, "similar: clips to find.", lower_bound=1)
 flags.DEFINE_string("output", "similar.png", "similar: contact sheet; empty: none.")
@@ -25,10 +27,10 @@ flags.DEFINE_string("output", "similar.png", "similar: contact sheet; empty: non
 
 def main(videos):
     given = flags.FLAGS
-    if len(videos) != 1 or not given.index:
-        raise UserError(f"name one video and an --index. Received: {' '.join(videos) or 'no video'}.")
-    given.workdir = given.model
-    searcher = Searcher(command_line.config_of_run(), given.index, Progress("index", "clips"))
+    if len(videos) != 1 or not given.model:
+        raise UserError(f"name one video, and a run as --model. Received: {' '.join(videos) or 'no video'}.")
+    given.workdir, index = given.model, given.index or os.path.join(given.model, INDEX)
+    searcher = Searcher(command_line.config_of_run(), index, Progress("index", "clips"))
     found = searcher.search(videos[0], given.by, given.count)
     for number, alike in found:
         print(f"{alike:6.3f}  {searcher.index.labels[number]}  {searcher.index.names[number]}")

@@ -26,6 +26,7 @@ from ccsn_tf.models.build import load_model
 from ccsn_tf.progress import Progress
 from ccsn_tf.serving.watched import SavedStream, is_workdir
 from ccsn_tf.streaming.annotate import write_video
+from ccsn_tf.streaming.live import LivePage
 from ccsn_tf.streaming.model import TrainedModel
 from ccsn_tf.streaming.source import FileSource, open_source
 from ccsn_tf.streaming.timeline import short_clock
@@ -38,6 +39,7 @@ flags.DEFINE_float("every", _DEFAULTS.every, "watch: seconds from one answer to 
 flags.DEFINE_string("output", "", "watch: file of JSON lines, a line a window; .json, .vtt and .csv stand beside it.")
 flags.DEFINE_string("page", "", "watch: HTML file to look at; empty: none.")
 flags.DEFINE_string("video", "", "watch: MP4 copy of a file, with what was found in the picture; empty: none.")
+flags.DEFINE_string("serve", "", "watch: a live page at this port of this machine, 8080, or at an address, host:port.")
 flags.DEFINE_float("enter", _DEFAULTS.enter, "watch: a segment begins with this score.")
 flags.DEFINE_float("leave", _DEFAULTS.leave, "watch: and ends below this one.")
 flags.DEFINE_float("min_length", _DEFAULTS.min_length, "watch: shorter segments are left out, in seconds.")
@@ -65,16 +67,20 @@ def main(sources):
     source, model = open_source(sources[0]), chosen_model(given.model)
     if given.video and not isinstance(source, FileSource):
         raise UserError(f"--video is made of a file that can be read again, and {source.name} is none: leave it out.")
-    way, rejects = {"true": WAYS[0], "false": ""}.get(given.reject, given.reject), {}
+    way, hooks = {"true": WAYS[0], "false": ""}.get(given.reject, given.reject), {}
     if way and not is_workdir(given.model):
         raise UserError("--reject needs what evaluate.py leaves beside a run: name a work directory as --model.")
     if way:
-        rejects["rejects"] = rejection_of(given.model, way, model.classes)
+        hooks["rejects"] = rejection_of(given.model, way, model.classes)
     names = ("window", "every", "output", "page", "enter", "leave", "min_length")
     settings = WatchSettings(**{name: given[name].value for name in names}, top_k=model.config.eval.top_k)
     stopped, progress = threading.Event(), Progress("watch", "s")
 
+    page = LivePage(given.serve, source.name) if given.serve else None
+
     def show(answer, top):
+        if page:
+            page.add(answer, top)
         shown = "   ".join(f"{100 * score:5.1f} %  {name}" for name, score in top[:_SHOWN]) or "         none"
         print(f"{short_clock(answer.start)} - {short_clock(answer.end)}   {shown}", flush=True)
         if source.seconds and not sys.stdout.isatty():  # in a terminal the lines themselves show it
@@ -83,7 +89,14 @@ def main(sources):
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, frame: stop(stopped))
     say = functools.partial(print, "watch:", file=sys.stderr)
-    found = watch(model, source, settings, stopped, show, say, **rejects)
+    if page:
+        say(f"live at {page.url}")
+        hooks["see"] = page.see
+    try:
+        found = watch(model, source, settings, stopped, show, say, **hooks)
+    finally:
+        if page:
+            page.close()
     for each in found.segments:
         print(f"{short_clock(each.start)} - {short_clock(each.end)}   {100 * each.score:3.0f} %  {each.label}")
     if given.video:

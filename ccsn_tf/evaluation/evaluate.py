@@ -19,6 +19,7 @@ from ccsn_tf.evaluation.metrics import Scores, confusion_matrix, most_confused, 
 from ccsn_tf.evaluation.predict import make_forward, score_clips
 from ccsn_tf.evaluation.rejection import calibrate, write_means
 from ccsn_tf.evaluation.report.report import write_report
+from ccsn_tf.evaluation.similar import INDEX, read_index
 from ccsn_tf.files import whole_file, write_text
 from ccsn_tf.models.build import load_model
 from ccsn_tf.models.connections.block import without_messages
@@ -44,7 +45,8 @@ def evaluate(
     Args:
         config: of the run (config.json), with the test protocol to use.
         progress: called with (clips done, clips in all).
-        page: where to write a report for people, one HTML file (`write_report`); empty: none.
+        page: where to write a report for people, one HTML file (`write_report`); empty: none. Where the work directory
+            has an index (`Searcher`), it shows what mistaken clips are like.
 
     Returns:
         The content of evaluation.json.
@@ -59,7 +61,9 @@ def evaluate(
     config, manifest = of_records(config)
     _refuse_other_classes(model.classes, manifest.classes, config)
     classes = tuple(model.classes)  # its own label order, whatever the order in the records
-    clips = evaluated_clips(config, manifest, classes)
+    clips, index = evaluated_clips(config, manifest, classes), None
+    if page and (workdir / INDEX).exists():
+        index = read_index(workdir / INDEX, config)
     segments, crops = config.eval.test_segments, config.eval.test_crops
     forward, views = _views(model, config, clips, classes, segments, crops)
     scores = score_clips(forward, views, len(clips), segments, crops, progress, config.eval.average)
@@ -69,7 +73,8 @@ def evaluate(
     if strange:
         others = evaluated_clips(config, manifest, strange)
         views = _views(model, config, others, strange, segments, crops)
-        unknown = score_clips(*views, len(others), segments, crops, average=config.eval.average)
+        shown = Progress("unknown classes", "clips")
+        unknown = score_clips(*views, len(others), segments, crops, shown, config.eval.average)
     calibration, rejection, means = calibrate(scores, groups, unknown)
     report = {
         "dataset": config.data.dataset,
@@ -108,7 +113,7 @@ def evaluate(
                 forward, views = _views(model, config, clips, classes, segments, crops)
                 progress = Progress("without messages", "clips")
                 alone = score_clips(forward, views, len(clips), segments, crops, progress, config.eval.average)
-        write_report(page, config, model, clips, scores, alone, report, confusion)
+        write_report(page, config, model, clips, scores, alone, report, confusion, index)
     return report
 
 

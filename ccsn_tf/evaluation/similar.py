@@ -7,7 +7,7 @@ import hashlib
 import os
 import pathlib
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -25,6 +25,7 @@ from ccsn_tf.files import whole_file
 from ccsn_tf.models.build import load_model
 
 BY = ("both", *STREAMS)
+INDEX = "index.npz"  # in the work directory: evaluate.py --report looks for it there
 _SHOWN = 3  # frames of a clip
 
 
@@ -65,23 +66,13 @@ class Searcher:
     """
 
     def __init__(self, config: Config, path: str, progress: Callable[[int, int], None] = lambda done, total: None):
-        model = pathlib.Path(config.train.workdir, "model.keras")
-        network = load_model(str(model))
+        network = load_model(str(pathlib.Path(config.train.workdir, "model.keras")))
         self._config, self._forward = config, make_forward(network)
-        with model.open("rb") as file:
-            made_by = hashlib.file_digest(file, "sha256").hexdigest()
         if not os.path.exists(path):
-            self._make(path, made_by, tuple(network.classes), progress)
-        try:
-            with open(path, "rb") as file, np.load(file) as found:
-                if found["model"] != made_by:
-                    raise UserError(f"--index={path} was made by another model: name another file, or remove it.")
-                embeddings = {stream: found[stream] for stream in STREAMS}
-                self.index = Index(found["names"], found["labels"], embeddings)
-        except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
-            raise UserError(f"--index={path} is no index ({error}): name another file, or remove it.") from None
+            self._make(path, tuple(network.classes), progress)
+        self.index = read_index(path, config)
 
-    def _make(self, path, made_by, classes, progress):
+    def _make(self, path, classes, progress):
         config, _ = of_records(self._config)
         _, clips, _ = select_clips(config.replace(classes=classes))
         segments, crops = config.eval.test_segments, config.eval.test_crops
@@ -89,7 +80,7 @@ class Searcher:
         embeddings = score_clips(self._forward, views, len(clips), segments, crops, progress).embeddings
         names, labels = (np.array([getattr(clip, key) for clip in clips]) for key in ("name", "label"))
         with whole_file(path) as beside, beside.open("wb") as file:
-            np.savez(file, model=np.array(made_by), names=names, labels=labels, **embeddings)
+            np.savez(file, model=np.array(_digest(config)), names=names, labels=labels, **embeddings)
 
     def search(self, video: str, by: str = "both", count: int = 8) -> list[tuple[int, float]]:
         """`Index.nearest` of a video.
@@ -107,19 +98,54 @@ class Searcher:
         Raises:
             UserError: the records are not there, or have no such clip; no matplotlib; it cannot be written.
         """
-        form, folder = InputForm(self._config.model), self._config.data.record_dir
-        stored = {clip.name: clip for clip in Manifest.read(folder).clips}
-        cells = [(os.path.basename(video), self._frames(form.of_video(video, self._config, _SHOWN)))]
-        for number, alike in found:
-            name, label = str(self.index.names[number]), self.index.labels[number]
-            if name not in stored:
-                raise UserError(f"--record_dir={folder} has no clip {name} of the index: name the records it is of.")
-            clip = stored[name]
-            starts = centre_starts(clip.fields, _SHOWN, self._config.model.flow_length)
-            snippets = form.of_record(os.path.join(folder, clip.shard), clip.offset, clip.length, clip.fields, starts)
-            cells.append((f"{alike:.3f}  {label}  ({name})", self._frames(snippets)))
+        names, labels = self.index.names, self.index.labels
+        clips = stored_frames([names[number] for number, _ in found], self._config, _SHOWN)
+        snippets = InputForm(self._config.model).of_video(video, self._config, _SHOWN)
+        cells = [(os.path.basename(video), _middles(snippets, self._config))]
+        for (number, alike), frames in zip(found, clips, strict=True):
+            cells.append((f"{alike:.3f}  {labels[number]}  ({names[number]})", frames))
         save_contact_sheet(cells, path)
 
-    def _frames(self, snippets):
-        middle = self._config.model.flow_length // 2
-        return snippets.get("rgb") or [frames[middle] for frames in snippets["frames"]]
+
+def read_index(path: str | pathlib.Path, config: Config) -> Index:
+    """The index of a run's model.
+
+    Raises:
+        UserError: it is none, or of another model.
+    """
+    try:
+        with open(path, "rb") as file, np.load(file) as found:
+            if found["model"] != _digest(config):
+                raise UserError(f"--index={path} was made by another model: name another file, or remove it.")
+            return Index(found["names"], found["labels"], {stream: found[stream] for stream in STREAMS})
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        raise UserError(f"--index={path} is no index ({error}): name another file, or remove it.") from None
+
+
+def stored_frames(names: Sequence[str], config: Config, count: int) -> list[list[np.ndarray]]:
+    """Of each of these clips `count` frames, evenly spaced, uint8 (H, W, 3), out of `record_dir`.
+
+    Raises:
+        UserError: it has no such clip.
+    """
+    folder, found = config.data.record_dir, []
+    stored = {clip.name: clip for clip in Manifest.read(folder).clips}
+    for name in names:
+        if name not in stored:
+            raise UserError(f"--record_dir={folder} has no clip {name} of the index: name the records it is of.")
+        clip = stored[name]
+        starts = centre_starts(clip.fields, count, config.model.flow_length)
+        file = os.path.join(folder, clip.file)
+        snippets = InputForm(config.model).of_record(file, clip.directory, clip.fields, starts)
+        found.append(_middles(snippets, config))
+    return found
+
+
+def _middles(snippets, config):
+    """The middle frame of each snippet."""
+    return snippets.get("rgb") or [frames[config.model.flow_length // 2] for frames in snippets["frames"]]
+
+
+def _digest(config):
+    with pathlib.Path(config.train.workdir, "model.keras").open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

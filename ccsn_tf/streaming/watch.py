@@ -15,7 +15,7 @@ from ccsn_tf.streaming.model import StreamModel
 from ccsn_tf.streaming.page import Curves, write_page
 from ccsn_tf.streaming.reader import Reader
 from ccsn_tf.streaming.segments import Segment, SegmentMerger
-from ccsn_tf.streaming.source import FileSource, StreamSource
+from ccsn_tf.streaming.source import FileSource, Frame, StreamSource
 from ccsn_tf.streaming.timeline import LineFile, write_segments
 from ccsn_tf.streaming.watcher import AT_ONCE, WHEN_DUE, WHEN_FULL, Answer, Watcher
 
@@ -73,6 +73,7 @@ def watch(
     show: Callable[[Answer, Top], None] = lambda answer, top: None,
     say: Callable[[str], None] = lambda line: None,
     rejects: Callable[[dict], bool] = lambda outputs: False,
+    see: Callable[[Frame], None] = lambda frame: None,
 ) -> Watched:
     """Watches a source; what was answered is written however it ends.
 
@@ -84,6 +85,7 @@ def watch(
         show: called with each answer and its best classes, [(class, score)]; none for one that is rejected.
         say: receives lines for people.
         rejects: whether a window's outputs are about none of the classes (`rejection_of`): no segment has it.
+        see: called with each frame.
 
     Raises:
         UserError: the source cannot be used, or its file is damaged; the window is shorter than a snippet; something
@@ -96,6 +98,7 @@ def watch(
     reader, told = Reader(source, model.config.data.short_side, stopped, say), False
     try:
         for frame in reader:
+            see(frame)
             late = source.live and time.monotonic() - frame.arrived > _PATIENCE
             if late and not told:
                 say(f"Behind {source.name}: snippets are dropped to catch up, and counted.")

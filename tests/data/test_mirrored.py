@@ -52,7 +52,7 @@ def test_a_mirrored_clip_has_the_label_that_it_shows(sizes, sampler):
 
 
 @pytest.mark.parametrize("sizes", [EQUAL, UNEQUAL], ids=["equal", "unequal"])
-@pytest.mark.parametrize("P, Q", [(1, 2), (2, 3), (3, 4), (4, 2)])
+@pytest.mark.parametrize("P, Q", [(1, 2), (3, 4)])
 def test_batches_are_balanced_in_the_labels_that_result(sizes, P, Q):
     counts = Counter()
     for plan in plans_of(sizes, 5, P, Q):
@@ -64,17 +64,6 @@ def test_batches_are_balanced_in_the_labels_that_result(sizes, P, Q):
                 assert len(set(hand)) == Q or sizes[CLASSES[label]] < Q
             counts.update(by_class[:, 0].tolist())
     assert max(counts.values()) - min(counts[label] for label in range(4)) <= 5  # one an epoch
-
-
-def test_clips_of_a_pair_come_equally_often_and_all_half_of_the_times_mirrored():
-    seen = Counter((own, number, mirrored) for own, number, _, mirrored in drawn(plans_of(UNEQUAL, 100)))
-    plain, mirrored = (
-        np.array([seen[k, n, way] for k in (1, 2) for n in range(UNEQUAL[CLASSES[k]])]) for way in (False, True)
-    )
-    assert abs(plain.mean() / mirrored.mean() - 1) < 0.1
-    assert np.ptp(plain + mirrored) < 0.6 * (plain + mirrored).mean()
-    others = [mirrored for own, _, _, mirrored in drawn(plans_of(EQUAL, 50)) if CLASSES[own] not in MIRROR]
-    assert abs(np.mean(others) - 0.5) < 0.04
 
 
 @pytest.mark.parametrize("sampler", ["balanced", "shuffle"])

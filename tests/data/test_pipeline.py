@@ -11,8 +11,7 @@ from ccsn_tf.data.pipeline import Steps, evaluation_views, training_batches
 from ccsn_tf.data.plan import training_plan
 from ccsn_tf.data.records.manifest import StoredClip
 from ccsn_tf.data.records.record import FIELDS, FRAMES, record_file, write_record
-from ccsn_tf.data.sampling import centre_starts, view_boxes
-from ccsn_tf.errors import UserError
+from ccsn_tf.data.sampling import view_boxes
 
 MODEL = ModelConfig(num_segments=3, flow_length=5, image_size=32)
 CLASSES = ("A", "B")
@@ -174,17 +173,3 @@ def test_views_show_the_boxes_in_their_order(tmp_path, crops):
         assert view["rgb"].shape == (crops, 4, 32, 32, 3) and view["flow"].shape == (crops, 4, 32, 32, 10)
         for crop, (box, mirrored) in enumerate(view_boxes(*size, crops)):
             assert_shows(view["rgb"][crop], view["flow"][crop], box, mirrored, size)
-
-
-def test_views_are_at_the_centres_of_the_segments(tmp_path):
-    clips = write_records(tmp_path / "records", [times(36, 48, n) for n in (5, 9, 20)])
-    for view, clip in zip(views_of(clips, tmp_path / "records", 1, segments=7), clips, strict=True):
-        starts = centre_starts(clip.fields, 7, 5)
-        np.testing.assert_allclose(view["rgb"][0].mean(axis=(1, 2, 3)), 10 * (starts + 2), atol=1)
-        np.testing.assert_allclose(np.median(view["flow"][0, ..., 8], axis=(1, 2)), 10 * (starts + 4) + 3, atol=1)
-
-
-def test_clip_shorter_than_a_snippet(tmp_path):
-    clips = write_records(tmp_path / "records", [positions(36, 48, 4)])
-    with pytest.raises(UserError, match="Clip 0 has 4 flow fields, fewer than --flow_length=5"):
-        views_of(clips, tmp_path / "records", 1)

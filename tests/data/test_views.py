@@ -7,7 +7,6 @@ import cv2
 import numpy as np
 import pytest
 import tensorflow as tf
-from videos import moving, write_video
 
 from ccsn_tf.config import Config, ModelConfig
 from ccsn_tf.data.checks.records import check_records
@@ -16,7 +15,6 @@ from ccsn_tf.data.plan import training_plan
 from ccsn_tf.data.prepare.prepare import prepare
 from ccsn_tf.data.records.manifest import Manifest
 from ccsn_tf.data.sampling import centre_starts
-from ccsn_tf.data.video import VideoError
 from ccsn_tf.data.views import InputForm, decode_field, decode_frame, frame_size, from_jpegs, to_jpegs
 from ccsn_tf.errors import UserError
 from ccsn_tf.evaluation.predict import video_views
@@ -96,12 +94,6 @@ def test_most_fields_a_snippet_can_have():
     assert (flow == np.arange(128)).all()  # OpenCV merges 128 channels at most
 
 
-@pytest.mark.parametrize("flow_source", ["stored", "graph"])
-def test_tensorflow_takes_the_arrays_as_they_are(flow_source):
-    for array in InputForm(ModelConfig(flow_source=flow_source)).empty((2, 3)).values():
-        assert array.ctypes.data % 64 == 0 and array.flags.c_contiguous and array.dtype == np.uint8
-
-
 def jpeg(image, quality=95):
     return cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
 
@@ -131,10 +123,22 @@ def test_a_video_through_jpeg_is_its_record_to_the_bit(tiny_data, tiny_manifest,
     assert len({id(jpeg) for row in shared for jpeg in row}) < sum(map(len, shared))
 
 
-def test_a_video_shorter_than_a_snippet(tmp_path):
-    path, config = write_video(tmp_path / "short.avi", moving(5)), Config().replace(flow_source="graph")
-    with pytest.raises(VideoError, match=r"short\.avi has 5 frames: .*--flow_length=5 .* needs 6"):
-        InputForm(config.model).of_video(str(path), config, 3)
+def test_flow_has_its_own_size_in_records_and_of_videos(tiny_data, tiny_set, tmp_path):
+    sizes = {"short_side": 30, "flow_side": 20, "classes": ("MoveLeft",), "record_dir": str(tmp_path / "records")}
+    config = Config(data=dataclasses.replace(tiny_data, **sizes))
+    manifest = prepare(config.data, min_fields=5)
+    clip, form = manifest.clips[0], InputForm(config.model)
+    record = f"{config.data.record_dir}/{clip.file}"
+    stored = form.of_record(record, clip.directory, clip.fields, centre_starts(clip.fields, 4, 5))
+    jpegs = to_jpegs(form.of_video(str(tiny_set / "videos" / f"{clip.name}.avi"), config, 4), 95)
+    for name, items in from_jpegs(jpegs).items():
+        np.testing.assert_array_equal(items, stored[name])
+    assert frame_size(stored) == (clip.height, clip.width) == (30, 40)
+    assert stored["flow"][0][0].shape == (2, 20, 27)
+    x = np.median([field[0] for snippet in stored["flow"] for field in snippet])
+    assert x == pytest.approx(127.5 - 2 * (30 / 36) * 255 / 40, abs=2)  # pixels of the stored frame
+    findings = check_records(config, manifest, True, lambda *count: None)
+    assert not [finding for finding in findings if finding.kind == "damaged record"]
 
 
 # Records of frames alone

@@ -61,10 +61,8 @@ def _read(
     record_dir: str, settings: dict, thorough: bool, clip: StoredClip, beat: Callable[[], None]
 ) -> tuple[str, str]:
     """(what is wrong with a clip's record, if anything; a digest of its frames)."""
-    counts, digest = (
-        {FRAMES: clip.fields + 1, FIELDS: clip.fields if settings["flow"] != "none" else 0},
-        hashlib.sha256(),
-    )
+    counts = {FRAMES: clip.fields + 1, FIELDS: clip.fields if settings["flow"] != "none" else 0}
+    digest = hashlib.sha256()
     height, width = field_size(clip.height, clip.width, settings.get("flow_side", 0))
     shapes = {FRAMES: (clip.height, clip.width, 3), FIELDS: (2 * height, width)}
     expected = [(kind, number) for kind, count in counts.items() for number in range(count)]

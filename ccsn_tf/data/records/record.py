@@ -1,8 +1,8 @@
 """The record of a clip: a ZIP file of JPEGs, stored as they are.
 
     frames/0000000.jpg   N + 1, colour, (H, W)
-    fields/0000000.jpg   N, grey, (2h, w): x above y, quantised, in pixels of the frames; field i goes from frame i
-                         to the video's next; h = H or less (`flow.field_size`); none at all with --flow=none
+    fields/0000000.jpg   N, grey, (2h, w): x above y, quantised; field i goes from frame i to the video's next one,
+                         h is H or less (`flow.field_size`); none at all with --flow=none
 
 The file's comment is the clip's name. Names in it are all of one length, hence so are the rows of its directory: with
 the place of the directory, which the manifest holds, a reader finds the rows, and with them reads the JPEGs that it

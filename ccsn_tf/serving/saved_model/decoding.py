@@ -26,8 +26,8 @@ def decode_segments(rgb: tf.Tensor, flow: tf.Tensor, image_size: int) -> tuple[t
 
     Args:
         rgb: string (N,), one JPEG frame a segment; sizes may differ.
-        flow: string (N, L), JPEG flow fields, grey, x above y; each plane as large as the segment's frame, or
-            smaller in the same proportions.
+        flow: string (N, L), JPEG flow fields, grey, x above y; each plane as large as the segment's frame or smaller,
+            in its proportions.
         image_size: S.
 
     Returns:
@@ -98,9 +98,8 @@ def centre_box(height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
     """The box of `data.sampling.view_boxes`'s centre view, a square, int32 (4,): top, left, height, width."""
     side = tf.minimum(height, width)
     free = tf.cast(tf.stack([height - side, width - side]), tf.float32)
-    return tf.concat(
-        [tf.cast(tf.round(free * 0.5), tf.int32), [side, side]], 0
-    )  # rounds halves to even, as Python does
+    corner = tf.cast(tf.round(free * 0.5), tf.int32)  # rounds halves to even, as Python does
+    return tf.concat([corner, [side, side]], 0)
 
 
 def _decode_segment(frame_jpeg, field_jpegs, frame_size, field_sizes, image_size):
@@ -112,9 +111,7 @@ def _decode_segment(frame_jpeg, field_jpegs, frame_size, field_sizes, image_size
     planes = []
     for jpeg, size in zip(tf.unstack(field_jpegs), tf.unstack(field_sizes), strict=True):
         fits = tf.reduce_all(tf.equal(size, [2 * tall, wide, 1])) & alike & (tall > 0)
-        message = (
-            "flow: not a grey JPEG, x above y, each as large as its frame or, all alike, smaller in its proportions; "
-        )
+        message = "flow: not a grey JPEG, x above y, each of its frame's size or, all alike, smaller in proportion; "
         message += "found, expected at most:"
         with tf.control_dependencies([tf.debugging.Assert(fits, [message, size, [2 * height, width, 1]])]):
             planes.append(tf.reshape(_decode(tf.identity(jpeg), 1), [2, tall, wide]))
@@ -125,9 +122,10 @@ def _decode_segment(frame_jpeg, field_jpegs, frame_size, field_sizes, image_size
 
 def _box_on_field(box, frame, field):
     """See `data.sampling.box_on_field`."""
+    box, frame, field = (tf.cast(part, tf.int64) for part in (box, frame, field))
     first, last = ((2 * place * field + frame) // (2 * frame) for place in (box[:2], box[:2] + box[2:]))
     begin = tf.minimum(first, field - 1)
-    return tf.concat([begin, tf.maximum(1, last - begin)], 0)
+    return tf.cast(tf.concat([begin, tf.maximum(1, last - begin)], 0), tf.int32)
 
 
 def _centre(image, image_size):

@@ -75,14 +75,6 @@ def test_flow_is_that_of_the_decoded_frames(tmp_path):
     np.testing.assert_allclose(planes_of(flow), expected, atol=4)  # JPEG's loss
 
 
-def test_large_frames_are_scaled_before_flow(tmp_path):
-    path = write_video(tmp_path / "a.avi", moving(4, (4, 0), height=72, width=96))
-    rgb, flow = encode(path, 1, short_side=36)
-    assert size_of(rgb) == (36, 48)
-    np.testing.assert_allclose(motion_of(flow)[0], [2, 0], atol=0.25)
-    assert num_bytes((rgb, flow)) > 1.5 * num_bytes(encode(path, 1, short_side=36, jpeg_quality=60))
-
-
 @pytest.mark.parametrize("flow", ["dis", "none"])
 def test_a_long_video_is_never_in_memory(tmp_path, monkeypatch, flow):
     alive, most = set(), []

@@ -1,7 +1,6 @@
 """What preparation writes, what it does again and what it refuses."""
 
 import dataclasses
-import json
 import os
 import pathlib
 import resource
@@ -169,17 +168,6 @@ def test_another_division(tmp_path):
     manifest, (sentence, _) = prepared_again(dataclasses.replace(config, test_fraction=0.5))
     assert len(manifest.splits[1]["test"]) > len(first.splits[1]["test"])
     assert "the division into training and test clips changed" in sentence
-
-
-def test_other_labels(small):
-    path = pathlib.Path(small.record_dir, FILE_NAME)
-    manifest = json.loads(path.read_text())
-    manifest["clips"][0]["label"] = "MoveRight"
-    manifest["classes"].reverse()
-    path.write_text(json.dumps(manifest))
-    manifest, (sentence,) = prepared_again(small)
-    assert manifest.clips[0].label == "MoveLeft"
-    assert "the order of the classes and the labels of clips changed" in sentence
 
 
 def test_a_video_more_and_one_less_are_all_that_is_done(tmp_path):

@@ -1,7 +1,6 @@
 import dataclasses
 import pathlib
 import resource
-import shutil
 import subprocess
 import sys
 
@@ -97,20 +96,6 @@ def test_several_workers_write_what_the_local_runner_writes(local, tmp_path):
     assert seen == [(0, 5), (5, 5)]
 
 
-def test_local_and_beam_go_on_where_the_other_stopped(local, tmp_path):
-    config = by_beam(local, tmp_path / "records")
-    shutil.copytree(local.record_dir, config.record_dir)
-    one, another, *_ = sorted(tmp_path.glob("records/clips/*/*.zip"))
-    before = times(config.record_dir)
-    one.unlink()
-    prepare(config, 5)
-    another.unlink()
-    prepare(dataclasses.replace(config, runner="local"), 5)
-    assert visible(config.record_dir) == contents(local.record_dir)
-    changed = {name for name, moment in times(config.record_dir).items() if moment != before[name]}
-    assert changed == {one.name, another.name}
-
-
 def test_folder_that_only_beam_reaches(local, tmp_path):
     config = by_beam(local, f"mounted://{tmp_path}/records/")
     prepare(config, 5)
@@ -130,9 +115,8 @@ def test_folder_that_only_beam_reaches(local, tmp_path):
         prepare(by_beam(local, f"mounted://{tmp_path}/thesis"), 5)
 
 
-@pytest.mark.parametrize("scheme", ["", "mounted://"])
-def test_full_disk(local, tmp_path, scheme):
-    config = by_beam(local, f"{scheme}{tmp_path}/records")
+def test_full_disk(local, tmp_path):
+    config = by_beam(local, f"{tmp_path}/records")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10000, hard))
     try:

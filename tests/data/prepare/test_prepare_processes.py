@@ -19,7 +19,6 @@ from videos import moving, write_video
 from ccsn_tf.config import DataConfig
 from ccsn_tf.data.prepare.prepare import prepare
 from ccsn_tf.data.records.manifest import Manifest
-from ccsn_tf.files import only_process
 
 # As somebody whom permissions bind.
 AS_ANYBODY = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
@@ -148,17 +147,6 @@ def test_interrupted(clips, tmp_path, start, number):
     assert all(line.startswith("prepare") or not line for line in err.splitlines())
     assert not processes_of(process.pid)
     assert list(tmp_path.glob("records/clips/*/[!.]*.zip")) and not list(tmp_path.glob("records/**/.*"))
-
-
-def test_second_process_on_the_same_folder(clips, tmp_path, start):
-    config = into(clips, tmp_path / "records")
-    with only_process(config.record_dir):  # as the first has it
-        second = start(config)
-        out, err = second.communicate(timeout=60)
-    assert second.returncode == 1 and not out
-    assert err.startswith(f"prepare: {config.record_dir} is in use by process {os.getpid()} on ")
-    assert err.endswith(": wait for it, or end it.\n") and err.count("\n") == 1
-    assert not contents(config.record_dir)
 
 
 NO_LOCKS = """

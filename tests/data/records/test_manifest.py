@@ -6,8 +6,7 @@ import shutil
 
 import pytest
 
-from ccsn_tf.config import DataConfig
-from ccsn_tf.data.records.manifest import FILE_NAME, STORED, Manifest, refuse_other_settings, stored_settings
+from ccsn_tf.data.records.manifest import FILE_NAME, STORED, Manifest
 from ccsn_tf.errors import UserError
 
 
@@ -46,13 +45,6 @@ def test_selection_is_that_of_the_split(tiny_manifest, tiny_data):
         assert {clip.group for clip in train} == {"01", "02", "03", "04", "05"} - set(tests) and len(train) == 9
 
 
-def test_selection_of_classes_in_their_order(tiny_manifest, tiny_data):
-    config = dataclasses.replace(tiny_data, classes=("MoveRight", "MoveDown"))
-    classes, clips = tiny_manifest.select(config, "train")
-    assert classes == ("MoveRight", "MoveDown")
-    assert {clip.label for clip in clips} == set(classes) and len(clips) == 6
-
-
 def test_selections_that_cannot_be_made(tiny_manifest, tiny_data):
     left = tuple(clip for clip in tiny_manifest.clips if (clip.label, clip.group < "03") != ("MoveLeft", False))
     manifest = dataclasses.replace(tiny_manifest, clips=left)
@@ -63,13 +55,6 @@ def test_selections_that_cannot_be_made(tiny_manifest, tiny_data):
     ):
         with pytest.raises(UserError, match=message):
             manifest.select(dataclasses.replace(tiny_data, **changes), "train")
-
-
-def test_a_class_without_test_clips_is_no_hindrance(tiny_manifest, tiny_data):
-    left = tuple(clip for clip in tiny_manifest.clips if (clip.label, clip.group < "03") != ("MoveLeft", True))
-    manifest = dataclasses.replace(tiny_manifest, clips=left)
-    classes, clips = manifest.select(tiny_data, "test")
-    assert classes == tiny_manifest.classes and {clip.label for clip in clips} == {"MoveDown", "MoveRight"}
 
 
 OTHERS = {
@@ -94,17 +79,6 @@ def test_records_made_with_other_settings_are_refused(tiny_manifest, tiny_data):
             tiny_manifest.select(dataclasses.replace(tiny_data, **{name: other}), "train")
     free = {"workers": 7, "flip": False, "video_dir": ""}
     tiny_manifest.select(dataclasses.replace(tiny_data, **free), "train")
-
-
-def test_settings_bind_the_algorithms_that_look_at_them():
-    for made, free in (
-        (DataConfig(flow="farneback"), {"dis_preset": "fast", "dis_finest_scale": 3}),
-        (DataConfig(flow="stored"), {"flow_side": 64}),
-    ):
-        refuse_other_settings(stored_settings(made), dataclasses.replace(made, **free), "R")
-        for name, other in (("flow", "dis"), ("flow_stride", 2)):
-            with pytest.raises(UserError, match=f"--{name}={other}, but the records in R were made with {name}="):
-                refuse_other_settings(stored_settings(made), dataclasses.replace(made, **{name: other}), "R")
 
 
 def test_no_finished_records(tmp_path, copied):

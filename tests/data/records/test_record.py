@@ -42,6 +42,7 @@ def test_any_frames_and_fields_are_read_and_nothing_else(tmp_path, monkeypatch):
         read_jpegs(path, directory, 50, [0], [0])
 
 
+@pytest.mark.slow
 def test_more_than_65535_jpegs(tmp_path):
     """The ZIP's own numbers are larger then; an hour of video has 180,000."""
     frames = [b"%d" % number for number in range(70000)]

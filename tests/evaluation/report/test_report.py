@@ -17,6 +17,7 @@ from ccsn_tf.evaluation import evaluate as module
 from ccsn_tf.evaluation.compare import read_scores
 from ccsn_tf.evaluation.evaluate import evaluate
 from ccsn_tf.evaluation.report.report import clip_strips, see_clip, turned_by_messages
+from ccsn_tf.evaluation.similar import Searcher
 from ccsn_tf.models import ccsn
 from ccsn_tf.models.build import build_model
 from ccsn_tf.models.flow import TVL1Flow
@@ -108,8 +109,12 @@ def test_records_of_another_data_set_with_some_of_the_classes(run, tiny_data, ti
 def test_clips_of_unknown_classes_are_told_apart(run, tiny_manifest, tmp_path):
     *known, unknown = tiny_manifest.classes
     config, _ = run(tuple(known), connection="none", unknown_classes=(unknown,))
-    report = evaluate(config)
+    Searcher(config, str(tmp_path / "index.npz"))
+    report = evaluate(config, page=tmp_path / "page.html")
     assert (report["num_clips"], report["num_unknown"]) == (4, 2)
+    page = Page((tmp_path / "page.html").read_text(encoding="utf-8"))
+    wrong = sum(row["clips"] > 0 for row in report["most_confused"])  # one of each pair of classes is shown
+    assert page.text.count("most like these training clips") == wrong
     assert all(0 <= each["auroc"] <= 1 for each in report["rejection"].values())
     assert report["calibration"]["fused"].keys() == {"temperature", "ece_before", "ece_after"}
     with np.load(tmp_path / "class_embeddings.npz") as means:

@@ -145,8 +145,8 @@ FRAME, FIELD = encoded(textured(36, 48, 3)), encoded(textured(72, 48, 1))
         (FRAME, with_scans(FIELD, 20_000), "flow: a JPEG may have 16 scans.*20001"),
         (FRAME, FRAME, r"flow: not a grey JPEG.*\[36 48 3\] \[72 48 1\]"),
         (encoded(textured(18, 24, 3)), FIELD, r"flow: .* no larger|flow: .*\[72 48 1\] \[36 24 1\]"),
-        (FRAME, encoded(textured(72, 46, 1)), "flow: .* proportions"),
-        (FRAME, encoded(textured(36, 48, 1)), "flow: .* proportions"),
+        (FRAME, encoded(textured(72, 46, 1)), "flow: .* proportion"),
+        (FRAME, encoded(textured(36, 48, 1)), "flow: .* proportion"),
     ],
 )
 def test_refused(frame, field, reason):
