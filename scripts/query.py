@@ -6,10 +6,10 @@
     python scripts/query.py --export_dir=MODEL VIDEO...
 
 The first is gRPC, the second REST, both to TensorFlow Serving; the third is Triton, as is localhost:8001/v2; grpcs://
-and https:// are these by TLS. The last needs no server: a fresh process, with TensorFlow and nothing of this package,
-loads the model for each video. Frames, and flow unless the model computes it, are made here, as the served model says
-that it wants them. VIDEO may also be a folder of videos. One that cannot be used, or got no answer, is reported on
-stderr; the others are still asked for, and the exit status is 1 where none got one.
+and https:// are these by TLS. The last needs no server, but TensorFlow, which runs the model here. Frames, and flow
+unless the model computes it, are made here, as the model says that it wants them. VIDEO may also be a folder of videos.
+One that cannot be used, or got no answer, is reported on stderr; the others are still asked for, and the exit status is
+1 where none got one.
 """
 
 import json

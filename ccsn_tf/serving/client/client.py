@@ -29,7 +29,9 @@ from ccsn_tf.serving.client.tf_serving import GrpcTransport, RestTransport
 # As the libraries say it, without a code for it.
 _NOT_TRUSTED = re.compile("certificate|handshake|verification", re.IGNORECASE)
 _OTHER_PROTOCOL = re.compile("http1|settings frame|wrong.version", re.IGNORECASE)
-_NEEDED = {"scores", "spatial_logits", "temporal_logits"}  # of the outputs of a network
+# Of the answers of a signature, and of the outputs of a network.
+_OF_SIGNATURE = {"scores", "top_labels", "top_scores"}
+_OF_NETWORK = {"scores", "spatial_logits", "temporal_logits"}
 
 
 class Transport(Protocol):
@@ -147,32 +149,30 @@ class Client:
             signature, inputs = "serving_default", network_input(VideoFile(path, path), config, segments).arrays
         answer = self.predict(signature, {name: value[None] for name, value in inputs.items()}, version)
         answer = {name: value[0] for name, value in answer.items()}
-        if self._transport.takes_jpegs:
-            return answer
-        if _NEEDED - answer.keys() or answer["scores"].shape != (len(metadata["classes"]),):
+        needed = _OF_SIGNATURE if self._transport.takes_jpegs else _OF_NETWORK
+        if needed - answer.keys() or answer["scores"].shape != (len(metadata["classes"]),):
             raise ServingError("INTERNAL", f"{self.server} answers otherwise than its metadata say: export it again.")
-        return _with_top(answer, metadata)
+        return answer if self._transport.takes_jpegs else _with_top(answer, metadata)
 
     def _model(self):
         known = self._known
         if known is None:  # several threads may ask at once: no harm, and none waits for the timeouts of the others
-            version = max(self._persist(self._transport.versions, first=True), default=None)
-            if version is None:
-                raise ServingError("UNAVAILABLE", f"{self.server} has no version of {self.model} ready: wait for it.")
-            metadata = self._ask_metadata(version)
+            try:
+                version = max(self._persist(self._transport.versions, first=True), default=None)
+                if version is None:
+                    raise ServingError(
+                        "UNAVAILABLE", f"{self.server} has no version of {self.model} ready: wait for it."
+                    )
+                metadata = json.loads(self._persist(lambda left: self._transport.metadata(version, left)))
+            except (ServingError, KeyError, TypeError, ValueError) as error:
+                if isinstance(error, ServingError) and error.code not in ("INVALID_ARGUMENT", "FAILED_PRECONDITION"):
+                    raise
+                raise UserError(
+                    f"Model {self.model} on {self.server} has no metadata of ours ({error}): name a model that "
+                    "export/saved_model.py or export/triton/repository.py wrote."
+                ) from None
             self._known = known = version, metadata, client_config(metadata)
         return known
-
-    def _ask_metadata(self, version):
-        try:
-            return json.loads(self._persist(lambda left: self._transport.metadata(version, left)))
-        except (ServingError, KeyError, TypeError, ValueError) as error:
-            if isinstance(error, ServingError) and error.code not in ("INVALID_ARGUMENT", "FAILED_PRECONDITION"):
-                raise
-            raise UserError(
-                f"Model {self.model} on {self.server} has no metadata of ours ({error}): name a model that "
-                "export/saved_model.py or export/triton/repository.py wrote."
-            ) from None
 
     def _persist(self, call, first=False):
         """`persist`; `first`: the call tells whether the server speaks our protocol at all."""
@@ -180,7 +180,9 @@ class Client:
             return persist(call, self.timeout, self.attempts)
         except StatusError as failure:
             code, reason = failure.code, " ".join(failure.message.split()) or "no reason given"
-        if _OTHER_PROTOCOL.search(reason) or (first and code in ("INVALID_ARGUMENT", "INTERNAL")):
+        if first and code in ("INVALID_ARGUMENT", "INTERNAL"):
+            code = "UNIMPLEMENTED"
+        elif code in ("UNAVAILABLE", "UNAUTHENTICATED") and _OTHER_PROTOCOL.search(reason):
             code = "UNIMPLEMENTED"
         elif code == "UNAVAILABLE" and self._by_tls and _NOT_TRUSTED.search(reason):
             code = "UNAUTHENTICATED"
