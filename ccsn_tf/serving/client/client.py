@@ -180,9 +180,8 @@ class Client:
             return persist(call, self.timeout, self.attempts)
         except StatusError as failure:
             code, reason = failure.code, " ".join(failure.message.split()) or "no reason given"
-        if first and code in ("INVALID_ARGUMENT", "INTERNAL"):
-            code = "UNIMPLEMENTED"
-        elif code in ("UNAVAILABLE", "UNAUTHENTICATED") and _OTHER_PROTOCOL.search(reason):
+        no_way_in = code in ("UNAVAILABLE", "UNAUTHENTICATED")
+        if (first and code in ("INVALID_ARGUMENT", "INTERNAL")) or (no_way_in and _OTHER_PROTOCOL.search(reason)):
             code = "UNIMPLEMENTED"
         elif code == "UNAVAILABLE" and self._by_tls and _NOT_TRUSTED.search(reason):
             code = "UNAUTHENTICATED"
