@@ -115,3 +115,11 @@ def test_what_is_ignored_stays_ignored():
     work = "os = __import__('os'); signal = __import__('signal'); os.kill(os.getpid(), signal.SIGINT); print('lives')"
     shell = ["sh", "-c", 'trap "" INT; exec "$0" -c "$1"', sys.executable, PROBE.format(work=work)]
     assert subprocess.run(shell, capture_output=True, text=True, timeout=60, check=True).stdout == "lives\n"
+
+
+def test_a_script_that_needs_tensorflow_says_so_where_it_is_not():
+    code = "import sys; sys.modules['tensorflow'] = None; sys.argv = ['scripts/train.py']; "
+    code += "from ccsn_tf.start_up import load_tensorflow; load_tensorflow()"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.returncode == 1 and result.stderr.count("\n") == 1
+    assert result.stderr.startswith("train: TensorFlow is not installed: pip install ")
