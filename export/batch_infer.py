@@ -23,6 +23,7 @@ from ccsn_tf.serving.batch.output import FORMATS
 from ccsn_tf.serving.batch.plan import SIDES, BatchSettings, clips_of_records, videos_of_folder, videos_of_list
 from ccsn_tf.serving.batch.run import predict_all
 from ccsn_tf.serving.client.config import client_config
+from ccsn_tf.serving.onnx.session import runtime_with
 
 flags.DEFINE_list("model", [], "infer: the exported model: a folder of export/saved_model.py, an .onnx, a .plan file.")
 flags.DEFINE_enum("backend", "auto", BACKENDS, "infer: what runs it; auto: the fastest for which --model names one.")
@@ -46,6 +47,7 @@ def main(arguments):
     if given.providers:
         if export.backend != "onnx":
             raise UserError("--providers is for --backend=onnx: leave one of them out.")
+        runtime_with(given.providers)  # what is absent should be said before the work
         export = dataclasses.replace(export, providers=tuple(given.providers))
     if export.backend == "saved_model":
         command_line.load_tensorflow()

@@ -50,8 +50,6 @@ def in_words(report):
     """The lines that are printed of the report."""
     products = ", ".join(f"{count} in {precision}" for precision, count in sorted(report["products"].items()))
     yield f"opset {report['opset']}; convolutions and matrix products: {products}"
-    if report["flow"]:
-        yield f"flow is computed inside, in fp32: {report['flow']['fp32']} of {report['nodes']} nodes"
     yield f"run by ONNX Runtime {report['onnxruntime']} on the CPU"
     comparison = report["comparison"]
     limit = f"limit {comparison['limit']:.0e}" if comparison["limit"] else "no limit"

@@ -3,8 +3,8 @@
     python export/to_tensorrt.py --onnx=M.onnx --output=M.plan [--compute_capability=8.6,8.9] [--max_batch=16]
 
 The precision is that of the ONNX file, which TensorRT keeps to (the network is strongly typed).
-With tensorrt_rtx no GPU is needed to build. Where there is one that the engine is for, the engine is run and compared:
-with the trained model in --workdir, or without that flag with the ONNX file. M.plan.json describes the engine.
+With tensorrt_rtx no GPU is needed to build. Where there is one that the engine is for, the engine is run and compared
+with the ONNX file. M.plan.json describes the engine.
 """
 
 import pathlib
@@ -60,7 +60,7 @@ def compare(engine):
     command_line.load_tensorflow()
     from ccsn_tf.serving.tensorrt.compare import compare_engine
 
-    return compare_engine(engine, flags.FLAGS.onnx, flags.FLAGS.workdir)
+    return compare_engine(engine, flags.FLAGS.onnx)
 
 
 if __name__ == "__main__":

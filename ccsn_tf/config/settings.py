@@ -265,4 +265,9 @@ class EvalConfig(Checked):
         choices=(1, 3, 5, 10),
     )
     average: str = setting("logits", "What is averaged over crops.", choices=("logits", "probabilities"))
+    unknown_classes: tuple[str, ...] = setting(
+        (),
+        "evaluate.py: classes of the records that the model does not know, to see how well they are rejected "
+        "(docs/WATCH.md).",
+    )
     top_k: int = setting(5, "Classes printed for a predicted video.", minimum=1)

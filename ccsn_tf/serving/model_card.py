@@ -14,8 +14,9 @@ FILE_NAME = "MODEL_CARD.md"
 
 _FILL_IN = "*fill in*"
 _FIGURES = {"top1": "top-1", "top5": "top-5", "mean_class": "mean class accuracy"}
-# Of the groups of settings, what the card says in words already.
+# Of the groups of settings, what the card says in words already, and paths of the machine that trained.
 _TOLD = {"dataset", "split", "classes", "backbone", "connection", "image_size", "flow_source", "flow_length"}
+_TOLD |= {"init_spatial", "init_temporal"}
 
 
 def model_card(metadata: dict, form: str, proof: str = "") -> str:
@@ -29,47 +30,54 @@ def model_card(metadata: dict, form: str, proof: str = "") -> str:
     return "\n".join((*_head(metadata, form, proof), *_data(metadata), *_figures(metadata), *_input(metadata))) + "\n"
 
 
+def _settings(metadata):
+    return {name: value for group in metadata["training"].values() for name, value in group.items()}
+
+
 def _head(metadata, form, proof) -> Iterator[str]:
-    model, data = metadata["training"]["model"], metadata["training"]["data"]
+    settings = _settings(metadata)
+    from_others = any(
+        settings.get(name) not in (None, "", "none") for name in ("pretrained", "init_spatial", "init_temporal")
+    )
     versions = ", ".join(f"{name} {version}" for name, version in metadata["versions"].items())
-    yield f"# Action recognition: {data['dataset']}, {len(metadata['classes'])} classes"
+    yield f"# Action recognition: {settings['dataset']}, {len(metadata['classes'])} classes"
     yield ""
     yield "Written by the export, from its metadata. What it cannot know is for you to fill in before you publish it."
     yield ""
     yield from _table(
         {
-            "model": f"Cooperative Cross-Stream Network of frames and optical flow: {model['backbone']}, connection "
-            f"{model['connection']}",
+            "model": f"Cooperative Cross-Stream Network of frames and optical flow: {settings['backbone']}, connection "
+            f"{settings['connection']}",
             "form": f"{form}, {metadata['exported']}",
             "made with": versions,
             "weights, SHA-256": metadata["weights_sha256"],
             "compared with the trained model": proof or "not",
             "owner, contact": _FILL_IN,
             "licence of the weights": _FILL_IN,
-            f"licence of the training data ({data['dataset']})": _FILL_IN,
+            "licence of those that training began with": _FILL_IN if from_others else "began with none",
+            f"licence of the training data ({settings['dataset']})": _FILL_IN,
             "intended use; uses that it is not for": _FILL_IN,
         }
     )
     yield ""
-    yield "It knows its classes and nothing else: every clip is answered with one of them, whatever it shows. People,"
-    yield "places and cameras unlike those of the training data, and gaps in accuracy between groups of people, were"
-    yield f"not measured: {_FILL_IN}."
+    yield "It knows its classes and nothing else: every clip is answered with one of them, whatever it shows. Not"
+    yield "measured: people, places and cameras unlike those of the training data, and how accuracy differs between"
+    yield f"them: {_FILL_IN}."
 
 
 def _data(metadata) -> Iterator[str]:
-    data, stored = metadata["training"]["data"], metadata["preprocessing"]
+    settings, stored = _settings(metadata), metadata["preprocessing"]
     yield "\n## Data and training\n"
     yield from _table(
         {
-            "data set": data["dataset"],
-            "split": data["split"],
+            "data set": settings["dataset"],
+            "split": settings["split"],
             "classes": ", ".join(metadata["classes"]),
             "preparation": ", ".join(f"{name} {value}" for name, value in stored.items()),
         }
     )
     yield "\nSettings other than the defaults of this version:\n"
     usual = Config().flat()
-    settings = {name: value for group in metadata["training"].values() for name, value in group.items()}
     flags = [
         f"--{name}={','.join(map(str, value)) if isinstance(value, list) else value}"
         for name, value in settings.items()

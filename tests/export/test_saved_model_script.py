@@ -5,7 +5,7 @@ import pathlib
 import re
 
 import pytest
-from commands import run, run_forked
+from commands import run_forked
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def test_servers_and_the_folder_are_asked_about_videos(stand_in, exported, tiny_
         assert answer["video"] == str(video) and len(answer["top"]) == 2
         tops.append([(entry["class"], round(entry["score"], 4)) for entry in answer["top"]])
     assert tops[0] == tops[1]
-    result = run("scripts/query.py", f"--server=localhost:{stand_in.grpc_port}", tmp_path / "absent.avi", video)
+    result = run_forked("scripts/query.py", f"--server=localhost:{stand_in.grpc_port}", tmp_path / "absent.avi", video)
     lines = result.stdout.splitlines()
     assert lines[0] == str(video) and [line.split()[-1] for line in lines[1:]] == [label for label, _ in tops[0]]
     assert f"query: {tmp_path}/absent.avi does not exist." in result.stderr

@@ -22,19 +22,16 @@ from ccsn_tf.serving.agreement import as_exported, compare_on_clips, compare_sco
 from ccsn_tf.serving.clips import clips_to_try
 from ccsn_tf.serving.metadata import make_metadata
 from ccsn_tf.serving.onnx.convert import check, to_onnx
-from ccsn_tf.serving.onnx.graph import flow_precisions, precision_of, product_precisions
+from ccsn_tf.serving.onnx.graph import precision_of, product_precisions
 from ccsn_tf.serving.onnx.half import to_half
 from ccsn_tf.serving.onnx.int8 import deep_convolutions, to_int8
 from ccsn_tf.serving.onnx.session import OnnxModel, set_metadata
 from ccsn_tf.serving.saved_model.verify import BATCHES
 from ccsn_tf.serving.sums import write_sums
 
-# Largest difference to Keras, in any output, of a float32 export.
-LIMIT = 1e-4
-
-# The same where flow is computed inside: it is rounded to 8 bits, and what differs by a float's last bit can be rounded
-# to the next step.
-FLOW_LIMIT = 1e-3
+# Largest difference to Keras, in any output, of a float32 export, by the model's source of flow: flow that is computed
+# is rounded to 8 bits, and what differs by a float's last bit can be rounded to the next step.
+LIMITS = {"stored": 1e-4, "graph": 1e-3}
 
 # Share of the test clips that must keep their best class.
 MIN_AGREEMENT = {"fp16": 0.995, "int8": 0.98}
@@ -108,7 +105,6 @@ def export_onnx(
     check(graph)
     if precision_of(graph) != precision:
         raise UserError(f"--precision={precision} was asked for, but no convolution of this network could be made so.")
-    flow = collections.Counter(flow_precisions(graph).values())
     metadata = {**make_metadata(model, config, None), "precision": precision}
     set_metadata(graph, metadata)
     exported = OnnxModel(graph.SerializeToString())
@@ -116,12 +112,10 @@ def export_onnx(
         "precision": precision,
         "opset": graph.opset_import[0].version,
         "products": dict(collections.Counter(product_precisions(graph).values())),
-        "flow": dict(flow),
-        "nodes": len(graph.graph.node),
         "onnxruntime": optional("onnxruntime", "onnx").__version__,
     }
     with clips_to_try(config, classes, max(BATCHES), settings.must_be_real) as clips:
-        limit = (FLOW_LIMIT if flow else LIMIT) if precision == "fp32" else None
+        limit = LIMITS[config.model.flow_source] if precision == "fp32" else None
         counts = (segments, segments + 2)
         report["comparison"] = compare_on_clips(exported, as_exported(model), clips, BATCHES, counts, limit)
     if evaluate:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+import types
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -16,6 +17,22 @@ from ccsn_tf.serving.sums import check_sums, sha256
 METADATA_KEY = "ccsn_tf"
 
 CPU, TENSORRT = "CPUExecutionProvider", "TensorrtExecutionProvider"
+
+
+def runtime_with(providers: Sequence[str]) -> types.ModuleType:
+    """ONNX Runtime, which must have these providers.
+
+    Raises:
+        UserError: it is not installed, or lacks one.
+    """
+    runtime = optional("onnxruntime", "onnx")
+    there = runtime.get_available_providers()
+    if absent := [provider for provider in providers if provider not in there]:
+        raise UserError(
+            f"--providers={','.join(absent)} is not among those of this ONNX Runtime {runtime.__version__} "
+            f"({', '.join(there)}): name these, or install onnxruntime-gpu in its place."
+        )
+    return runtime
 
 
 class OnnxModel:
@@ -51,16 +68,10 @@ class OnnxModel:
         providers: Sequence[str] = (CPU,),
         clips: tuple[int, int] = (1, 1),
     ):
-        runtime = optional("onnxruntime", "onnx")
+        runtime = runtime_with(providers)
         name = "The ONNX model" if isinstance(source, bytes) else source
         if isinstance(source, str):
             _must_be_whole(source)
-        there = runtime.get_available_providers()
-        if absent := [provider for provider in providers if provider not in there]:
-            raise UserError(
-                f"--providers={','.join(absent)} is not among those of this ONNX Runtime {runtime.__version__} "
-                f"({', '.join(there)}): name these, or install onnxruntime-gpu in its place."
-            )
         with_options = [(each, _options(each, source, clips, runtime.__version__)) for each in providers]
         options = runtime.SessionOptions()
         options.intra_op_num_threads = threads
@@ -114,10 +125,10 @@ def _options(provider, source, clips, version):
     return {
         "trt_engine_cache_enable": True,
         "trt_engine_cache_path": cache,
-        "trt_timing_cache_enable": True,
         "trt_profile_min_shapes": shapes(1),
         "trt_profile_opt_shapes": shapes(batch),
         "trt_profile_max_shapes": shapes(batch),
+        # TensorRT 10 asks for it where there are quantised convolutions; half precision would reach flow and heads.
         **({"trt_int8_enable": True} if metadata["precision"] == "int8" else {}),
     }
 

@@ -88,7 +88,7 @@ def test_too_little_agreement_is_an_error_and_leaves_nothing(workdir_config, con
 
 
 def test_a_difference_beyond_the_limit_is_an_error(workdir_config, converted, tmp_path, monkeypatch):
-    monkeypatch.setattr(export_module, "LIMIT", 1e-9)
+    monkeypatch.setattr(export_module, "LIMITS", {"stored": 1e-9})
     with pytest.raises(UserError, match=r"differs from the trained one by .* more than 1e-09"):
         export_onnx(workdir_config, OnnxSettings(str(tmp_path / "model.onnx")))
     assert not os.listdir(tmp_path)

@@ -10,6 +10,7 @@ import onnx_graphs
 import pytest
 import tensorrt_rtx
 from onnx_fixtures import exporter
+from onnx_graphs import flow_types, is_of_flow
 
 from ccsn_tf.models.ccsn import CCSN
 from ccsn_tf.models.flow import QuantizedFlow
@@ -17,7 +18,7 @@ from ccsn_tf.models.flow.loops import LOOPED, iterations
 from ccsn_tf.serving.agreement import as_exported
 from ccsn_tf.serving.clips import clips_to_try
 from ccsn_tf.serving.onnx.convert import to_onnx
-from ccsn_tf.serving.onnx.graph import Graph, flow_precisions, is_of_flow, product_precisions
+from ccsn_tf.serving.onnx.graph import Graph, product_precisions
 from ccsn_tf.serving.onnx.half import to_half
 from ccsn_tf.serving.onnx.session import OnnxModel
 from ccsn_tf.serving.servers.triton import TritonSettings, make_repository
@@ -68,9 +69,9 @@ def test_flow_differs_by_the_rounding_of_single_values_at_most(flow_export, expo
 def test_flow_stays_float32_and_is_the_same_to_the_last_bit(precision, flow_export, inputs):
     export, whole = flow_export(precision), onnx.load(flow_export("fp32").path)
     model = onnx.load(export.path)
-    found = flow_precisions(model)
-    assert set(found.values()) == {"fp32"} and export.report["flow"] == {"fp32": len(found)}
-    assert len(found) == len(flow_precisions(whole)) > 100 and not set(found) & set(product_precisions(model))
+    found = flow_types(model)
+    assert set(found.values()) == {onnx.TensorProto.FLOAT}
+    assert len(found) == len(flow_types(whole)) > 100 and not set(found) & set(product_precisions(model))
     assert export.report["products"] == {"int8": {"int8": 6, "fp32": 21}}.get(precision, {precision: 22, "fp32": 5})
     watched = flow_tensor(whole)
     flow = onnx_graphs.run(whole, inputs, [watched])[watched]
@@ -117,4 +118,4 @@ def test_the_layer_as_it_is_used():
         graph = whole if precision == "fp32" else to_half(whole)
         settings = BuildSettings(compute_capabilities=DEFAULT_CAPABILITIES)
         _, frames, _ = build(tensorrt_rtx, graph.SerializeToString(), settings)
-        assert list(frames) == ["frames"] and set(flow_precisions(graph).values()) == {"fp32"}
+        assert list(frames) == ["frames"] and set(flow_types(graph).values()) == {onnx.TensorProto.FLOAT}

@@ -92,7 +92,6 @@ def test_tensorrt_is_asked_for_an_engine_of_the_batches_and_keeps_it(source, inp
     assert cache == f"{ours}.tensorrt/{digest}-{onnxruntime.__version__}" and pathlib.Path(cache).is_dir()
     assert told == {
         "trt_engine_cache_enable": True,
-        "trt_timing_cache_enable": True,
         "trt_profile_min_shapes": inputs.format(1, 1),
         "trt_profile_opt_shapes": inputs.format(8, 8),
         "trt_profile_max_shapes": inputs.format(8, 8),

@@ -51,31 +51,6 @@ def test_int8_is_built_with_its_profile(onnx_export):
     }
 
 
-def test_what_is_set_reaches_the_builder(onnx_export, monkeypatch):
-    """Asked of the real configuration, in place of building."""
-    seen = []
-
-    class Builder:
-        def __init__(self, log):
-            self._builder = RealBuilder(log)
-
-        def __getattr__(self, name):
-            return getattr(self._builder, name)
-
-        def build_serialized_network(self, network, config):
-            tf32 = config.get_flag(tensorrt_rtx.BuilderFlag.TF32)
-            capabilities = [config.get_compute_capability(i).name for i in range(config.num_compute_capabilities)]
-            typed = network.get_flag(tensorrt_rtx.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
-            seen.append((tf32, capabilities, typed))
-
-    RealBuilder = tensorrt_rtx.Builder
-    monkeypatch.setattr(tensorrt_rtx, "Builder", Builder)
-    settings = BuildSettings(compute_capabilities=("8.9", "12.0"))
-    with pytest.raises(UserError, match="cannot build an engine: it gives no reason"):
-        build(tensorrt_rtx, onnx_export("fp32").path.read_bytes(), settings)
-    assert seen == [(False, ["SM89", "SM120"], True)]
-
-
 def test_what_is_not_taken_or_not_built_is_an_error(onnx_export):
     """GPUs of capability 7.5 have no float32 matrix products there."""
     text = """<ir_version: 8, opset_import: ["" : 17]>

@@ -7,7 +7,6 @@ import os
 import pathlib
 import sys
 
-import kept_models
 import numpy as np
 import onnx
 import onnx_graphs
@@ -38,7 +37,6 @@ def gpu(monkeypatch):
     """A stand-in for a GPU, which is found here."""
     core = tensorrt_stand_ins.Core()
     monkeypatch.setitem(sys.modules, "cuda.core", core)
-    kept_models.keep(monkeypatch, tensorrt_compare)
     return core
 
 
@@ -77,15 +75,13 @@ def test_what_must_not_be_an_engine_leaves_nothing(onnx_export, tmp_path):
     assert os.listdir(tmp_path) == ["foreign.onnx"]
 
 
-def test_where_there_is_a_gpu_the_engine_is_run_and_compared(onnx_export, workdir_config, gpu, tmp_path):
+def test_where_there_is_a_gpu_the_engine_is_run_and_compared(onnx_export, gpu, tmp_path):
     trt, path = tensorrt_stand_ins.tensorrt("11.0.0"), str(onnx_export("fp32").path)
-    for workdir, words in ((workdir_config.train.workdir, "Keras"), ("", "ONNX Runtime")):
-        compare = functools.partial(compare_engine, onnx_path=path, workdir=workdir)
-        settings = BuildSettings(batch=(1, 2, 4))
-        run = export_engine(trt, path, str(tmp_path / "model.plan"), settings, compare=compare)["run"]
-        assert run["gpu"] == "Stand-in GPU" and run["with"].startswith(words)
-        assert run["batches"] == [1, 3, 4] and run["segments"] == [2, 4] and run["limit"] == 1e-2
-        assert len(run["largest"]) == 6 and max(run["largest"].values()) < 1e-5
+    compare = functools.partial(compare_engine, onnx_path=path)
+    run = export_engine(trt, path, str(tmp_path / "model.plan"), BuildSettings(batch=(1, 2, 4)), compare=compare)["run"]
+    assert run["gpu"] == "Stand-in GPU" and run["with"].startswith("ONNX Runtime")
+    assert run["batches"] == [1, 3, 4] and run["segments"] == [2, 4] and run["limit"] == 1e-2
+    assert len(run["largest"]) == 6 and max(run["largest"].values()) < 1e-5
     assert not gpu.open
 
 
