@@ -25,8 +25,8 @@ def run(config: Config, options) -> dict:
     """Reads the training clips of --record_dir in the batches that train.py would, for every K and size.
 
     Returns:
-        `flow_length`, `batch`, `cases` {name: clips per second of each round}, and `cpu` {name: milliseconds of CPU time
-        per clip of each round}, which other programs disturb less.
+        `flow_length`, `batch`, `cases` {name: clips per second of each round}, and `cpu` {name: ms of CPU time per
+        clip of each round}, which other programs disturb less.
 
     Raises:
         UserError: no records.
