@@ -42,11 +42,6 @@ def test_full_disk_is_a_user_error_that_names_the_file(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_error_without_a_number_still_says_something(tmp_path):
-    with pytest.raises(UserError, match=r"\(the tape is torn\)"), whole_file(tmp_path / "a.txt"):
-        raise OSError("the tape is torn")
-
-
 def test_file_in_the_place_of_a_folder(tmp_path):
     (tmp_path / "file").write_text("")
     for path in (tmp_path / "file" / "a.txt", tmp_path / "file" / "b" / "a.txt"):
@@ -66,11 +61,6 @@ def test_folder_without_permission(tmp_path):
     tmp_path.chmod(0o500)
     with pytest.raises(UserError, match=r"a\.txt cannot be written \(Permission denied\)"):
         write_text(tmp_path / "a.txt", "text")
-
-
-def test_text_is_utf8(tmp_path):
-    write_text(tmp_path / "a.txt", "größer\n")
-    assert (tmp_path / "a.txt").read_bytes() == "größer\n".encode()
 
 
 def test_leftovers_of_killed_processes_go(tmp_path):
@@ -115,22 +105,6 @@ def test_patience_until_the_other_has_ended(tmp_path):
         timer.start()
         with only_process(tmp_path, patience=60) as alone:
             assert alone and not timer.is_alive()
-
-
-def test_nobody_is_kept_out_after_an_error(tmp_path):
-    with pytest.raises(ZeroDivisionError), only_process(tmp_path):
-        raise ZeroDivisionError
-    with only_process(tmp_path):
-        pass
-
-
-def test_folder_that_cannot_be_written_to(tmp_path):
-    (tmp_path / "file").touch()
-    with (
-        pytest.raises(UserError, match=r"file/\.lock cannot be written .*choose another folder"),
-        only_process(tmp_path / "file"),
-    ):
-        pass
 
 
 def test_a_lock_that_its_owner_removes_meanwhile_is_no_lock(tmp_path, monkeypatch):
