@@ -43,15 +43,6 @@ def test_equal_embeddings_are_at_0_with_gradient_0(squared, jit_compile):
     np.testing.assert_array_equal(gradient, np.zeros_like(x))
 
 
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
-def test_any_float_becomes_float32_before_the_subtraction(dtype):
-    rng = np.random.default_rng(3)
-    a, b = tf.cast(unit_rows(rng, 4, 6), dtype), tf.cast(unit_rows(rng, 4, 6), dtype)
-    distances = pairwise_distance(a, b)
-    assert distances.dtype == tf.float32
-    np.testing.assert_array_equal(distances, pairwise_distance(tf.cast(a, "float32"), tf.cast(b, "float32")))
-
-
 def found(triplets):
     """Sorted (anchor, positive distance, negative distance) of a `Triplets`, as the reference lists them."""
     positive, negative, valid = np.broadcast_arrays(*(np.asarray(x) for x in triplets))

@@ -47,11 +47,6 @@ def test_every_setting_reaches_the_model():
     assert arguments["classes"] == list(CLASSES)
 
 
-def test_imagenet_weights_for_a_backbone_without_any():
-    with pytest.raises(UserError, match=r"`weights` imagenet.*`backbone` tiny"):
-        build_model(small(pretrained="imagenet"), CLASSES)
-
-
 @functools.cache
 def pretrained(connection):
     config = small(backbone="efficientnet_lite0", pretrained="imagenet", image_size=32, connection=connection)

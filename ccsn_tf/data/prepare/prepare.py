@@ -15,7 +15,6 @@ from ccsn_tf.config import DataConfig
 from ccsn_tf.data.datasets import Clip, Listing, read_listing
 from ccsn_tf.data.prepare.encode import Skipped, last_change, make_record, result_of
 from ccsn_tf.data.prepare.worker_pool import WorkerPool
-from ccsn_tf.data.records.folder import LocalFolder, alone_in
 from ccsn_tf.data.records.manifest import (
     FILE_NAME,
     VERSION,
@@ -27,6 +26,7 @@ from ccsn_tf.data.records.manifest import (
 from ccsn_tf.data.records.record import RECORDS, record_file
 from ccsn_tf.data.records.selection import cautions
 from ccsn_tf.errors import UserError
+from ccsn_tf.files import LocalFolder, alone_in
 
 SETTINGS = "settings.json"  # of the records, noted before the first one: no two preparations mix in a folder
 

@@ -65,7 +65,7 @@ def connection_maker(connection, **options) -> Callable[[str], ConnectionBlock] 
     if connection is None or connection == "none":
         return None
     if isinstance(connection, dict):
-        connection = keras.saving.deserialize_keras_object(connection)
+        connection = _saved(connection)
     if isinstance(connection, ConnectionBlock):
         return _copies(connection)
     maker = _MAKERS.get(connection) if isinstance(connection, str) else connection
@@ -98,6 +98,32 @@ def connection_config(connection, blocks: list[ConnectionBlock]):
         return connection or "none"
     _check_config(blocks[0])
     return keras.saving.serialize_keras_object(blocks[0])
+
+
+def _saved(config):
+    """The block of a serialised form.
+
+    Its class is the one of that name in the module that it was saved from, as it is defined last (a notebook's cell can
+    be run twice); or that of another module, as long as only one has a class of that name.
+    """
+    found = {cls.__module__: cls for cls in _subclasses(ConnectionBlock) if cls.__name__ == config["class_name"]}
+    if not found:
+        return keras.saving.deserialize_keras_object(config)
+    if len(found) > 1 and config["module"] not in found:
+        raise UserError(
+            f"`connection` {config['class_name']} of the module {config['module']} is not defined, but others of that "
+            f"name are, in {', '.join(found)}: import it, or only one of them."
+        )
+    kind = found.get(config["module"]) or next(iter(found.values()))
+    with keras.saving.custom_object_scope({config["registered_name"]: kind}):
+        return keras.saving.deserialize_keras_object(config)
+
+
+def _subclasses(kind):
+    """All of them that there are, in the order of their definition as far as they have the same base."""
+    for subclass in kind.__subclasses__():
+        yield subclass
+        yield from _subclasses(subclass)
 
 
 def _copies(block):

@@ -18,8 +18,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ccsn_tf.data.records.folder import LocalFolder
 from ccsn_tf.errors import UserError
+from ccsn_tf.files import LocalFolder
 from ccsn_tf.serving import optional
 
 ABOUT = "about.json"

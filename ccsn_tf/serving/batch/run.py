@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from ccsn_tf.data.prepare.worker_pool import Outcome, WorkerPool, num_cores
-from ccsn_tf.data.records.folder import LocalFolder, alone_in
 from ccsn_tf.data.views import Stopwatch
 from ccsn_tf.errors import UserError
+from ccsn_tf.files import LocalFolder, alone_in
 from ccsn_tf.serving.batch.backends import Exported, ModelThread
 from ccsn_tf.serving.batch.output import Output, failure
 from ccsn_tf.serving.batch.plan import BatchPlan, BatchSettings, Items

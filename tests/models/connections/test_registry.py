@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from layers import randomise
 
+import ccsn_tf as ct
 from ccsn_tf.config.settings import BACKBONES, CONNECTIONS
 from ccsn_tf.errors import UserError
 from ccsn_tf.models import backbones, connections
@@ -111,6 +112,29 @@ def test_an_argument_that_the_configuration_lacks_is_named_when_it_would_be_lost
         model.save(tmp_path / "model.keras")
     with pytest.raises(UserError, match="get_config"):
         ccsn(Forgetful(2.0), connect_at=("stage1", "stage2"))
+
+
+def test_classes_of_one_name_are_told_apart_by_their_modules(tmp_path):
+    """As of two files that each have one, and of a notebook's cell that is run twice."""
+
+    def saved(module):
+        kind = type("Twin", (Exchange,), {"__module__": module})
+        model = ccsn(kind)
+        model.save(tmp_path / f"{module}.keras")
+        return kind
+
+    def loaded(module):
+        return type(ct.load_model(tmp_path / f"{module}.keras").connection_blocks[0])
+
+    one, two = saved("one"), saved("two")
+    assert (loaded("one"), loaded("two")) == (one, two)
+    again = type("Twin", (Exchange,), {"__module__": "one"})
+    assert loaded("one") is again and loaded("two") is two
+    one.__module__ = again.__module__ = "moved"
+    with pytest.raises(UserError, match=r"`connection` Twin of the module one is not defined, but .*two"):
+        loaded("one")
+    two.__name__ = "Other"
+    assert loaded("one") is again
 
 
 def test_a_registered_block_is_a_name_and_can_be_replaced(monkeypatch):
