@@ -25,7 +25,8 @@ def run(config: Config, options) -> dict:
     """Reads the training clips of --record_dir in the batches that train.py would, for every K and size.
 
     Returns:
-        `flow_length`, `batch`, and `cases` {name: clips per second of each round}.
+        `flow_length`, `batch`, `cases` {name: clips per second of each round}, and `cpu` {name: ms of CPU time per
+        clip of each round}, which other programs disturb less.
 
     Raises:
         UserError: no records.
@@ -37,27 +38,29 @@ def run(config: Config, options) -> dict:
         for size in SIZES
     }
     plans = {name: _plan(clips, classes, case, options.input_clips) for name, case in cases.items()}
-    rates = {name: [] for name in cases}
+    rates, cpu = ({name: [] for name in cases} for _ in range(2))
     for _ in range(options.input_rounds):
         for name, case in cases.items():
-            begun, count = time.perf_counter(), 0
+            begun, used, count = time.perf_counter(), time.process_time(), 0
             for _, labels in training_batches(plans[name], case.model):
                 count += len(labels)
             rates[name].append(count / (time.perf_counter() - begun))
-    return {"flow_length": config.model.flow_length, "batch": config.data.batch_size, "cases": rates}
+            cpu[name].append(1e3 * (time.process_time() - used) / count)
+    return {"flow_length": config.model.flow_length, "batch": config.data.batch_size, "cases": rates, "cpu": cpu}
 
 
 def table(report: dict) -> str:
     """The report as Markdown."""
     lines = [
-        f"L = {report['flow_length']}, batches of {report['batch']}; clips per second, median of the rounds (least to "
-        "most).",
+        f"L = {report['flow_length']}, batches of {report['batch']}; medians of the rounds (least to most).",
         "",
-        "| input | clips/s |",
-        "|---|---|",
+        "| input | clips/s | CPU time per clip, ms |",
+        "|---|---|---|",
     ]
     for name, rates in report["cases"].items():
-        lines.append(f"| {name} | {np.median(rates):.0f} ({min(rates):.0f} to {max(rates):.0f}) |")
+        used = report["cpu"][name]
+        clips = f"{np.median(rates):.0f} ({min(rates):.0f} to {max(rates):.0f})"
+        lines.append(f"| {name} | {clips} | {np.median(used):.1f} ({min(used):.1f} to {max(used):.1f}) |")
     return "\n".join(lines)
 
 

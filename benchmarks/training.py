@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import pathlib
 import time
 
@@ -14,6 +15,7 @@ from benchmarks.side import Side
 from ccsn_tf.config import Config
 from ccsn_tf.losses import JointLoss
 from ccsn_tf.models.ccsn import CCSN
+from ccsn_tf.progress import Progress
 from ccsn_tf.training.strategy import make_strategy
 
 SIZES = (112, 224)
@@ -24,7 +26,7 @@ BACKBONE = "efficientnet_lite0"
 def define_flags() -> None:
     """The benchmark's own options."""
     flags.DEFINE_string("torch_python", "", "training: a Python that has torch, to compare with; empty: not.")
-    flags.DEFINE_integer("training_steps", 8, "training: timed steps of each turn.", lower_bound=2)
+    flags.DEFINE_integer("training_steps", 3, "training: timed steps of each turn.", lower_bound=2)
     flags.DEFINE_integer("training_rounds", 3, "training: turns of each side.", lower_bound=1)
 
 
@@ -40,19 +42,23 @@ def run(config: Config, options) -> dict:
     Raises:
         UserError: --torch_python cannot be used.
     """
-    sizes = {}
+    sizes, progress = {}, Progress("training", "turns")
     for size in SIZES:
         with make_strategy(config.train).scope():  # as the scripts train
             fit = _fit(_model(size), _batch(size))
         loop = _loop(_model(size), _batch(size))
-        rows = {"fit": [], "loop": [], **({"torch": []} if options.torch_python else {})}
-        if options.torch_python:
-            script = str(pathlib.Path(__file__).with_name("torch_training.py"))
-            arguments = map(str, (size, CLIPS, SEGMENTS, CLASSES, FLOW_LENGTH))
-            with Side("--torch_python", [options.torch_python, script, *arguments]) as other:
-                _take_turns(rows, {"fit": fit, "loop": loop, "torch": other.ask}, options)
-        else:
-            _take_turns(rows, {"fit": fit, "loop": loop}, options)
+        sides = {"fit": fit, "loop": loop}
+        with contextlib.ExitStack() as stack:
+            if options.torch_python:
+                script = str(pathlib.Path(__file__).with_name("torch_training.py"))
+                command = [options.torch_python, script, *map(str, (size, CLIPS, SEGMENTS, CLASSES, FLOW_LENGTH))]
+                sides["torch"] = stack.enter_context(Side("--torch_python", command)).ask
+            rows, total = {name: [] for name in sides}, len(SIZES) * len(sides) * options.training_rounds
+            for number in range(options.training_rounds * len(sides)):
+                name = list(sides)[number % len(sides)]
+                rows[name].append(float(np.median(sides[name](steps=options.training_steps)["times"])))
+                done = len(sizes) * total // len(SIZES) + number + 1
+                progress(done, total, f"{size} px, {name}: {rows[name][-1]:.3f} s per step")
         sizes[str(size)] = rows
         keras.backend.clear_session()
     return {"backbone": BACKBONE, "sizes": sizes}
@@ -74,12 +80,6 @@ def table(report: dict) -> str:
         times = f"{middle['fit']:.3f} | {middle['loop']:.3f} | {torch}"
         lines.append(f"| {size} px | {times} | {middle['loop'] / middle['fit']:.2f} | {ratio} |")
     return "\n".join(lines)
-
-
-def _take_turns(rows, sides, options):
-    for _ in range(options.training_rounds):
-        for name, steps in sides.items():
-            rows[name].append(float(np.median(steps(steps=options.training_steps)["times"])))
 
 
 def _model(size):

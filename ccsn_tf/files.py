@@ -10,6 +10,7 @@ import re
 import socket
 import time
 from collections.abc import Iterator
+from typing import BinaryIO
 
 from ccsn_tf.errors import UserError
 
@@ -43,14 +44,15 @@ def write_text(path: str | pathlib.Path, text: str) -> None:
 
 
 def remove_leftovers(folder: str | pathlib.Path) -> None:
-    """Removes what `whole_file` left in a folder where its process was killed; those below it are left alone.
+    """Removes what `whole_file` left where its process was killed: in a folder, and in those two levels below it.
 
     What a running process is writing would go, too: to be called by the `only_process` there.
     """
-    for path in pathlib.Path(folder).iterdir():
-        with contextlib.suppress(OSError):
-            if re.match(r"\.\d+\.", path.name):
-                path.unlink()
+    for place in (pathlib.Path(folder), *pathlib.Path(folder).glob("*/*/")):
+        for path in place.iterdir():
+            with contextlib.suppress(OSError):
+                if re.match(r"\.\d+\.", path.name):
+                    path.unlink()
 
 
 @contextlib.contextmanager
@@ -103,6 +105,62 @@ def _open_locked(path):
         file.flush()
         stack.pop_all()
         return file, locked
+
+
+class LocalFolder:
+    """A folder on this machine or a disk that it mounts, whose files are there whole or not at all.
+
+    Every method raises UserError where the disk or its permissions do not let it.
+    """
+
+    def __init__(self, path: str | pathlib.Path):
+        self.path = pathlib.Path(path)
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    def names(self) -> list[str]:
+        """Of all files, none if there is no folder."""
+        return _if_there(os.listdir, self.path) or []
+
+    def read(self, name: str) -> bytes | None:
+        """A file's content, None if there is none."""
+        return _if_there(pathlib.Path.read_bytes, self.path / name)
+
+    def sizes(self, below: str) -> dict[str, int]:
+        """{name: bytes} of the files at any depth below a folder of this one."""
+        found = [pathlib.Path(place, name) for place, _, names in os.walk(self.path / below) for name in names]
+        sizes = ((path, _if_there(os.path.getsize, path)) for path in found)
+        return {path.relative_to(self.path).as_posix(): size for path, size in sizes if size is not None}
+
+    @contextlib.contextmanager
+    def whole(self, name: str) -> Iterator[BinaryIO]:
+        """Yields a file to write to, which has its name once the block has ended well."""
+        with whole_file(self.path / name) as beside, beside.open("wb") as file:
+            yield file
+
+
+@contextlib.contextmanager
+def alone_in(folder: LocalFolder) -> Iterator[None]:
+    """Keeps other processes out of a `LocalFolder`, and clears up in it, before and after; see `only_process`."""
+    with only_process(folder.path) if isinstance(folder, LocalFolder) else contextlib.nullcontext() as alone:
+        try:
+            if alone:
+                remove_leftovers(folder.path)
+            yield
+        finally:
+            if alone:
+                remove_leftovers(folder.path)
+
+
+def _if_there(function, path):
+    """What a function returns of a file or folder, None where there is none."""
+    try:
+        return function(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}): choose another folder.") from None
 
 
 def _unwritable(path, error):

@@ -7,7 +7,10 @@
 P/predictions.jsonl receives a line a video: {"video", "top": [{"class", "score"}, ...]}, or {"video", "error"} for one
 that cannot be used. Safe to kill and to run again: what has a line is not done again. Of several exports of one model,
 --model=MODEL,M.onnx,M.plan, the fastest that can run here is taken. --runner makes it a pipeline of Apache Beam.
+--providers=TensorrtExecutionProvider,CUDAExecutionProvider,CPUExecutionProvider has ONNX Runtime use a GPU.
 """
+
+import dataclasses
 
 from absl import flags
 
@@ -20,9 +23,11 @@ from ccsn_tf.serving.batch.output import FORMATS
 from ccsn_tf.serving.batch.plan import SIDES, BatchSettings, clips_of_records, videos_of_folder, videos_of_list
 from ccsn_tf.serving.batch.run import predict_all
 from ccsn_tf.serving.client.config import client_config
+from ccsn_tf.serving.onnx.session import runtime_with
 
 flags.DEFINE_list("model", [], "infer: the exported model: a folder of export/saved_model.py, an .onnx, a .plan file.")
 flags.DEFINE_enum("backend", "auto", BACKENDS, "infer: what runs it; auto: the fastest for which --model names one.")
+flags.DEFINE_list("providers", [], "infer: those of ONNX Runtime for an .onnx file, best first; empty: the CPU's.")
 flags.DEFINE_string("output_dir", "", "infer: folder of the predictions.")
 flags.DEFINE_enum("format", "jsonl", tuple(FORMATS), "infer: JSON lines, or Parquet.")
 flags.DEFINE_string("video_list", "", "infer: text file, a path a line, relative to --video_dir or else to the file.")
@@ -38,7 +43,12 @@ def main(arguments):
     given, data = flags.FLAGS, command_line.config_from_flags().data
     if not given.output_dir:
         raise UserError("--output_dir is not given: name the folder of the predictions.")
-    export = choose(given.model, given.backend)
+    export = choose(given.model, "onnx" if given.providers and given.backend == "auto" else given.backend)
+    if given.providers:
+        if export.backend != "onnx":
+            raise UserError("--providers is for --backend=onnx: leave one of them out.")
+        runtime_with(given.providers)  # what is absent should be said before the work
+        export = dataclasses.replace(export, providers=tuple(given.providers))
     if export.backend == "saved_model":
         command_line.load_tensorflow()
     settings = BatchSettings(

@@ -19,7 +19,6 @@ from ccsn_tf.serving import optional
 flags.DEFINE_string("output", "", "export: the file; empty: model.onnx or model.<precision>.onnx in --workdir.")
 flags.DEFINE_enum("precision", "fp32", ("fp32", "fp16", "int8"), "export: what convolutions compute in.")
 flags.DEFINE_bool("evaluate", True, "export: unless fp32, score all test clips and compare with the trained model.")
-flags.DEFINE_integer("evaluate_segments", 0, "export: segments of a clip in that; 0: as in training.", lower_bound=0)
 flags.DEFINE_float("min_agreement", 0.0, "export: lowest share with the same best class; 0: by precision.", 0.0, 1.0)
 flags.DEFINE_integer("calibration_clips", 32, "export: training clips for the ranges of int8.", lower_bound=1)
 flags.DEFINE_integer("float_convolutions", 2, "export: so many from the input stay float32 in int8.", lower_bound=0)
@@ -36,7 +35,6 @@ def main(arguments):
         output=given.output,
         precision=given.precision,
         evaluate=given.evaluate,
-        segments=given.evaluate_segments,
         min_agreement=given.min_agreement,
         calibration_clips=given.calibration_clips,
         float_convolutions=given.float_convolutions,
@@ -52,8 +50,6 @@ def in_words(report):
     """The lines that are printed of the report."""
     products = ", ".join(f"{count} in {precision}" for precision, count in sorted(report["products"].items()))
     yield f"opset {report['opset']}; convolutions and matrix products: {products}"
-    if report["flow"]:
-        yield f"flow is computed inside, in fp32: {report['flow']['fp32']} of {report['nodes']} nodes"
     yield f"run by ONNX Runtime {report['onnxruntime']} on the CPU"
     comparison = report["comparison"]
     limit = f"limit {comparison['limit']:.0e}" if comparison["limit"] else "no limit"

@@ -3,8 +3,8 @@
     python export/to_tensorrt.py --onnx=M.onnx --output=M.plan [--compute_capability=8.6,8.9] [--max_batch=16]
 
 The precision is that of the ONNX file, which TensorRT keeps to (the network is strongly typed).
-With tensorrt_rtx no GPU is needed to build. Where there is one that the engine is for, the engine is run and compared:
-with the trained model in --workdir, or without that flag with the ONNX file. M.plan.json describes the engine.
+With tensorrt_rtx no GPU is needed to build. Where there is one that the engine is for, the engine is run and compared
+with the ONNX file. M.plan.json describes the engine.
 """
 
 import pathlib
@@ -19,21 +19,17 @@ from ccsn_tf.serving.tensorrt.build import MODULES, load_tensorrt
 flags.DEFINE_string("onnx", "", "export: the ONNX file, from export/to_onnx.py.")
 flags.DEFINE_string("output", "", "export: the engine's file.")
 flags.DEFINE_enum("module", "auto", ("auto", *MODULES), "export: which TensorRT; auto: the first that is installed.")
-flags.DEFINE_enum("precision", "", ("", "fp32", "fp16", "int8"), "export: insist on it; empty: the file's.")
 flags.DEFINE_list("compute_capability", [], "export: GPUs to build for, as 8.6 (tensorrt_rtx); empty: this one's.")
 for axis, what, bounds in (("batch", "clips", (1, 1, 8)), ("segments", "segments of a clip", (1, 3, 25))):
     for name, value, words in zip(("min", "opt", "max"), bounds, ("fewest", "usual", "most"), strict=True):
         flags.DEFINE_integer(f"{name}_{axis}", value, f"export: {words} {what} in a call.", lower_bound=1)
-flags.DEFINE_integer("workspace_mb", 0, "export: memory beside weights and activations; 0: no limit.", lower_bound=0)
-flags.DEFINE_string("timing_cache", "", "export: file that keeps timings from one build to the next (tensorrt).")
-flags.DEFINE_bool("tf32", False, "export: let float32 products use TensorFloat-32.")
 
 
 def main(arguments):
     command_line.no_arguments(arguments)
     given = flags.FLAGS
     trt = load_tensorrt(given.module)
-    optional("onnx", "tensorrt")
+    optional("onnx", "onnx")
     from ccsn_tf.serving.tensorrt.build import BuildSettings
     from ccsn_tf.serving.tensorrt.export import export_engine
 
@@ -42,12 +38,9 @@ def main(arguments):
     settings = BuildSettings(
         batch=(given.min_batch, given.opt_batch, given.max_batch),
         segments=(given.min_segments, given.opt_segments, given.max_segments),
-        workspace_mb=given.workspace_mb,
-        timing_cache=given.timing_cache,
         compute_capabilities=tuple(given.compute_capability),
-        tf32=given.tf32,
     )
-    engine = export_engine(trt, given.onnx, given.output, settings, given.precision, compare)
+    engine = export_engine(trt, given.onnx, given.output, settings, compare)
     products = ", ".join(f"{count} in {precision}" for precision, count in sorted(engine["products"].items()))
     capabilities = ", ".join(engine["compute_capabilities"])
     print(f"{trt.__name__} {trt.__version__}, for compute capability {capabilities}")
@@ -58,7 +51,7 @@ def main(arguments):
         for name, difference in run["largest"].items():
             print(f"  {name:20s}{difference:.1e}")
     else:
-        print("built and NOT RUN: this machine has no GPU that it was built for")
+        print("built and NOT RUN: here is no GPU that it was built for, or no cuda-core to use it")
     size = pathlib.Path(given.output).stat().st_size
     print(f"{given.output}: {size / 1e6:.1f} MB, {engine['precision']}.")
 
@@ -67,7 +60,7 @@ def compare(engine):
     command_line.load_tensorflow()
     from ccsn_tf.serving.tensorrt.compare import compare_engine
 
-    return compare_engine(engine, flags.FLAGS.onnx, flags.FLAGS.workdir)
+    return compare_engine(engine, flags.FLAGS.onnx)
 
 
 if __name__ == "__main__":

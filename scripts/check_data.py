@@ -3,7 +3,7 @@
     python scripts/check_data.py --flagfile=ucf101.flags --video_dir=UCF-101 --split_dir=ucfTrainTestlist
     python scripts/check_data.py --flagfile=ucf101.flags --record_dir=R
 
-Videos are decoded from end to end, on every core; --quick looks at their ends only.
+Videos are decoded from end to end, on every core.
 """
 
 import pathlib
@@ -18,8 +18,6 @@ from ccsn_tf.progress import Progress
 
 _SHOWN = 5  # findings of a kind
 
-flags.DEFINE_bool("quick", False, "check_data: decode only the first and the last frames of each video.")
-flags.DEFINE_bool("alike", False, "check_data: find videos on both sides of a split that look the same; decodes twice.")
 flags.DEFINE_bool("thorough", False, "check_data: decode every JPEG of the records.")
 flags.DEFINE_bool("json", False, "check_data: print all findings as JSON.")
 flags.DEFINE_string("output", "", "check_data: file for all findings, JSON if it ends in .json.")
@@ -28,8 +26,8 @@ flags.DEFINE_string("output", "", "check_data: file for all findings, JSON if it
 def main(arguments):
     command_line.no_arguments(arguments)
     chosen = flags.FLAGS
-    depth = {name: chosen[name].value for name in ("quick", "alike", "thorough")}
-    findings = check(command_line.config_from_flags(), lambda what: Progress(f"check {what}", "clips"), **depth)
+    config = command_line.config_from_flags()
+    findings = check(config, lambda what: Progress(f"check {what}", "clips"), thorough=chosen.thorough)
     if chosen.output:
         is_json = pathlib.Path(chosen.output).suffix == ".json"
         write_text(chosen.output, as_json(findings) if is_json else as_text(findings))

@@ -2,8 +2,9 @@
 
     python scripts/evaluate.py --workdir=W [--test_segments=25 --test_crops=10] [--report | --report=PAGE]
 
-Writes evaluation.json, scores.npz and confusion.png into the work directory and prints the figures with their protocol.
-With --report also REPORT.html, or PAGE: one file for a browser, with charts, clips, and where the streams looked.
+Writes evaluation.json, scores.npz, class_embeddings.npz and confusion.png into the work directory and prints the
+figures with their protocol. With --report also REPORT.html, or PAGE: one file for a browser, with charts, clips, and
+where the streams looked.
 """
 
 import pathlib
@@ -43,6 +44,12 @@ def main(arguments):
             "segments, and some are seen twice; a lower --test_segments avoids it"
         )
     command_line.print_figures(report)
+    for name, found in report["calibration"].items():
+        before, after = (100 * found[f"ece_{when}"] for when in ("before", "after"))
+        print(f"{name}: temperature {found['temperature']:.2f}, calibration error {before:.1f} %, then {after:.1f} %")
+    if report["num_unknown"]:
+        ways = ", ".join(f"{way} {100 * found['auroc']:.1f}" for way, found in report["rejection"].items())
+        print(f"{report['num_unknown']} clips of unknown classes, AUROC in %: {ways}")
     worst = [row for row in report["most_confused"][:3] if row["clips"] > 1]
     if worst:
         print("most confused: " + "; ".join(f"{row['clips']} {row['class']} as {row['taken_for']}" for row in worst))

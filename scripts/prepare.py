@@ -1,8 +1,8 @@
-"""Videos to records: decodes, computes optical flow, writes TFRecords and a manifest.
+"""Videos to records: decodes, computes optical flow, writes a record a clip and a manifest.
 
     python scripts/prepare.py --flagfile=ucf101.flags --video_dir=UCF-101 --split_dir=ucfTrainTestlist --record_dir=R
 
-Safe to kill and to run again: whole record files are kept, the rest is redone.
+Safe to kill and to run again: records that are there are kept, the others are made.
 """
 
 import time

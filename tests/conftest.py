@@ -80,7 +80,7 @@ def tiny_set(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def tiny_data(tiny_set, tmp_path_factory):
-    """The DataConfig of the tiny set, with its records prepared: 4 files of 4 clips at most."""
+    """The DataConfig of the tiny set, with its records prepared."""
     from ccsn_tf.config import DataConfig
     from ccsn_tf.data.prepare.prepare import prepare
 
@@ -88,7 +88,6 @@ def tiny_data(tiny_set, tmp_path_factory):
         video_dir=str(tiny_set / "videos"),
         split_dir=str(tiny_set / "lists"),
         record_dir=str(tmp_path_factory.mktemp("tiny") / "records"),
-        clips_per_shard=4,
         workers=1,
         classes_per_batch=3,
         clips_per_class=2,

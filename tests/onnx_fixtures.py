@@ -29,6 +29,7 @@ def exporter(config, folder):
         settings = module.OnnxSettings(output, precision, min_agreement=0.01, calibration_clips=4, must_be_real=True)
         with pytest.MonkeyPatch.context() as patch:
             kept_models.keep(patch, module, agreement)
+            patch.setattr(module, "make_forward", kept_models.as_exported)  # which is traced already
             patch.setattr(module, "to_onnx", to_onnx)
             return module.export_onnx(config, settings)
 

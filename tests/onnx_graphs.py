@@ -1,9 +1,13 @@
 """Small ONNX graphs, and how to run them."""
 
+import re
+
 import numpy as np
 import onnx
 import onnxruntime
 from onnx import TensorProto, numpy_helper
+
+from ccsn_tf.serving.onnx.graph import Graph
 
 # Two convolutions of "pixels", then attention between positions, then pooling and a head: a network in miniature.
 NETWORK = """
@@ -86,5 +90,13 @@ def run(model, inputs, watch=()):
     return dict(zip(names, session.run(names, inputs), strict=True))
 
 
-def node(model, name):
-    return next(node for node in model.graph.node if node.name == name)
+def is_of_flow(name):
+    """Whether a node belongs to the layer of `CCSN` that computes flow from frames."""
+    return re.search(r"(^|/)temporal_flow(_\d+)?/", name) is not None
+
+
+def flow_types(model):
+    """{name: element type} of the nodes of that layer that give floating-point numbers."""
+    types, floats = Graph(model).types, (TensorProto.FLOAT, TensorProto.FLOAT16)
+    nodes = [node for node in model.graph.node if is_of_flow(node.name)]
+    return {node.name: types[node.output[0]] for node in nodes if types.get(node.output[0]) in floats}

@@ -13,7 +13,7 @@ needs_proc = pytest.mark.skipif(not pathlib.Path("/proc/self/stat").exists(), re
 
 def prepare_command(config):
     """The command that prepares with a DataConfig; without the settings that no test of processes changes."""
-    names = ["dataset", "video_dir", "record_dir", "flow", "dis_preset", "clips_per_shard", "workers", "stall_seconds"]
+    names = ["dataset", "video_dir", "record_dir", "flow", "dis_preset", "workers", "stall_seconds"]
     flags = [f"--{name}={getattr(config, name)}" for name in names]
     return [sys.executable, str(SCRIPTS / "prepare.py"), *flags]
 

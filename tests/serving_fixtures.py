@@ -10,7 +10,6 @@ import keras
 import layers
 import pytest
 import videos
-from model_server import REAL_SERVER, Service, given_server, started_server
 
 from ccsn_tf.config import Config, ModelConfig, TrainConfig
 from ccsn_tf.models.flow import TVL1Flow
@@ -38,7 +37,7 @@ def workdir_config(tiny_data, tiny_manifest, tmp_path_factory):
 
 
 # Settings of `TVL1Flow` that are enough to see that all ways compute the same; its defaults take minutes to export.
-QUICK_FLOW = {"levels": 2, "warps": 1, "iterations": 4}
+QUICK_FLOW = {"levels": 2, "warps": 1, "iterations": 2}
 
 
 @pytest.fixture(scope="session")
@@ -101,8 +100,11 @@ def exported(workdir_config, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def exported_frames(frames_config, tmp_path_factory):
-    """The export of the model that computes flow, verified; tests leave it alone."""
-    return export_verified(frames_config, tmp_path_factory.mktemp("serving") / "frames_model")
+    """The export of the model that computes flow, verified on fewer clips; tests leave it alone."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in ("export", "verify"):
+            patch.setattr(f"ccsn_tf.serving.saved_model.{module}.BATCHES", (1, 3))
+        return export_verified(frames_config, tmp_path_factory.mktemp("serving") / "frames_model")
 
 
 def export_verified(config, folder):
@@ -121,20 +123,6 @@ def stand_in(exported):
 
     with StandIn(str(exported.folder)) as server:
         yield server
-
-
-@pytest.fixture(scope="session", params=["stand-in", REAL_SERVER] if REAL_SERVER else ["stand-in"])
-def service(request, exported, tmp_path_factory):
-    """The stand-in, and TensorFlow Serving itself where there is one (see `model_server`)."""
-    if request.param == "stand-in":
-        server = request.getfixturevalue("stand_in")
-        ports = (server.grpc_port, server.rest_port)
-        yield Service(*(f"localhost:{port}" for port in ports), exported.path)
-    elif request.param == "address":
-        yield given_server()
-    else:
-        with started_server(exported.folder, tmp_path_factory.mktemp("server") / "log") as addresses:
-            yield Service(*addresses, exported.path)
 
 
 @pytest.fixture(scope="session")

@@ -8,11 +8,11 @@ Faults can be injected: see `FAULTS`.
 from __future__ import annotations
 
 import concurrent.futures
-import pathlib
 import time
 from collections.abc import Callable
 
 import grpc
+import kept_models
 import numpy as np
 import tensorflow as tf
 from serving_stand_in_rest import RestServer, model_status
@@ -22,69 +22,49 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
-from ccsn_tf.errors import UserError
 from ccsn_tf.serving import versions
-from ccsn_tf.serving.client.transport import StatusError
+from ccsn_tf.serving.client.calls import StatusError
 
 # slow: answers late; over_long: answers when the caller has given up; unavailable, exhausted: turns the request away;
-# lost: runs the model, then says unavailable; reset: breaks the connection without an answer (REST only).
-FAULTS = ("slow", "over_long", "unavailable", "exhausted", "lost", "reset")
-
-Fault = Callable[[], str | None]
+# lost: runs the model, then says unavailable.
+FAULTS = ("slow", "over_long", "unavailable", "exhausted", "lost")
 
 
 class StandIn:
-    """Serves the versions of one model, until `stop` or the end of a `with` block.
+    """Serves the versions of one model as "ccsn", until `stop` or the end of a `with` block.
 
     Args:
         export_dir: folder with a SavedModel a version, as `export_saved_model` writes it.
-        model: name of the model.
-        grpc_port, rest_port: 0 takes a free one; the attributes of the same name have what was taken.
+        grpc_port: 0 takes a free one; `grpc_port` and `rest_port` have what was taken.
         fault: asked before each prediction for one of `FAULTS`, or None.
         slow, over_long: seconds that the faults of that name take.
-        threads: gRPC calls at a time.
-
-    Raises:
-        UserError: no version in `export_dir`, or a port that is taken.
     """
 
     def __init__(
         self,
         export_dir: str,
-        model: str = "ccsn",
         grpc_port: int = 0,
-        rest_port: int = 0,
-        fault: Fault = lambda: None,
+        fault: Callable[[], str | None] = lambda: None,
         slow: float = 0.3,
         over_long: float = 5.0,
-        threads: int = 80,
     ):
-        self.model, self._folder, self._fault = model, pathlib.Path(export_dir), fault
+        self._folder, self._fault = export_dir, fault
         self._delays = {"slow": slow, "over_long": over_long}
-        self._versions = {}
         self.reload()
         unlimited = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
-        self._grpc = grpc.server(concurrent.futures.ThreadPoolExecutor(threads), options=unlimited)
+        self._grpc = grpc.server(concurrent.futures.ThreadPoolExecutor(80), options=unlimited)
         prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(_Predictions(self), self._grpc)
         model_service_pb2_grpc.add_ModelServiceServicer_to_server(_Models(self), self._grpc)
-        try:
-            self.grpc_port = self._grpc.add_insecure_port(f"127.0.0.1:{grpc_port}")
-            self._rest = RestServer(self, rest_port)
-        except (OSError, RuntimeError) as error:
-            raise UserError(f"Ports {grpc_port} and {rest_port} cannot be opened ({error}): choose others.") from None
+        self.grpc_port = self._grpc.add_insecure_port(f"127.0.0.1:{grpc_port}")
+        self._rest = RestServer(self)
         self.rest_port = self._rest.port
         self._grpc.start()
         self._rest.start()
 
     def reload(self) -> None:
         """Serves the versions that are in the folder now, and no others."""
-        found = versions(self._folder)
-        if not found:
-            raise UserError(f"--export_dir={self._folder} holds no version of a model: run export/saved_model.py.")
-        kept = self._versions
-        self._versions = {
-            number: kept.get(number) or tf.saved_model.load(str(path)) for number, path in sorted(found.items())
-        }
+        found = sorted(versions(self._folder).items())
+        self._versions = {number: kept_models.load_saved_model(str(path)) for number, path in found}
 
     def stop(self) -> None:
         """Ends both servers; calls under way are cut off."""
@@ -99,7 +79,7 @@ class StandIn:
 
     def versions(self, model: str) -> list[int]:
         """The versions of a model. StatusError NOT_FOUND if it is another."""
-        if model != self.model:
+        if model != "ccsn":
             raise StatusError("NOT_FOUND", f"Could not find any versions of model {model}")
         return list(self._versions)
 
@@ -123,8 +103,6 @@ class StandIn:
             raise StatusError("UNAVAILABLE", "fault injected: unavailable")
         if fault == "exhausted":
             raise StatusError("RESOURCE_EXHAUSTED", "fault injected: the queue is full")
-        if fault == "reset":
-            raise ConnectionResetError
         expected = function.structured_input_signature[1]
         if set(inputs) != set(expected):
             raise StatusError("INVALID_ARGUMENT", f"inputs must be {sorted(expected)}. Received: {sorted(inputs)}")

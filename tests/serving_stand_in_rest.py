@@ -7,8 +7,6 @@ import binascii
 import http.server
 import json
 import re
-import socket
-import struct
 import sys
 import threading
 
@@ -17,7 +15,7 @@ import tensorflow as tf
 from google.protobuf import json_format
 from tensorflow_serving.apis import get_model_status_pb2
 
-from ccsn_tf.serving.client.transport import StatusError
+from ccsn_tf.serving.client.calls import StatusError
 
 _STATUS = {
     "INVALID_ARGUMENT": 400,
@@ -35,9 +33,9 @@ _MODEL = re.compile(r"/v1/models/([^/:]+)(?:/versions/(\d+))?(:predict)?")
 class RestServer:
     """Serves a `StandIn` over HTTP, a thread a connection; `port` is the port taken."""
 
-    def __init__(self, stand_in, port: int):
+    def __init__(self, stand_in):
         handler = type("Handler", (_Handler,), {"stand_in": stand_in})
-        self._server = _Server(("127.0.0.1", port), handler)
+        self._server = _Server(("127.0.0.1", 0), handler)
         self.port = self._server.server_address[1]
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
 
@@ -110,12 +108,6 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             status, content = 200, make(match[1], int(match[2]) if match[2] else None)
         except StatusError as failure:
             status, content = _STATUS.get(failure.code, 500), {"error": failure.message}
-        except ConnectionResetError:
-            # With these options closing a socket sends a reset, in place of an orderly end.
-            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            self.connection.close()
-            self.close_connection = True
-            return
         encoded = json.dumps(content).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
@@ -126,23 +118,15 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
 def _tensor(value, dtype, name):
     """A nested JSON list as an array of the signature's type; StatusError where it is ragged or of another type."""
-    shape, flat = [], [value]
-    while flat and isinstance(flat[0], list):
-        shape.append(len(flat[0]))
-        if any(not isinstance(item, list) or len(item) != shape[-1] for item in flat):
-            raise StatusError("INVALID_ARGUMENT", f"{name}: encountered list at unexpected size or level")
-        flat = [item for items in flat for item in items]
     try:
         if dtype == tf.string:
-            array = np.empty(len(flat), object)
-            array[:] = [_bytes(item) for item in flat]
-        elif any(type(item) is not int for item in flat):
+            return np.vectorize(_bytes, otypes=[object])(np.array(value, object))
+        array = np.array(value)
+        if array.size and array.dtype.kind != "i":
             raise TypeError
-        else:
-            array = np.array(flat, dtype.as_numpy_dtype)
+        return array.astype(dtype.as_numpy_dtype)
     except (AttributeError, TypeError, ValueError, OverflowError, binascii.Error):
         raise StatusError("INVALID_ARGUMENT", f"{name}: JSON value is not of expected type: {dtype.name}") from None
-    return array.reshape(shape)
 
 
 def _bytes(item):

@@ -1,6 +1,6 @@
-"""Stand-ins for what cannot be run here: NVIDIA's driver, and `tensorrt` 10 and 11, which build on a GPU only.
+"""Stand-ins for what cannot be run here: a GPU by `cuda.core`, and `tensorrt` 10 and 11, which build on a GPU only.
 
-The driver's stand-in keeps a GPU's memory in this process. An engine of a TensorRT's stand-in is the ONNX file itself:
+The first keeps a GPU's memory in this process. An engine of a TensorRT's stand-in is the ONNX file itself:
 it computes with ONNX Runtime from and to the memory that it is given. They show that our side of the conversation is
 right, and nothing about NVIDIA's.
 """
@@ -15,61 +15,63 @@ import onnxruntime
 
 from ccsn_tf.serving.onnx.graph import shape_of
 
-OUT_OF_MEMORY = 2
-NUMPY = {onnx.TensorProto.UINT8: np.uint8, onnx.TensorProto.FLOAT: np.float32}
+
+class Core:
+    """`cuda.core` with one GPU, whose memory is in this process; `open` holds the buffers and streams not closed."""
+
+    def __init__(self, name="Stand-in GPU", capability=(8, 6), fail=""):
+        self._device = types.SimpleNamespace(
+            name=name,
+            compute_capability=capability,
+            set_current=lambda: None,
+            create_stream=lambda: Closing(self, handle=2, sync=lambda: None),
+            allocate=self._allocate,
+        )
+        self._fail, self.open = fail, []
+
+    def Device(self, number):  # noqa: N802
+        assert number == 0
+        if self._fail == "Device":
+            raise RuntimeError("no NVIDIA driver")
+        return self._device
+
+    def LegacyPinnedMemoryResource(self):  # noqa: N802
+        return types.SimpleNamespace(allocate=lambda size: Buffer(self, size))
+
+    def _allocate(self, size, *, stream):
+        assert stream in self.open
+        if self._fail == "allocate":
+            raise MemoryError("CUDA_ERROR_OUT_OF_MEMORY:\n no more")
+        return Buffer(self, size)
 
 
-class Driver:
-    """libcuda with one GPU; `blocks` {address: memory}, `calls` the names of what was called."""
+class Closing(types.SimpleNamespace):
+    def __init__(self, core, **attributes):
+        super().__init__(**attributes)
+        self.core = core
+        core.open.append(self)
 
-    def __init__(self, name="Stand-in GPU", capability="8.6", fail="", status=OUT_OF_MEMORY):
-        self._name, self._capability = name, capability
-        self._fail, self._status = fail, status
-        self.blocks, self.calls = {}, []
+    def __eq__(self, other):
+        return self is other
 
-    def __getattr__(self, name):
-        if not name.startswith("cu"):
-            raise AttributeError(name)
+    def close(self):
+        self.core.open.remove(self)
 
-        def call(*arguments):
-            self.calls.append(name)
-            if name == self._fail:
-                return self._status
-            getattr(self, f"_{name}", lambda *_: None)(*arguments)
-            return 0
 
-        return call
+class Buffer(Closing):
+    def __init__(self, core, size):
+        super().__init__(core, size=size, memory=np.zeros(size, np.int8))
+        self.handle = self.memory.ctypes.data
 
-    def cuGetErrorString(self, status, text):  # noqa: N802
-        text._obj.value = b"out of memory" if status == OUT_OF_MEMORY else None
+    def __dlpack__(self, **options):
+        return self.memory.__dlpack__(**options)
 
-    def _cuDeviceGetName(self, buffer, size, device):  # noqa: N802
-        buffer.value = self._name.encode()[: size - 1]
+    def __dlpack_device__(self):
+        return self.memory.__dlpack_device__()
 
-    def _cuDeviceGetAttribute(self, value, attribute, device):  # noqa: N802
-        value._obj.value = int(self._capability.split(".")[attribute - 75])
-
-    def _cuDevicePrimaryCtxRetain(self, context, device):  # noqa: N802
-        context._obj.value = 1
-
-    def _cuStreamCreate(self, stream, flags):  # noqa: N802
-        stream._obj.value = 2
-
-    def _cuMemAlloc_v2(self, pointer, size):  # noqa: N802
-        block = ctypes.create_string_buffer(size.value)
-        pointer._obj.value = ctypes.addressof(block)
-        self.blocks[ctypes.addressof(block)] = block
-
-    def _cuMemFree_v2(self, pointer):  # noqa: N802
-        del self.blocks[pointer.value]
-
-    def _cuMemcpyHtoDAsync_v2(self, pointer, memory, size, stream):  # noqa: N802
-        assert size.value <= len(self.blocks[pointer.value]) and stream.value == 2
-        ctypes.memmove(pointer.value, memory, size.value)
-
-    def _cuMemcpyDtoHAsync_v2(self, memory, pointer, size, stream):  # noqa: N802
-        assert size.value <= len(self.blocks[pointer.value]) and stream.value == 2
-        ctypes.memmove(memory, pointer.value, size.value)
+    def copy_from(self, source, *, stream):
+        assert stream in self.core.open and source.size == self.size
+        self.memory[:] = source.memory
 
 
 def tensorrt(version="10.13.3", **faults):
@@ -77,7 +79,7 @@ def tensorrt(version="10.13.3", **faults):
 
     Args:
         version: of it.
-        faults: `loads=False`, engines do not; `takes_cache=False`, timing caches are not taken.
+        faults: `loads=False`, engines do not; `gpu=False`, there is none.
 
     Returns:
         The module; `made` holds the builder configurations.
@@ -90,14 +92,16 @@ def tensorrt(version="10.13.3", **faults):
 
     class Builder:
         def __init__(self, log):
-            self._log = log
+            if not faults.get("gpu", True):
+                log.log(ILogger.ERROR, "Stand-in:\n no CUDA")
+                raise TypeError("factory function returned nullptr")
 
         def create_network(self, given):
             assert given == (1 << 1 if "STRONGLY_TYPED" in flags else 0), "the network would be weakly typed"
             return Network()
 
         def create_builder_config(self):
-            made.append(BuilderConfig(faults.get("takes_cache", True)))
+            made.append(BuilderConfig())
             return made[-1]
 
         def create_optimization_profile(self):
@@ -131,7 +135,6 @@ def tensorrt(version="10.13.3", **faults):
     enums = {
         "NetworkDefinitionCreationFlag": flags,
         "BuilderFlag": {"TF32": 7},
-        "MemoryPoolType": {"WORKSPACE": 0},
     }
     for name, members in enums.items():
         setattr(module, name, enum.IntEnum(name, members))
@@ -172,29 +175,13 @@ class Profile:
 
 
 class BuilderConfig:
-    """What was set: `cleared`, `pools`, `cache`, `profile`."""
+    """What was set: `cleared`, `profile`."""
 
-    __slots__ = ("cache", "cleared", "pools", "profile", "takes_cache")
-
-    def __init__(self, takes_cache):
-        self.takes_cache, self.cleared, self.pools, self.cache = takes_cache, [], {}, None
+    def __init__(self):
+        self.cleared = []
 
     def clear_flag(self, flag):
         self.cleared.append(flag.name)
-
-    def set_memory_pool_limit(self, pool, size):
-        self.pools[pool.name] = size
-
-    def create_timing_cache(self, content):
-        return types.SimpleNamespace(serialize=lambda: content + b"timed;")
-
-    def set_timing_cache(self, cache, ignore_mismatch):
-        assert ignore_mismatch is False
-        self.cache = cache
-        return self.takes_cache
-
-    def get_timing_cache(self):
-        return self.cache
 
     def add_optimization_profile(self, profile):
         self.profile = profile

@@ -64,13 +64,13 @@ def test_folder_without_permission(tmp_path):
 
 
 def test_leftovers_of_killed_processes_go(tmp_path):
-    names = [".123.clips.tfrecord", ".123.plan.json", ".hidden", "plan.json", ".gitignore", "1.2.json"]
+    names = [".123.a.zip", ".123.settings.json", ".hidden", "settings.json", ".gitignore", "1.2.json"]
     for name in names:
         (tmp_path / name).write_text(name)
     (tmp_path / ".7.folder").mkdir()
     remove_leftovers(tmp_path)
     left = {path.name for path in tmp_path.iterdir()}
-    assert left == {".hidden", "plan.json", ".gitignore", "1.2.json", ".7.folder"}
+    assert left == {".hidden", "settings.json", ".gitignore", "1.2.json", ".7.folder"}
 
 
 OWNER = """

@@ -7,6 +7,9 @@ import av
 import cv2
 import numpy as np
 
+from ccsn_tf.data.flow import make_estimator
+from ccsn_tf.data.prepare.encode import encode_clip
+from ccsn_tf.data.records.record import FIELDS, FRAMES
 from ccsn_tf.data.views import InputForm
 
 FPS = 25
@@ -23,6 +26,14 @@ def read_snippets(path, config, num_segments):
     """Frames (K, H, W, 3) and quantised flow (K, L, 2, H, W) of evenly spaced snippets."""
     snippets = InputForm(config.model).of_video(path, config, num_segments)
     return np.stack(snippets["rgb"]), np.array(snippets["flow"])
+
+
+def encoded(path, config, min_fields=5, beat=lambda: None):
+    """The JPEGs that a record of the video would hold: of its frames, of its fields."""
+    found = {FRAMES: [], FIELDS: []}
+    for kind, jpeg in encode_clip(str(path), make_estimator(config), config, min_fields, beat):
+        found[kind].append(jpeg)
+    return found[FRAMES], found[FIELDS]
 
 
 def moving(num_frames=NUM_FRAMES, step=(2, 0), height=HEIGHT, width=WIDTH, seed=0, still=0):

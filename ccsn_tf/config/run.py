@@ -37,6 +37,7 @@ RUN_INDEPENDENT = frozenset(
         "test_segments",
         "test_crops",
         "average",
+        "unknown_classes",
         "top_k",
     ]
 )

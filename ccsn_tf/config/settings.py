@@ -77,12 +77,11 @@ class DataConfig(Checked):
     dis_preset: str = setting("fast", "DIS preset (docs/BENCHMARKS.md).", choices=("ultrafast", "fast", "medium"))
     dis_finest_scale: int = setting(1, "DIS: finest pyramid level, 0 is full resolution.", minimum=0, maximum=4)
     flow_side: int = setting(
-        128, "Flow is computed on frames scaled down to this short side, and scaled up again; 0: as stored.", minimum=0
+        128, "Flow is computed and stored at this short side, where frames have a longer one; 0: at theirs.", minimum=0
     )
     flow_stride: int = setting(1, "Store every this many frames, each with the flow to the frame after it.", minimum=1)
     flow_bound: float = setting(20.0, "Flow is clipped to +- this many pixels and stored in 8 bits.", minimum=1.0)
     jpeg_quality: int = setting(95, "JPEG quality of stored frames and flow fields.", minimum=50, maximum=100)
-    clips_per_shard: int = setting(32, "Clips a record file.", minimum=1)
     workers: int = setting(0, "Processes that prepare videos; 0: one a core.", minimum=0)
     stall_seconds: float = setting(60.0, "A video that yields no frame for as long is skipped, in seconds.", minimum=1)
     runner: str = setting(
@@ -266,4 +265,9 @@ class EvalConfig(Checked):
         choices=(1, 3, 5, 10),
     )
     average: str = setting("logits", "What is averaged over crops.", choices=("logits", "probabilities"))
+    unknown_classes: tuple[str, ...] = setting(
+        (),
+        "evaluate.py: classes of the records that the model does not know, to see how well they are rejected "
+        "(docs/WATCH.md).",
+    )
     top_k: int = setting(5, "Classes printed for a predicted video.", minimum=1)

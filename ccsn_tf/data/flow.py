@@ -28,10 +28,10 @@ Estimator = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 def make_estimator(config: DataConfig) -> Estimator:
-    """The estimator that `config` names: (grey uint8 (H, W), next one) -> float32 (H, W, 2), x and y in pixels.
+    """The estimator that `config` names: (grey uint8 (H, W), next one) -> float32 (h, w, 2), x and y in pixels.
 
     It has no memory: a field depends on its two frames alone. Frames with a short side above `flow_side` are scaled
-    down to it, and their flow is scaled up again.
+    down to it, and the field has their size then (see `field_size`); its values are pixels of the frames as given.
 
     DIS: Kroeger et al., ECCV 2016. The presets of OpenCV stop at half or quarter resolution, which loses small motions
     on small frames; `dis_finest_scale` sets where to stop, at the latest where DIS begins. Farneback: SCIA 2003.
@@ -50,6 +50,11 @@ def make_estimator(config: DataConfig) -> Estimator:
     return _at_most(config.flow_side, estimator) if config.flow_side else estimator
 
 
+def field_size(height: int, width: int, flow_side: int) -> tuple[int, int]:
+    """(height, width) of the flow of frames of a size, computed at a short side of `flow_side`; 0: at theirs."""
+    return scaled_size(width, height, flow_side)[::-1] if flow_side else (height, width)
+
+
 def _at_most(side: int, estimator: Estimator) -> Estimator:
     last = None, None  # the frame that was scaled last, and what it became: the next field begins with it
 
@@ -64,9 +69,8 @@ def _at_most(side: int, estimator: Estimator) -> Estimator:
             begin = cv2.resize(previous, size, interpolation=cv2.INTER_AREA)
         end = cv2.resize(following, size, interpolation=cv2.INTER_AREA)
         last = following, end
-        field = cv2.resize(estimator(begin, end), (width, height), interpolation=cv2.INTER_LINEAR)
         across, down = (float(factor) for factor in np.float32([width / size[0], height / size[1]]))
-        return cv2.multiply(field, (across, down, 0, 0))
+        return cv2.multiply(estimator(begin, end), (across, down, 0, 0))
 
     return estimate
 

@@ -17,7 +17,7 @@ from ccsn_tf.data.records.manifest import StoredClip
 from ccsn_tf.data.sampling import centre_starts, view_boxes
 from ccsn_tf.data.views import InputForm
 
-_COLUMNS = ("file", "offset", "length", "fields", "starts", "box", "mirrored")
+_COLUMNS = ("file", "directory", "fields", "starts", "box", "mirrored")
 _MOST_CLIPS = 8  # in memory at a time: 25 segments x 10 crops of 224 pixels are 160 MB
 
 

@@ -31,7 +31,7 @@ def training_plan(
     are balanced in the labels that result: a class is dealt its own clips as they are and its partner's mirrored.
 
     Returns:
-        Arrays with leading axes (steps, batch): `clip` (index into `clips`), `file` (str), `offset`, `length`, `fields`
+        Arrays with leading axes (steps, batch): `clip` (index into `clips`), `file` (str), `directory`, `fields`
         (int64), `label` (int32), `starts` (..., K) int64 segment starts, `box` (..., 4) int64 top, left, height,
         width, `mirrored` (bool).
 
@@ -91,11 +91,12 @@ def labels_of(clips: Sequence[StoredClip], classes: Sequence[str]) -> np.ndarray
 
 
 def places(clips: Sequence[StoredClip], record_dir: str) -> Plan:
-    """Where the records of `clips` are, and how long the clips: `file`, `offset`, `length`, `fields`, each (N,)."""
-    found = {"file": np.array([str(pathlib.Path(record_dir, clip.shard)) for clip in clips])}
-    for name in ("offset", "length", "fields"):
-        found[name] = np.array([getattr(clip, name) for clip in clips], np.int64)
-    return found
+    """Where the records of `clips` are, and how long the clips: `file`, `directory`, `fields`, each (N,)."""
+    return {
+        "file": np.array([str(pathlib.Path(record_dir, clip.file)) for clip in clips]),
+        "directory": np.array([clip.directory for clip in clips], np.int64),
+        "fields": np.array([clip.fields for clip in clips], np.int64),
+    }
 
 
 def refuse_short(clips: Sequence[StoredClip], flow_length: int) -> None:

@@ -80,5 +80,18 @@ def view_boxes(height: int, width: int, crops: int) -> list[tuple[np.ndarray, bo
     return [(box, mirrored) for mirrored in ((False, True) if crops == 10 else (False,)) for box in boxes]
 
 
+def box_on_field(box: Sequence[int], frame: tuple[int, int], field: tuple[int, int]) -> list[int]:
+    """A frame's box on a field of another (height, width): its edges scaled and rounded, halves up, at least a pixel.
+
+    `serving.saved_model.decoding` does the same in whole numbers, inside the graph.
+    """
+    begins, sizes = [], []
+    for begin, length, whole, scaled in zip(box[:2], box[2:], frame, field, strict=True):
+        first, last = ((2 * int(place) * scaled + whole) // (2 * whole) for place in (begin, begin + length))
+        begins.append(min(first, scaled - 1))
+        sizes.append(max(1, last - begins[-1]))
+    return begins + sizes
+
+
 def _box(height, width, tall, wide, down, right):
     return np.array([round((height - tall) * down), round((width - wide) * right), tall, wide])

@@ -7,7 +7,7 @@ import dataclasses
 import errno
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import av
 import numpy as np
@@ -126,21 +126,13 @@ def decode_whole(path: str, beat: Callable[[], None] = lambda: None) -> Decoded:
     Raises:
         VideoError: as `iter_frames`.
     """
+    count = concealed = 0
     with _open(path) as video:
-        return video.judged(video.frames(), beat)
-
-
-def decode_ends(path: str, beat: Callable[[], None] = lambda: None) -> Decoded:
-    """Decodes the first frame of a video and those from its last key frame on, and believes the container in the rest.
-
-    Returns:
-        `frames` is what the container says, 0 if it does not; `concealed` is of the frames that were decoded.
-
-    Raises:
-        VideoError: as `iter_frames`, where that shows at the ends.
-    """
-    with _open(path) as video:
-        return dataclasses.replace(video.judged(video.ends(), beat), frames=video.declared)
+        for frame in video.frames():
+            count += 1
+            concealed += frame.is_corrupt
+            beat()
+        return Decoded(count, *video.shown, concealed)
 
 
 class _Video:
@@ -150,14 +142,10 @@ class _Video:
         self._path, self._container, self._stream = path, container, stream
         self._upright, self._end = None, 0.0
 
-    def judged(self, frames: Iterable[av.VideoFrame], beat: Callable[[], None]) -> Decoded:
-        """What these frames are like; they are not kept."""
-        count = concealed = 0
-        for frame in frames:
-            count += 1
-            concealed += frame.is_corrupt
-            beat()
-        return Decoded(count, *self._upright.shown, concealed)
+    @property
+    def shown(self) -> tuple[int, int]:
+        """Width and height upright and in square pixels, once a frame is there."""
+        return self._upright.shown
 
     @property
     def declared(self) -> int:
@@ -193,18 +181,7 @@ class _Video:
             time = time + step if frame.time is None else max(time, frame.time - start)
             yield time, frame
 
-    def ends(self) -> Iterator[av.VideoFrame]:
-        """Yields the first frame, then those from the last key frame on."""
-        yield next(self.frames())
-        with contextlib.suppress(av.FFmpegError):  # what cannot be sought in is decoded through
-            start, duration = self._container.start_time or 0, self._container.duration or 0
-            self._container.seek(start + duration)
-        yield from self._decoded(at_end=True)
-        declared = self.declared
-        if declared > _TOLERATED_LOSS and not self._came_late(declared):
-            raise VideoError(f"{self._path} is truncated: it ends before the last of {declared} frames.")
-
-    def _decoded(self, at_end=False):
+    def _decoded(self):
         count = 0
         try:
             for packet in self._container.demux(self._stream):
@@ -212,16 +189,16 @@ class _Video:
                     if self._upright is None:
                         self._look_at(frame)
                     if not self._upright.fits(frame):
-                        place = "near its end" if at_end else f"at frame {count}"
-                        raise VideoError(f"{self._path} changes its frame size {place}: re-encode it to one size.")
+                        raise VideoError(
+                            f"{self._path} changes its frame size at frame {count}: re-encode it to one size."
+                        )
                     count += 1
                     self._end = max(self._end, frame.time or 0.0)
                     yield frame
         except VideoError:
             raise
         except (av.FFmpegError, ValueError) as error:
-            place = "near its end" if at_end else f"after frame {count}"
-            raise VideoError(f"{self._path} is damaged {place} ({_reason(error)}).") from None
+            raise VideoError(f"{self._path} is damaged after frame {count} ({_reason(error)}).") from None
 
     def _came_late(self, declared):
         """Whether the last frame came as late as it should: an AVI also declares those that its recorder dropped."""

@@ -23,13 +23,13 @@ from ccsn_tf.config import Config, ModelConfig
 from ccsn_tf.data.flow import grey_of, make_estimator, quantise
 from ccsn_tf.data.frames import count_frames, iter_flow, iter_frames
 from ccsn_tf.data.prepare.encode import encode_field, encode_frame, flow_failure, refuse_few_frames
-from ccsn_tf.data.records.read import read_jpegs
-from ccsn_tf.data.sampling import centre_starts, middle_frame
+from ccsn_tf.data.records.record import read_jpegs
+from ccsn_tf.data.sampling import box_on_field, centre_starts, middle_frame
 from ccsn_tf.errors import UserError
 
 Snippets = dict[str, list]
 """Nested lists by name of input: `rgb`, K frames, the middle one of each snippet, and `flow`, K times L fields; or
-`frames`, K times L + 1. Frames are uint8 (H, W, 3), fields uint8 (2, H, W), x and y, quantised. Snippets that overlap
+`frames`, K times L + 1. Frames are uint8 (H, W, 3), fields uint8 (2, h, w), x and y, quantised. Snippets that overlap
 share their arrays."""
 
 _ALIGNMENT = 64  # bytes: TensorFlow takes such arrays without copying
@@ -113,17 +113,17 @@ class InputForm:
                 watch.beat()
         return _picked(places, frames, fields)
 
-    def of_record(self, file: str | bytes, offset: int, length: int, num_fields: int, starts: np.ndarray) -> Snippets:
+    def of_record(self, file: str | bytes, directory: int, num_fields: int, starts: np.ndarray) -> Snippets:
         """Snippets of a clip's record, of which only their JPEGs are read and decoded. Safe in threads.
 
         Args:
-            file: TFRecord file; with `offset`, `length` and `num_fields` as in `read_jpegs`.
+            file: the record; with `directory` and `num_fields` as in `read_jpegs`.
             starts: int (K,), ascending: first flow field of each snippet.
         """
         places = self._places(starts)
         parts = places.get("rgb", places.get("frames")), places.get("flow", [])
         frames, fields = (np.unique(part).astype(int).tolist() for part in parts)
-        jpegs = read_jpegs(file, offset, length, num_fields, frames, fields)
+        jpegs = read_jpegs(file, directory, num_fields, frames, fields)
         frames = dict(zip(frames, map(decode_frame, jpegs[0]), strict=True))
         return _picked(places, frames, dict(zip(fields, map(decode_field, jpegs[1]), strict=True)))
 
@@ -138,23 +138,25 @@ class InputForm:
 
         Args:
             snippets: K of them.
-            box: top, left, height, width of what to keep.
+            box: top, left, height, width of what to keep, in pixels of the frames.
             mirrored: a mirrored x-flow v becomes 255 - v (METHOD, Streams).
             out: receives the view; arrays of `shapes((K,))`.
         """
-        top, left, height, width = (int(number) for number in box)
 
-        def scaled(image):
+        def scaled(image, box):
+            top, left, height, width = box
             part = cv2.resize(image[top : top + height, left : left + width], (self._size, self._size))
             return cv2.flip(part, 1) if mirrored else part
 
         for number, frame in enumerate(snippets.get("rgb", ())):
-            out["rgb"][number] = scaled(frame)
+            out["rgb"][number] = scaled(frame, box)
         for number, snippet in enumerate(snippets.get("frames", ())):
             for place, frame in enumerate(snippet):
-                out["frames"][number, place] = scaled(frame)
+                out["frames"][number, place] = scaled(frame, box)
+        if "flow" in snippets:
+            box = box_on_field(box, frame_size(snippets), snippets["flow"][0][0].shape[1:])
         for number, snippet in enumerate(snippets.get("flow", ())):
-            planes = [scaled(plane) for field in snippet for plane in field]
+            planes = [scaled(plane, box) for field in snippet for plane in field]
             if mirrored:
                 planes[0::2] = [cv2.bitwise_not(plane) for plane in planes[0::2]]
             cv2.merge(planes, dst=out["flow"][number])
@@ -186,7 +188,7 @@ def decode_frame(jpeg: np.ndarray) -> np.ndarray:
 
 
 def decode_field(jpeg: np.ndarray) -> np.ndarray:
-    """A flow field's JPEG, uint8 (bytes,), to uint8 (2, H, W)."""
+    """A flow field's JPEG, uint8 (bytes,), to uint8 (2, h, w)."""
     stacked = _decoded(jpeg, cv2.IMREAD_GRAYSCALE)
     return stacked.reshape(2, -1, stacked.shape[1])
 

@@ -14,6 +14,7 @@ from ccsn_tf.errors import UserError
 from ccsn_tf.evaluation.ablate import Grid
 from ccsn_tf.evaluation.compare import read_evaluation, read_scores, refuse_different_clips
 from ccsn_tf.evaluation.metrics import predictions, softmax
+from ccsn_tf.evaluation.rejection import WAYS
 from ccsn_tf.files import write_text
 
 
@@ -26,7 +27,7 @@ def collect(grid: Grid, root: pathlib.Path) -> dict:
         {"mean", "deviation", "count", "values"} over seeds (deviation None for one run); "against": (difference to the
         row `grid.against`, its standard error) or None, see `paired_difference`. A row of runs also has
         "spatial" and "temporal", "recall_at_1" and "variation" across streams, and "seconds" of training, each the mean
-        over its runs.
+        over its runs; and "auroc" {way: mean} where they were evaluated with `unknown_classes`.
 
     Raises:
         UserError: the runs were not measured alike, or those that are fused are of different clips.
@@ -118,6 +119,11 @@ def _means(reports):
         **{stream: _mean([report[stream]["top1"] for report in reports]) for stream in STREAMS},
         "recall_at_1": _mean(recalls),
         "variation": _mean([each["variation"]["cross"] for each in embeddings]),
+        "auroc": {
+            way: _mean([report["rejection"][way]["auroc"] for report in reports])
+            for way in WAYS
+            if reports and all(report.get("num_unknown") for report in reports)
+        },
     }
 
 
@@ -138,6 +144,8 @@ def write_table(table: dict, root: pathlib.Path) -> str:
     if table["against"]:
         head.append(f"fused, against {table['against']} (s.e.)")
     head += [*STREAMS, "recall@1 across", "variation across", "training, s"]
+    ways = WAYS if any(row["auroc"] for row in table["rows"].values()) else ()
+    head += [f"AUROC, {way}" for way in ways]
     lines = [
         f"{table['dataset']}; {clips}; {table['protocol']}. Top-1 in %: mean +- sample standard deviation (runs).",
         "",
@@ -153,6 +161,7 @@ def write_table(table: dict, root: pathlib.Path) -> str:
         figures += [_percent(row[name]) for name in (*STREAMS, "recall_at_1")]
         figures.append("" if row["variation"] is None else f"{row['variation']:.2f}")
         figures.append("" if row["seconds"] is None else f"{row['seconds']:.0f}")
+        figures += [_percent(row["auroc"].get(way)) for way in ways]
         lines.append(f"| {name} | {' | '.join(figures)} |")
     text = "\n".join(lines) + "\n"
     write_text(root / "ablation.json", json.dumps(table, indent=2) + "\n")

@@ -44,11 +44,6 @@ def embedding_report(spatial: np.ndarray, temporal: np.ndarray, labels: np.ndarr
             rewarded.
     """
     spatial, temporal, labels = np.asarray(spatial), np.asarray(temporal), np.asarray(labels)
-    if spatial.ndim != 2 or spatial.shape != temporal.shape or labels.shape != spatial.shape[:1]:
-        raise ValueError(
-            "`spatial` and `temporal` must be (N, E) and `labels` (N,). "
-            f"Received: {spatial.shape}, {temporal.shape} and {labels.shape}."
-        )
     finite = np.isfinite(spatial).all(axis=1) & np.isfinite(temporal).all(axis=1)
     # One bad clip would turn means into NaN; leaving it out would hide it. An empty set makes them all None.
     kept = slice(None) if finite.all() else slice(0)

@@ -15,9 +15,11 @@ from ccsn_tf.errors import UserError
 from ccsn_tf.evaluation.compare import protocol_in_words
 from ccsn_tf.evaluation.embeddings import embedding_report
 from ccsn_tf.evaluation.figures import save_confusion
-from ccsn_tf.evaluation.metrics import confusion_matrix, most_confused, per_class_accuracy, summarise
-from ccsn_tf.evaluation.predict import Scores, make_forward, score_clips
+from ccsn_tf.evaluation.metrics import Scores, confusion_matrix, most_confused, per_class_accuracy, summarise
+from ccsn_tf.evaluation.predict import make_forward, score_clips
+from ccsn_tf.evaluation.rejection import calibrate, write_means
 from ccsn_tf.evaluation.report.report import write_report
+from ccsn_tf.evaluation.similar import INDEX, read_index
 from ccsn_tf.files import whole_file, write_text
 from ccsn_tf.models.build import load_model
 from ccsn_tf.models.connections.block import without_messages
@@ -36,13 +38,15 @@ def evaluate(
     could not be prepared: 0 in a figure to be compared), `num_repeating` (clips with fewer places for a snippet than
     the protocol has segments, some of which are then the same); `spatial`, `temporal`, `fused`, each with `top1`,
     `top5`, `mean_class` as fractions; `classes` (see `class_table`) and `most_confused`, of the fused prediction;
-    `embeddings` (see `embedding_report`). scores.npz: `names`, `groups`, `labels`, `classes` and the logits
-    of each stream, so that other fusions need no forward pass.
+    `embeddings` (see `embedding_report`); `calibration` and `rejection` (see `calibrate`), and `num_unknown`, the test
+    clips of `unknown_classes`. class_embeddings.npz: the classes' mean embeddings. scores.npz: `names`, `groups`,
+    `labels`, `classes` and the logits of each stream, so that other fusions need no forward pass.
 
     Args:
         config: of the run (config.json), with the test protocol to use.
         progress: called with (clips done, clips in all).
-        page: where to write a report for people, one HTML file (`write_report`); empty: none.
+        page: where to write a report for people, one HTML file (`write_report`); empty: none. Where the work directory
+            has an index (`Searcher`), it shows what mistaken clips are like.
 
     Returns:
         The content of evaluation.json.
@@ -57,11 +61,21 @@ def evaluate(
     config, manifest = of_records(config)
     _refuse_other_classes(model.classes, manifest.classes, config)
     classes = tuple(model.classes)  # its own label order, whatever the order in the records
-    clips = evaluated_clips(config, manifest, classes)
+    clips, index = evaluated_clips(config, manifest, classes), None
+    if page and (workdir / INDEX).exists():
+        index = read_index(workdir / INDEX, config)
     segments, crops = config.eval.test_segments, config.eval.test_crops
     forward, views = _views(model, config, clips, classes, segments, crops)
     scores = score_clips(forward, views, len(clips), segments, crops, progress, config.eval.average)
     confusion = confusion_matrix(scores.logits["fused"], scores.labels)
+    groups = np.array([f"{clip.label}/{clip.group}" for clip in clips])
+    strange, unknown = config.eval.unknown_classes, None
+    if strange:
+        others = evaluated_clips(config, manifest, strange)
+        views = _views(model, config, others, strange, segments, crops)
+        shown = Progress("unknown classes", "clips")
+        unknown = score_clips(*views, len(others), segments, crops, shown, config.eval.average)
+    calibration, rejection, means = calibrate(scores, groups, unknown)
     report = {
         "dataset": config.data.dataset,
         "split": config.data.split,
@@ -78,12 +92,15 @@ def evaluate(
             for truth, predicted, clips in most_confused(confusion, _MOST_CONFUSED)
         ],
         "embeddings": embedding_report(scores.embeddings["spatial"], scores.embeddings["temporal"], scores.labels),
+        "calibration": calibration,
+        "rejection": rejection,
+        "num_unknown": len(unknown.labels) if unknown else 0,
     }
     with whole_file(workdir / "scores.npz") as beside, beside.open("wb") as file:
         names = np.array([clip.name for clip in clips])
-        groups = np.array([f"{clip.label}/{clip.group}" for clip in clips])
         ids = {"names": names, "groups": groups, "labels": scores.labels, "classes": np.array(classes)}
         np.savez(file, **ids, **scores.logits)
+    write_means(workdir, classes, means)
     write_text(workdir / "evaluation.json", json.dumps(report, indent=2) + "\n")
     data = f"{report['dataset']}, {report['num_classes']} classes, split {report['split']}"
     title = f"{data}: fused top-1 {100 * report['fused']['top1']:.1f} %"
@@ -96,7 +113,7 @@ def evaluate(
                 forward, views = _views(model, config, clips, classes, segments, crops)
                 progress = Progress("without messages", "clips")
                 alone = score_clips(forward, views, len(clips), segments, crops, progress, config.eval.average)
-        write_report(page, config, model, clips, scores, alone, report, confusion)
+        write_report(page, config, model, clips, scores, alone, report, confusion, index)
     return report
 
 
@@ -118,7 +135,12 @@ def _refuse_other_classes(known: Sequence[str], recorded: Sequence[str], config:
     of_model, there = f"the model in {config.train.workdir}", f"--record_dir={config.data.record_dir}"
     if not set(known) & set(recorded):
         raise UserError(f"{there} has no class of {of_model}: give records of some of {_listed(known)}.")
-    strange = [name for name in recorded if name not in known]
+    unknown = config.eval.unknown_classes
+    if not set(unknown) <= set(recorded) - set(known):
+        raise UserError(
+            f"--unknown_classes={','.join(unknown)} must be classes that {there} has and {of_model} does not know."
+        )
+    strange = [name for name in recorded if name not in (*known, *unknown)]
     if strange and not config.data.classes:
         raise UserError(
             f"{there} has {_listed(strange)}, which {of_model} does not know: give the records that it is for, or "

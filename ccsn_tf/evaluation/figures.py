@@ -122,6 +122,23 @@ def save_confusion(confusion: np.ndarray, classes: Sequence[str], path: str | pa
     _save(figure, path)
 
 
+def save_contact_sheet(cells: Sequence[tuple[str, Sequence[np.ndarray]]], path: str | pathlib.Path) -> None:
+    """Draws clips, two in a row: frames side by side, uint8 (H, W, 3) of one size, below a title.
+
+    Raises:
+        UserError: matplotlib is not installed, or `path` cannot be written.
+    """
+    rows = -(-len(cells) // 2)
+    figure = _figure(13, 2.4 * rows)
+    places = figure.subplots(rows, 2, squeeze=False).ravel()
+    for axes, (title, frames) in zip(places, cells, strict=False):
+        axes.imshow(np.concatenate(frames, axis=1))
+        axes.set_title(_plain(title), fontsize=9, loc="left", fontfamily=_fonts_with(title) or [_FONT])
+    for axes in places:
+        axes.set_axis_off()
+    _save(figure, path)
+
+
 def _figure(width, height):
     """An empty figure of that size in inches."""
     try:

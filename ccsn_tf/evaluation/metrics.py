@@ -7,7 +7,18 @@ score is right about nothing. A clip with a NaN among its scores is wrong, whate
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Scores:
+    """Of N clips: `labels` int32 (N,), `logits` {"spatial", "temporal", "fused"}: (N, classes), `embeddings` (N, E)."""
+
+    labels: np.ndarray
+    logits: dict[str, np.ndarray]
+    embeddings: dict[str, np.ndarray]
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -109,6 +120,29 @@ def summarise(scores: np.ndarray, labels: np.ndarray) -> dict[str, float]:
         "top5": top_k_accuracy(scores, labels, 5),
         "mean_class": mean_class_accuracy(scores, labels),
     }
+
+
+def expected_calibration_error(probabilities: np.ndarray, labels: np.ndarray, bins: int = 15) -> float:
+    """How far the highest probability is from the share of clips that are named right, over bins of equal width.
+
+    Args:
+        probabilities: (N, C), of sum 1.
+        labels: integers (N,).
+        bins: of the highest probability, 1 / bins wide.
+
+    Returns:
+        The mean over clips of |share right in the clip's bin - mean probability there|, 0..1.
+    """
+    right, sure = _true_class_ranks(probabilities, labels) == 0, np.nan_to_num(np.max(probabilities, axis=1))
+    _require_clips(labels)
+    place = np.minimum((sure * bins).astype(int), bins - 1)
+    return float(np.abs(np.bincount(place, right - sure.astype(np.float64))).sum() / len(sure))
+
+
+def auroc(known: np.ndarray, unknown: np.ndarray) -> float:
+    """Area under the ROC curve: the chance that one of `known` (N,) is above one of `unknown` (M,); ties are half."""
+    below, not_above = (np.searchsorted(np.sort(unknown), known, side=side) for side in ("left", "right"))
+    return float(np.mean(below + not_above) / 2 / len(unknown))
 
 
 def _true_class_ranks(scores, labels):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 
 import keras
@@ -12,22 +11,13 @@ import tensorflow as tf
 from ccsn_tf.config import Config
 from ccsn_tf.data.sampling import view_boxes
 from ccsn_tf.data.views import InputForm, frame_size
-from ccsn_tf.evaluation.metrics import softmax
+from ccsn_tf.evaluation.metrics import Scores, softmax
 from ccsn_tf.models.train_step import LOGITS
 
 EMBEDDINGS = ("spatial_embedding", "temporal_embedding")
 
 # Images of each stream in one forward pass: bounds memory whatever the number of views.
 _IMAGES_A_PASS = 48
-
-
-@dataclasses.dataclass(frozen=True)
-class Scores:
-    """Of N clips: `labels` int32 (N,), `logits` {"spatial", "temporal", "fused"}: (N, classes), `embeddings` (N, E)."""
-
-    labels: np.ndarray
-    logits: dict[str, np.ndarray]
-    embeddings: dict[str, np.ndarray]
 
 
 def make_forward(model: keras.Model) -> Callable:

@@ -2,14 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
-import functools
-import hashlib
-import io
-import json
-import pathlib
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 
 import keras
@@ -22,10 +14,8 @@ from ccsn_tf.data.records.selection import evaluated_clips, of_records
 from ccsn_tf.errors import UserError
 from ccsn_tf.evaluation.metrics import softmax, top_k_accuracy
 from ccsn_tf.evaluation.predict import Scores, make_forward, score_clips
-from ccsn_tf.files import whole_file
 from ccsn_tf.models.flow.loops import LOOPED, iterations
 from ccsn_tf.serving.clips import Clips
-from ccsn_tf.serving.metadata import weights_hash
 
 Model = Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]
 
@@ -50,7 +40,7 @@ def compare_on_clips(
     segments: Sequence[int],
     limit: float | None,
 ) -> dict:
-    """The largest difference of each output, over batches of several sizes with several numbers of segments.
+    """The largest difference of each output, relative above 1, over batches of several sizes and numbers of segments.
 
     Args:
         exported, trained: the two forms.
@@ -69,7 +59,7 @@ def compare_on_clips(
             inputs = {name: values[:batch] for name, values in arrays.items()}
             wanted = trained(inputs)
             for name, value in exported(inputs).items():
-                difference = np.abs(value - wanted[name]).max()
+                difference = (np.abs(value - wanted[name]) / np.maximum(1, np.abs(wanted[name]))).max()
                 largest[name] = float(np.maximum(difference, largest.get(name, 0.0)))  # which keeps what is no number
     for name, difference in largest.items():
         if not difference <= (np.finfo(np.float32).max if limit is None else limit):
@@ -81,42 +71,13 @@ def compare_on_clips(
     return {**tried, "limit": limit, "largest": largest}
 
 
-@dataclasses.dataclass(frozen=True)
-class EvaluationClips:
-    """The test clips of a run's split, to be scored as `num_segments` x centre crop."""
-
-    config: Config
-    classes: tuple[str, ...]
-    num_segments: int
-
-    def scores(self, forward: Callable, progress: Callable[[int, int], None]) -> Scores:
-        """See `score_clips`."""
-        clips = self._clips
-        model, segments = self.config.model, self.num_segments
-        views = evaluation_views(clips, self.classes, self.config.data.record_dir, model, segments, 1)
-        return score_clips(forward, views, len(clips), segments, 1, progress)
-
-    def reference(self, model: keras.Model, cache: pathlib.Path, progress: Callable[[int, int], None]) -> Scores:
-        """The scores of the trained model, which are read from `cache` if they are there, and written there if not.
-
-        A cache of other weights, clips or segments, or a damaged one, is replaced.
-        """
-        clips = [dataclasses.astuple(clip) for clip in self._clips]
-        text = json.dumps([weights_hash(model), self.classes, self.num_segments, self.config.model.image_size, clips])
-        key = hashlib.sha256(text.encode()).hexdigest()
-        if cache.is_file():
-            with contextlib.suppress(zipfile.BadZipFile, KeyError, ValueError):
-                kept = np.load(io.BytesIO(cache.read_bytes()))
-                if str(kept["key"]) == key:
-                    return Scores(kept["labels"], {stream: kept[stream] for stream in PREDICTIONS}, {})
-        scores = self.scores(make_forward(model), progress)
-        with whole_file(cache) as beside, beside.open("wb") as file:
-            np.savez(file, key=key, labels=scores.labels, **scores.logits)
-        return scores
-
-    @functools.cached_property
-    def _clips(self):
-        return evaluated_clips(*of_records(self.config), self.classes)
+def score_test_clips(
+    forward: Callable, config: Config, classes: tuple[str, ...], segments: int, progress: Callable[[int, int], None]
+) -> Scores:
+    """The scores of the test clips of a run's split, `segments` x centre crop; see `score_clips`."""
+    clips = evaluated_clips(*of_records(config), classes)
+    views = evaluation_views(clips, classes, config.data.record_dir, config.model, segments, 1)
+    return score_clips(forward, views, len(clips), segments, 1, progress)
 
 
 def compare_scores(reference: Scores, other: Scores) -> dict:

@@ -9,7 +9,6 @@ import tempfile
 from collections.abc import Iterator
 
 import numpy as np
-import tensorflow as tf
 
 from ccsn_tf.config import Config, DataConfig
 from ccsn_tf.data.demo.render import render_demo_set
@@ -17,7 +16,7 @@ from ccsn_tf.data.pipeline import evaluation_views
 from ccsn_tf.data.plan import refuse_short
 from ccsn_tf.data.prepare.prepare import prepare
 from ccsn_tf.data.records.manifest import FILE_NAME, Manifest, StoredClip, stored_settings
-from ccsn_tf.data.records.read import HEADER_BYTES
+from ccsn_tf.data.records.record import read_jpegs
 from ccsn_tf.data.records.selection import of_records
 from ccsn_tf.data.sampling import centre_starts, middle_frame
 
@@ -46,19 +45,23 @@ class Clips:
         """The same snippets as stored, bytes: rgb (N, K) and flow (N, K, L), or frames (N, K, L + 1) alone."""
         length, found = self.config.model.flow_length, []
         for clip in self.stored:
-            starts, rgb = centre_starts(clip.fields, num_segments, length), self._feature(clip, "rgb")
+            starts = centre_starts(clip.fields, num_segments, length)
             if self.config.model.flow_source == "graph":
-                found.append({"frames": rgb[starts[:, None] + np.arange(length + 1)]})
+                found.append({"frames": self._frames(clip)[starts[:, None] + np.arange(length + 1)]})
             else:
-                flow = self._feature(clip, "flow")[starts[:, None] + np.arange(length)]
-                found.append({"rgb": rgb[middle_frame(starts, length)], "flow": flow})
+                flow = self._fields(clip)[starts[:, None] + np.arange(length)]
+                found.append({"rgb": self._frames(clip)[middle_frame(starts, length)], "flow": flow})
         return {name: np.array([each[name] for each in found], object) for name in found[0]}
 
-    def _feature(self, clip, name):
-        with pathlib.Path(self.record_dir, clip.shard).open("rb") as file:
-            file.seek(clip.offset + HEADER_BYTES)
-            example = tf.train.Example.FromString(file.read(clip.length))
-        return np.array(example.features.feature[name].bytes_list.value, object)
+    def _frames(self, clip):
+        return self._read(clip, range(clip.fields + 1), ())[0]
+
+    def _fields(self, clip):
+        return self._read(clip, (), range(clip.fields))[1]
+
+    def _read(self, clip, *wanted):
+        found = read_jpegs(pathlib.Path(self.record_dir, clip.file), clip.directory, clip.fields, *wanted)
+        return [np.array([jpeg.tobytes() for jpeg in jpegs], object) for jpegs in found]
 
 
 @contextlib.contextmanager

@@ -31,7 +31,7 @@ _LAYOUTS = {
         "rgb": "the middle frame (number flow_length // 2 from the snippet's first), RGB, 0 to 255",
         "flow": "channels x1, y1, x2, y2, ...; pixels a frame at the stored size, clipped to +- flow_bound, then "
         "round(255 (v + flow_bound) / (2 flow_bound))",
-        "jpeg": "rgb: colour; flow: one grey image a field, x above y, so twice as high; neither cropped nor scaled",
+        "jpeg": "rgb: colour; flow: one grey image a field, x above y; neither cropped nor scaled",
         "crop": f"{_CROP}signature jpeg does it itself",
         "sampling": _SAMPLING,
     },

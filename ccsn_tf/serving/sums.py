@@ -7,6 +7,7 @@ import pathlib
 
 from ccsn_tf.errors import UserError
 from ccsn_tf.files import write_text
+from ccsn_tf.serving import model_card
 
 FILE_NAME = "SHA256SUMS"
 
@@ -17,20 +18,24 @@ def sha256(path: pathlib.Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write_sums(export: str | pathlib.Path) -> None:
-    """Writes the sums of all files below a folder into it, or that of a file beside it, for `sha256sum --check`.
+def write_sums(export: str | pathlib.Path, *beside: pathlib.Path) -> None:
+    """Writes the sums of all files below a folder into it, or those of a file and others beside it, there.
+
+    They are as `sha256sum --check` takes them.
 
     Raises:
         UserError: they cannot be written.
     """
     sums = _sums_of(export)
-    files = [pathlib.Path(export)] if sums.parent != pathlib.Path(export) else sorted(sums.parent.rglob("*"))
+    files = sorted(sums.parent.rglob("*")) if sums.name == FILE_NAME else [pathlib.Path(export), *beside]
     lines = [f"{sha256(path)}  {path.relative_to(sums.parent).as_posix()}\n" for path in files if path.is_file()]
     write_text(sums, "".join(lines))
 
 
 def check_sums(export: str | pathlib.Path) -> None:
     """Checks an export, a folder or a file, if its sums are there: older ones have none.
+
+    But for its model card, which people fill in.
 
     Raises:
         UserError: a file is missing or is not what was written.
@@ -41,7 +46,7 @@ def check_sums(export: str | pathlib.Path) -> None:
     for line in sums.read_text(encoding="utf-8", errors="replace").splitlines():
         digest, _, name = line.partition("  ")
         path = sums.parent / name
-        if not path.is_file() or sha256(path) != digest:
+        if not name.endswith(model_card.FILE_NAME) and not (path.is_file() and sha256(path) == digest):
             raise UserError(f"{path} is not the file that {sums} tells of: export the model again.")
 
 

@@ -32,7 +32,7 @@ class StreamModel(Protocol):
 
     def answer(self, features: Features) -> dict[str, np.ndarray]:
         """From features (B, K, D) of any K: `scores`, `spatial_scores`, `temporal_scores` (B, classes), which sum to 1,
-        and `spatial_embedding`, `temporal_embedding` (B, E)."""
+        and `spatial_embedding`, `temporal_embedding` (B, E); perhaps `logits`, the fused ones, for `rejection_of`."""
 
 
 class TrainedModel:
@@ -69,7 +69,7 @@ class TrainedModel:
     def answer(self, features):
         """See `StreamModel`."""
         outputs = _arrays(self._answer(_tensors(features)))
-        scores = {name.replace("logits", "scores"): softmax(outputs.pop(name)) for name in LOGITS.values()}
+        scores = {name.replace("logits", "scores"): softmax(outputs[name]) for name in LOGITS.values()}
         return {**scores, **outputs}
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -23,8 +22,6 @@ _RTSP = "rtsp,rtsps,rtp,srtp,udp,tcp,tls"
 _PROTOCOLS = {"http": _WEB, "https": _WEB, "rtsp": _RTSP, "rtsps": _RTSP, "udp": "udp"}
 _TCP_FIRST = {"rtsp_flags": "prefer_tcp"}
 _OPTIONS = {"rtsp": _TCP_FIRST, "rtsps": _TCP_FIRST, "udp": {"overrun_nonfatal": "1"}}
-
-_CAMERAS = {"linux": ("v4l2", "/dev/video{}"), "darwin": ("avfoundation", "{}"), "win32": ("dshow", "video={}")}
 
 _SILENCE = 10.0  # seconds without a byte: the source is taken for broken
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0  # seconds before it is opened again; each pause is twice the last one
@@ -231,15 +228,12 @@ def open_source(text: str) -> FileSource | StreamSource:
     """The source that a command names: a video file, a camera's number, an address, or - for MPEG-TS on standard input.
 
     Raises:
-        UserError: an address of an unknown kind, or cameras of a system that is not known.
+        UserError: an address of an unknown kind.
     """
     if text == "-":
         return StreamSource("standard input", "pipe:0", "mpegts", {"protocol_whitelist": "pipe"}, reconnects=False)
     if re.fullmatch(r"\d{1,2}", text) and not os.path.exists(text):
-        if sys.platform not in _CAMERAS:
-            raise UserError(f"Cameras of this system ({sys.platform}) are not known: give the address of a stream.")
-        format, path = _CAMERAS[sys.platform]
-        return StreamSource(f"camera {text}", path.format(text), format)
+        return StreamSource(f"camera {text}", f"/dev/video{text}", "v4l2")
     scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", text)
     if scheme is None:
         return FileSource(text)

@@ -15,7 +15,7 @@ from ccsn_tf.streaming.model import StreamModel
 from ccsn_tf.streaming.page import Curves, write_page
 from ccsn_tf.streaming.reader import Reader
 from ccsn_tf.streaming.segments import Segment, SegmentMerger
-from ccsn_tf.streaming.source import FileSource, StreamSource
+from ccsn_tf.streaming.source import FileSource, Frame, StreamSource
 from ccsn_tf.streaming.timeline import LineFile, write_segments
 from ccsn_tf.streaming.watcher import AT_ONCE, WHEN_DUE, WHEN_FULL, Answer, Watcher
 
@@ -53,7 +53,7 @@ class Watched:
         segments: in order.
         counts: `frames`, `snippets`, `windows`, `interruptions`, `reconnections`; and what was left out: snippets
             `dropped` and frames `lost` to catch up, frames `late` (out of order), packets `damaged`, segments too
-            `short`.
+            `short`. `rejected` windows are about none of the classes.
         delays: seconds from the arrival of a window's last frame to its answer, float (windows,), the last 10,000.
     """
 
@@ -72,6 +72,8 @@ def watch(
     stopped: threading.Event,
     show: Callable[[Answer, Top], None] = lambda answer, top: None,
     say: Callable[[str], None] = lambda line: None,
+    rejects: Callable[[dict], bool] = lambda outputs: False,
+    see: Callable[[Frame], None] = lambda frame: None,
 ) -> Watched:
     """Watches a source; what was answered is written however it ends.
 
@@ -80,20 +82,23 @@ def watch(
         source: from `open_source`.
         settings: what is written.
         stopped: ends it when it is set; set when it has ended.
-        show: called with each answer and its best classes, [(class, score)].
+        show: called with each answer and its best classes, [(class, score)]; none for one that is rejected.
         say: receives lines for people.
+        rejects: whether a window's outputs are about none of the classes (`rejection_of`): no segment has it.
+        see: called with each frame.
 
     Raises:
         UserError: the source cannot be used, or its file is damaged; the window is shorter than a snippet; something
             cannot be written.
     """
     watcher = Watcher(model, settings.window, settings.every)
-    record = _Record(model, source, settings, show, say)
+    record = _Record(model, source, settings, show, say, rejects)
     if source.live:
         watcher.warm_up()
     reader, told = Reader(source, model.config.data.short_side, stopped, say), False
     try:
         for frame in reader:
+            see(frame)
             late = source.live and time.monotonic() - frame.arrived > _PATIENCE
             if late and not told:
                 say(f"Behind {source.name}: snippets are dropped to catch up, and counted.")
@@ -114,24 +119,27 @@ def watch(
 class _Record:
     """What was answered, and where it goes."""
 
-    def __init__(self, model, source, settings, show, say):
+    def __init__(self, model, source, settings, show, say, rejects):
         if settings.page and pathlib.Path(settings.page).is_dir():
             raise UserError(f"`page`={settings.page} is a folder: name a file in it.")
         self._classes, self._source, self._settings, self._show = model.classes, source, settings, show
         self._merger = SegmentMerger(model.classes, settings.every, settings.enter, settings.leave, settings.min_length)
         self._curves, self._delays, self.failed = Curves(settings.every, settings.top_k), [], False
         self._lines = LineFile(settings.output, say) if settings.output else None
+        self._rejects, self._rejected = rejects, 0
 
     def add(self, answers, arrived):
         for answer in answers:
             scores = answer.outputs["scores"]
             best = np.argsort(-scores, kind="stable")[: self._settings.top_k].tolist()
+            top, none = [(self._classes[index], float(scores[index])) for index in best], self._rejects(answer.outputs)
+            if self._lines:
+                self._lines.write(_line(answer, top) | ({"none": True} if none else {}))
+            if none:
+                self._rejected, scores, top = self._rejected + 1, np.zeros_like(scores), []
             self._merger.add(answer.start, answer.end, scores)
             if self._settings.page:
                 self._curves.add(answer.start, answer.end, best, scores[best])
-            top = [(self._classes[index], float(scores[index])) for index in best]
-            if self._lines:
-                self._lines.write(_line(answer, top))
             self._show(answer, top)
             self._delays.append(time.monotonic() - arrived)
         del self._delays[:-_DELAYS]
@@ -140,7 +148,7 @@ class _Record:
         source, settings = self._source, self._settings
         counts |= {name: getattr(source, name) for name in ("late", "damaged", "reconnections")}
         segments = self._merger.finish()
-        counts["short"] = self._merger.dropped
+        counts |= {"short": self._merger.dropped, "rejected": self._rejected}
         found = Watched(segments, counts, np.array(self._delays))
         if self._lines:
             self._lines.close()

@@ -160,8 +160,7 @@ class FeatureCache:
         model = {name: getattr(self._config.model, name) for name in _OF_INPUT}
         model |= {"flow": self._flow, "precision": self._config.train.precision}
         records = [
-            f"{clip.name.replace('/', '+')}-{clip.fields}x{clip.height}x{clip.width}-{clip.length}.npy"
-            for clip in clips
+            f"{clip.name.replace('/', '+')}-{clip.fields}x{clip.height}x{clip.width}-{clip.bytes}.npy" for clip in clips
         ]
         paths = {}
         for stream in STREAMS:

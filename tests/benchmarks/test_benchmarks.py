@@ -1,7 +1,9 @@
 """The benchmarks report what they say, in tables; how fast is for people to read."""
 
+import functools
 import json
 import sys
+import time
 import types
 
 import cv2
@@ -10,11 +12,13 @@ import numpy as np
 import pytest
 import videos
 from moving_frames import texture
+from streams import BrightnessModel
 
 from benchmarks import flow, inference_worker, input, prepare, training, video_answer, watch
 from benchmarks.known_motion import known_motions
 from benchmarks.side import Side
 from ccsn_tf.config import Config
+from ccsn_tf.data.flow import make_estimator
 from ccsn_tf.errors import UserError
 
 
@@ -29,22 +33,31 @@ def rows_of(benchmark, report):
     return lines[1:]
 
 
-def test_training_times_each_side(monkeypatch):
-    monkeypatch.setattr(training, "SIZES", (32,))
-    monkeypatch.setattr(training, "BACKBONE", "tiny")
+def test_training_takes_turns(monkeypatch, capsys):
+    calls, seconds = [], {"fit": 0.25, "loop": 0.5}
+
+    def side(name):
+        return lambda steps: calls.append((name, steps)) or {"times": [seconds[name]] * steps}
+
+    monkeypatch.setattr(training, "_model", lambda size: None)
+    monkeypatch.setattr(training, "_batch", lambda size: None)
+    monkeypatch.setattr(training, "_fit", lambda model, batch: side("fit"))
+    monkeypatch.setattr(training, "_loop", lambda model, batch: side("loop"))
     report = training.run(Config(), options(torch_python="", training_steps=2, training_rounds=2))
-    assert {side: len(times) for side, times in report["sizes"]["32"].items()} == {"fit": 2, "loop": 2}
-    assert all(time > 0 for times in report["sizes"]["32"].values() for time in times)
-    assert rows_of(training, report)[0].startswith("| 32 px | ")
+    assert calls == 2 * 2 * [("fit", 2), ("loop", 2)]  # two sizes
+    assert report["sizes"]["112"] == {"fit": [0.25] * 2, "loop": [0.5] * 2}
+    assert rows_of(training, report)[1] == "| 224 px | 0.250 | 0.500 | not asked for | 2.00 |  |"
+    assert "8/8 turns" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_plain_loop_is_the_step_of_fit(monkeypatch):
     monkeypatch.setattr(training, "BACKBONE", "tiny")
     models = []
     for make in (training._fit, training._loop):
         keras.utils.set_random_seed(1)
         models.append(training._model(32))
-        make(models[-1], training._batch(32))(steps=1)
+        assert len(make(models[-1], training._batch(32))(steps=1)["times"]) == 1
     for one, other in zip(*(model.get_weights() for model in models), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-4)
 
@@ -94,21 +107,33 @@ def test_the_second_frame_looked_up_by_the_flow_is_the_first(motions):
 
 
 def test_flow(tiny_set, monkeypatch):
-    monkeypatch.setattr(flow, "LAYERS", {"TVL1Flow, small": {"levels": 2, "warps": 1, "iterations": 2}})
-    fast = {name: flow.OPENCV[name] for name in (flow.CONVERGED, "DIS fast, finest scale 0")}
-    monkeypatch.setattr(flow, "OPENCV", fast)
     monkeypatch.setattr(flow, "LENGTH", 2)
+
+    def estimators(config):
+        fast = make_estimator(config.replace(dis_preset="fast", dis_finest_scale=0).data)
+        found = functools.partial(flow._one_by_one, fast)
+        return {flow.CONVERGED: found, "half": lambda snippets: found(snippets) / 2}
+
+    monkeypatch.setattr(flow, "_estimators", estimators)
     paths = sorted(map(str, (tiny_set / "videos").rglob("*.avi")))[:4]  # one more than a batch
     report = flow.run(Config().replace(image_size=32), options(motion_video=paths, motion_at=1.0, motion_rounds=1))
-    assert set(report["errors"]) == set(report["milliseconds"]) == set(report["rest"]) == set(report["distance"])
     assert all(0 < error < 20 for row in report["errors"].values() for error in row.values())
-    assert report["distance"].pop(flow.CONVERGED) == 0 and all(value > 0 for value in report["distance"].values())
-    by_xla, in_operations = (list(report["errors"][name].values()) for name in ("TVL1Flow, small", flow.IN_OPERATIONS))
-    assert by_xla == pytest.approx(in_operations, abs=1e-4)
+    assert report["distance"][flow.CONVERGED] == 0 < report["distance"]["half"]
+    assert len(rows_of(flow, report)) == 2 and set(report["rest"]) == set(report["milliseconds"])
     with pytest.raises(UserError, match="--motion_video"):
         flow.run(Config(), options(motion_video=["a.avi"]))
 
 
+@pytest.mark.slow
+def test_the_ways_to_flow_agree(tiny_set, monkeypatch):
+    monkeypatch.setattr(flow, "LAYERS", {"small": {"levels": 2, "warps": 1, "iterations": 2}})
+    frames = np.random.default_rng(0).integers(0, 256, (1, 3, 32, 32)).astype("uint8")
+    found = {name: np.asarray(estimate(frames)) for name, estimate in flow._estimators(Config()).items()}
+    assert {field.shape for field in found.values()} == {(1, 32, 32, 4)} and len(found) == 2 + len(flow.OPENCV)
+    np.testing.assert_allclose(found["small"], found[flow.IN_OPERATIONS], atol=1e-3)
+
+
+@pytest.mark.slow
 def test_a_video_is_answered_each_way(workdir_config, tmp_path, monkeypatch):
     monkeypatch.setattr(video_answer, "_ROUNDS", 1)
     path = videos.write_video(tmp_path / "a.avi", videos.moving(12, (1, 0)))
@@ -142,11 +167,13 @@ def test_a_side_that_cannot_run_says_why(command, reason):
         pass
 
 
-def test_a_stream_is_watched_each_way(monkeypatch):
-    monkeypatch.setattr(watch, "BACKBONE", "tiny")
-    monkeypatch.setattr(watch, "IMAGE_SIZE", 32)
-    chosen = options(watch_seconds=4.0, watch_live_seconds=3.0, watch_turns=2, watch_flow=["DIS"])
-    report = watch.run(Config().replace(test_segments=5), chosen)
+def test_a_stream_is_watched(monkeypatch):
+    monkeypatch.setattr(watch, "build_model", lambda *arguments, **settings: None)
+    monkeypatch.setattr(watch, "TrainedModel", lambda network, config: BrightnessModel(segments=5))
+    monkeypatch.setattr(watch, "make_forward", lambda network: None)
+    monkeypatch.setattr(watch, "predict_video", lambda *arguments: time.sleep(0.01))
+    chosen = options(watch_seconds=3.0, watch_live_seconds=2.5, watch_turns=2, watch_flow=["DIS"])
+    report = watch.run(Config(), chosen)
     (row,) = report["flows"].values()
     assert row["snippets_a_window"] in (4, 5) and min(row["ratio"], row["cpu_ratio"], row["real_time"]) > 0
     assert rows_of(watch, report)[0].startswith("| DIS | ")

@@ -4,7 +4,7 @@ import cv2
 import pytest
 from videos import moving, write_video
 
-from ccsn_tf.data.video import VideoError, decode_ends, decode_whole, iter_frames
+from ccsn_tf.data.video import VideoError, iter_frames
 
 CONCAT = "ffconcat version 1.0\nfile {}\n"
 HLS = "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:1\n#EXTINF:0.5,\n{}\n#EXT-X-ENDLIST\n"
@@ -15,8 +15,7 @@ DASH = (
     '<SegmentBase indexRange="0-99"/></Representation></AdaptationSet></Period></MPD>'
 )
 SDP = "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 5004 RTP/AVP 96\na=rtpmap:96 H264/90000\n"
-TARGETS = ("other.mp4", "./other.ts", "../{folder}/other.mp4", "{path}/other.mp4", "http://127.0.0.1:9/other.mp4")
-TARGETS += ("file:other.mp4", "lavfi:testsrc", "data:video/mp4;base64,AAAA", "concat:other.ts|other.ts")
+TARGETS = ("other.mp4", "../{folder}/other.ts", "{path}/other.mp4", "http://127.0.0.1:9/other.mp4", "lavfi:testsrc")
 NAMES = {CONCAT: ("a.mp4", "a.ffconcat"), HLS: ("a.ts", "a.m3u8"), DASH: ("a.mp4", "a.mpd"), SDP: ("a.mp4", "a.sdp")}
 PLAYLISTS = [(text, name) for text, names in NAMES.items() for name in names]
 
@@ -33,20 +32,14 @@ def folder(tmp_path_factory):
 
 
 def refused(path, name):
-    for look in (lambda: list(iter_frames(path, 64)), lambda: decode_whole(path), lambda: decode_ends(path)):
-        with pytest.raises(VideoError) as caught:
-            look()
-        assert name in str(caught.value) and "\n" not in str(caught.value)
+    with pytest.raises(VideoError) as caught:
+        list(iter_frames(path, 64))
+    assert name in str(caught.value) and "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("text, name", PLAYLISTS, ids=lambda value: value if len(value) < 12 else "")
 @pytest.mark.parametrize("target", TARGETS)
 def test_playlists_are_no_videos(folder, text, name, target):
-    assert (
-        len(list(iter_frames(str(folder / "other.ts"), 64)))
-        == len(list(iter_frames(str(folder / "other.mp4"), 64)))
-        == 8
-    )
     target = target.format(folder=folder.name, path=folder)
     (folder / name).write_text(text.format(target))
     refused(str(folder / name), name)

@@ -78,7 +78,7 @@ def test_the_history_is_the_epoch_s_mean_and_bad_labels_and_losses_are_refused(t
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.trainable = False
     loss = ct.JointLoss(lambda_intra=0.5, lambda_inter=0.5)
-    model.compile(optimizer=keras.optimizers.SGD(0.0), loss=loss, jit_compile=False)
+    model.compile(optimizer=keras.optimizers.SGD(0.0), loss=loss, run_eagerly=True)
     batches = list(next(datasets(tiny_data, flip=False)))  # the same first epoch
     history = model.fit(train, epochs=1, verbose=0).history
     assert len(batches) > 1

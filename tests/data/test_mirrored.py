@@ -1,7 +1,6 @@
 """Clips whose mirror image shows another class: from the listing or --mirror_pairs to a batch's pixels and labels."""
 
 import dataclasses
-import json
 from collections import Counter
 
 import numpy as np
@@ -10,7 +9,7 @@ import pytest
 from ccsn_tf.config import Config, DataConfig, ModelConfig
 from ccsn_tf.data.pipeline import training_batches
 from ccsn_tf.data.plan import training_plan
-from ccsn_tf.data.records.manifest import FILE_NAME, Manifest, StoredClip
+from ccsn_tf.data.records.manifest import StoredClip
 from ccsn_tf.data.records.selection import select_clips
 from ccsn_tf.errors import UserError
 
@@ -22,9 +21,9 @@ UNEQUAL = {"down": 30, "left": 40, "right": 8, "up": 3}
 
 
 def make_clips(sizes):
-    """Clips of each class; the place in the file tells which: 1000 * class + number."""
+    """Clips of each class; the place of the directory tells which: 1000 * class + number."""
     return [
-        StoredClip(f"{name}{n}", name, "1", "a.tfrecord", 1000 * k + n, 1, 9, 36, 48, MIRROR.get(name, ""))
+        StoredClip(f"{name}{n}", name, "1", 1, 1000 * k + n, 9, 36, 48, MIRROR.get(name, ""))
         for k, (name, size) in enumerate(sizes.items())
         for n in range(size)
     ]
@@ -38,7 +37,7 @@ def plans_of(sizes, epochs, P=3, Q=4, **settings):
 def drawn(plans):
     """(own class, number, label, mirrored) of every item."""
     for plan in plans:
-        items = (plan[name].ravel().tolist() for name in ("offset", "label", "mirrored"))
+        items = (plan[name].ravel().tolist() for name in ("directory", "label", "mirrored"))
         yield from ((*divmod(place, 1000), label, mirrored) for place, label, mirrored in zip(*items, strict=True))
 
 
@@ -53,29 +52,18 @@ def test_a_mirrored_clip_has_the_label_that_it_shows(sizes, sampler):
 
 
 @pytest.mark.parametrize("sizes", [EQUAL, UNEQUAL], ids=["equal", "unequal"])
-@pytest.mark.parametrize("P, Q", [(1, 2), (2, 3), (3, 4), (4, 2)])
+@pytest.mark.parametrize("P, Q", [(1, 2), (3, 4)])
 def test_batches_are_balanced_in_the_labels_that_result(sizes, P, Q):
     counts = Counter()
     for plan in plans_of(sizes, 5, P, Q):
         assert plan["label"].shape == (sum(sizes.values()) // (P * Q), P * Q)
-        for labels, places in zip(plan["label"], plan["offset"], strict=True):
+        for labels, places in zip(plan["label"], plan["directory"], strict=True):
             by_class = labels.reshape(P, Q)
             assert (by_class == by_class[:, :1]).all() and len(set(by_class[:, 0])) == P
             for hand, label in zip(places.reshape(P, Q), by_class[:, 0], strict=True):
                 assert len(set(hand)) == Q or sizes[CLASSES[label]] < Q
             counts.update(by_class[:, 0].tolist())
     assert max(counts.values()) - min(counts[label] for label in range(4)) <= 5  # one an epoch
-
-
-def test_clips_of_a_pair_come_equally_often_and_all_half_of_the_times_mirrored():
-    seen = Counter((own, number, mirrored) for own, number, _, mirrored in drawn(plans_of(UNEQUAL, 100)))
-    plain, mirrored = (
-        np.array([seen[k, n, way] for k in (1, 2) for n in range(UNEQUAL[CLASSES[k]])]) for way in (False, True)
-    )
-    assert abs(plain.mean() / mirrored.mean() - 1) < 0.1
-    assert np.ptp(plain + mirrored) < 0.6 * (plain + mirrored).mean()
-    others = [mirrored for own, _, _, mirrored in drawn(plans_of(EQUAL, 50)) if CLASSES[own] not in MIRROR]
-    assert abs(np.mean(others) - 0.5) < 0.04
 
 
 @pytest.mark.parametrize("sampler", ["balanced", "shuffle"])
@@ -117,25 +105,6 @@ def test_pairs_that_do_not_go_together(tiny_manifest, paired):
     ):
         with pytest.raises(UserError, match=reason):
             manifest.select(dataclasses.replace(paired, mirror_pairs=pairs), "train")
-
-
-def test_manifest_keeps_pairs_and_one_from_before_there_were_pairs_is_read(tiny_manifest, tmp_path):
-    for name, size in tiny_manifest.shards.items():
-        (tmp_path / name).write_bytes(bytes(size))
-    pairs = {"MoveLeft": "MoveRight", "MoveRight": "MoveLeft"}
-    written = dataclasses.replace(
-        tiny_manifest, mirrored=pairs, skipped={"MoveLeft/x": "lost"}, skipped_labels={"MoveLeft/x": "MoveLeft"}
-    )
-    (tmp_path / FILE_NAME).write_text(written.to_json())
-    assert Manifest.read(str(tmp_path)) == written
-    content = json.loads((tmp_path / FILE_NAME).read_text())
-    assert all("mirror_label" not in clip for clip in content["clips"])
-    del content["mirrored"], content["skipped_labels"]
-    content["splits"]["1"]["test"].append("MoveLeft/x")
-    (tmp_path / FILE_NAME).write_text(json.dumps(content))
-    old = Manifest.read(str(tmp_path))
-    assert old.mirrored == {} and old.clips == tiny_manifest.clips
-    assert [old.count_skipped(1, "test", [name]) for name in ("MoveLeft", "MoveDown")] == [1, 0]
 
 
 def batch_of(plan):

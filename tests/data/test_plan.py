@@ -69,17 +69,17 @@ def test_plan(training, tiny_data, sampler):
     classes, clips = training
     plan = plan_of(training, dataclasses.replace(tiny_data, sampler=sampler))
     steps, batch = 9 // 6, 6
-    scalars = dict.fromkeys(("clip", "file", "offset", "length", "fields", "label", "mirrored"), (steps, batch))
+    scalars = dict.fromkeys(("clip", "file", "directory", "fields", "label", "mirrored"), (steps, batch))
     expected = {**scalars, "starts": (steps, batch, 3), "box": (steps, batch, 4)}
     assert {name: values.shape for name, values in plan.items()} == expected
     assert plan["label"].dtype == np.int32 and plan["mirrored"].dtype == bool
-    assert {plan[name].dtype for name in ("offset", "length", "fields", "starts", "box")} == {np.dtype(np.int64)}
+    assert {plan[name].dtype for name in ("directory", "fields", "starts", "box")} == {np.dtype(np.int64)}
     for index, number in np.ndenumerate(plan["clip"]):
         clip = clips[number]
         assert classes[plan["label"][index]] == clip.label
         for name, values in places([clip], tiny_data.record_dir).items():
             assert plan[name][index] == values[0]
-        assert plan["file"][index] == f"{tiny_data.record_dir}/{clip.shard}" and plan["offset"][index] == clip.offset
+        assert plan["file"][index] == f"{tiny_data.record_dir}/{clip.file}"
         assert (plan["starts"][index] + 5 <= clip.fields).all()
         assert plan["box"][index][2] >= round(0.75 * clip.height) - 1
 
@@ -97,7 +97,7 @@ def test_plan_follows_from_seed_and_epoch_alone(training, tiny_data, sampler, cr
     assert all(equal(plan, plan_of(training, data, seed=3, epoch=4)).values())
     for seed, epoch in ((3, 5), (4, 4), (4, 3)):
         same = equal(plan, plan_of(training, data, seed, epoch))
-        assert not same["starts"] and not same["box"] and not same["offset"]
+        assert not same["starts"] and not same["box"] and not same["clip"]
 
 
 def test_flips_and_crops_leave_the_rest_alone(training, tiny_data):
@@ -106,7 +106,7 @@ def test_flips_and_crops_leave_the_rest_alone(training, tiny_data):
     assert {name for name in same if not same[name]} == {"mirrored"}
     corners = dataclasses.replace(tiny_data, crop="corners", crop_scales=(1.0, 0.5))
     same = equal(plan_of(training, corners, seed=1), flipped)
-    assert same["offset"] and same["starts"] and not same["box"]
+    assert same["clip"] and same["starts"] and not same["box"]
     boxes = np.concatenate([plan_of(training, corners, epoch=epoch)["box"].reshape(-1, 4) for epoch in range(20)])
     assert set(boxes[:, 2:].ravel()) == {36, 18} and (boxes[:, 2] != boxes[:, 3]).any()
 

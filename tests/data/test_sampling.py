@@ -14,7 +14,7 @@ def rng(seed=0):
     return np.random.default_rng(seed)
 
 
-@pytest.mark.parametrize("N, K, L", [(N, K, L) for L in (1, 5) for K in (1, 3, 25) for N in (L, L + 1, L + 7, 101)])
+@pytest.mark.parametrize("N, K, L", [(N, K, L) for L in (1, 5) for K in (1, 25) for N in (L, L + 7, 101)])
 def test_starts_are_sorted_and_in_range(N, K, L):
     for starts in [centre_starts(N, K, L)] + [train_starts(N, K, L, rng(N)) for _ in range(20)]:
         assert starts.dtype == np.int64 and starts.shape == (K,)
@@ -26,9 +26,9 @@ def test_starts_are_sorted_and_in_range(N, K, L):
 @pytest.mark.parametrize("N, K, L", [(5, 3, 5), (6, 3, 5), (14, 3, 5), (11, 1, 10), (40, 8, 1)])
 def test_training_covers_every_position_as_often(N, K, L):
     drawn, positions = rng(), N - L + 1
-    starts = np.stack([train_starts(N, K, L, drawn) for _ in range(4000)])
+    starts = np.stack([train_starts(N, K, L, drawn) for _ in range(2000)])
     shares = np.bincount(starts.ravel(), minlength=positions) / starts.size
-    np.testing.assert_allclose(shares, 1 / positions, atol=0.015)
+    np.testing.assert_allclose(shares, 1 / positions, atol=0.02)
     if positions % K == 0:  # each segment has its part
         assert (starts // (positions // K) == np.arange(K)).all()
 
@@ -47,11 +47,6 @@ def test_centre_starts(N, K, L, expected):
     assert centre_starts(N, K, L).tolist() == expected
 
 
-@pytest.mark.parametrize("L, offset", [(1, 0), (2, 1), (5, 2), (10, 5)])
-def test_middle_frame_is_inside_the_snippet(L, offset):
-    assert middle_frame(np.array([0, 7]), L).tolist() == [offset, 7 + offset]
-
-
 # Space
 
 
@@ -64,14 +59,6 @@ def test_boxes_are_inside(height, width):
     boxes += [corner_box(height, width, SCALES, drawn) for _ in range(300)]
     for top, left, tall, wide in boxes:
         assert tall >= 1 and wide >= 1 and 0 <= top <= height - tall and 0 <= left <= width - wide
-
-
-def test_random_box_reaches_every_side_and_edge():
-    drawn = rng()
-    top, left, side, _ = np.stack([random_box(20, 30, 0.75, drawn) for _ in range(3000)]).T
-    assert set(side) == set(range(15, 21))
-    assert top.min() == left.min() == 0
-    assert (top + side).max() == 20 and (left + side).max() == 30
 
 
 def test_corner_boxes_of_tsn_s_frame_are_these_and_equally_likely():

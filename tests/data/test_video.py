@@ -4,19 +4,18 @@ from fractions import Fraction
 import cv2
 import numpy as np
 import pytest
-from odd_videos import lying
 from videos import moving, write_video
 
 from ccsn_tf.data.frames import count_frames
 from ccsn_tf.data.upright import scaled_size
-from ccsn_tf.data.video import Decoded, VideoError, decode_ends, decode_whole, iter_frames
+from ccsn_tf.data.video import Decoded, VideoError, decode_whole, iter_frames
 
 
 def frames_of(path, short_side=256, wanted=None):
     return list(iter_frames(str(path), short_side, wanted))
 
 
-@pytest.mark.parametrize("name", ["a.avi", "a.mp4", "a.mkv", "a.mov", "a.webm"])
+@pytest.mark.parametrize("name", ["a.avi", "a.mp4", "a.webm"])
 def test_frames_come_in_order_and_in_colour(tmp_path, name):
     written = moving(num_frames=7)
     path = write_video(tmp_path / name, written)
@@ -28,35 +27,12 @@ def test_frames_come_in_order_and_in_colour(tmp_path, name):
         assert differences[np.argmin(differences)] == np.abs(frame.astype(int) - original.astype(int)).mean() < 12
 
 
-@pytest.mark.parametrize(
-    "size, short_side, expected",
-    [
-        ((320, 240), 256, (320, 240)),
-        ((240, 320), 120, (120, 160)),
-        ((1920, 1080), 256, (455, 256)),
-        ((33, 17), 16, (31, 16)),
-        ((5000, 20), 16, (4000, 16)),
-        ((1, 1), 16, (1, 1)),
-    ],
-)
-def test_scaled_size(size, short_side, expected):
-    assert scaled_size(*size, short_side) == expected
-
-
-@pytest.mark.parametrize("height, width", [(36, 48), (37, 49), (48, 35), (17, 90)])
+@pytest.mark.parametrize("height, width", [(37, 49), (17, 90)])
 def test_even_and_odd_sizes(tmp_path, height, width):
     # MPEG-4 Part 2 stores odd sizes as they are, with half of a chroma sample to spare.
     path = write_video(tmp_path / "a.avi", moving(3, height=height, width=width))
     assert {frame.shape for frame in frames_of(path)} == {(height, width, 3)}
     assert {frame.shape for frame in frames_of(path, 16)} == {(*scaled_size(width, height, 16)[::-1], 3)}
-
-
-def test_scaling_down_averages(tmp_path):
-    board = np.zeros((2, 64, 64, 3), np.uint8)
-    board[:, ::2, ::2] = board[:, 1::2, 1::2] = 255
-    frame = frames_of(write_video(tmp_path / "a.mp4", board, options={"crf": "1"}), 16)[0]
-    assert frame.shape == (16, 16, 3)
-    assert np.abs(frame.astype(int) - 127).max() < 25
 
 
 def test_wanted_frames_alone_are_yielded(tmp_path):
@@ -80,7 +56,7 @@ def test_colour_space_and_range_are_those_of_the_file(tmp_path, colour):
 
 
 @pytest.mark.parametrize("degrees", [0, 90, 180, 270])
-@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
 def test_turned_and_mirrored_videos_are_upright(tmp_path, suffix, degrees):
     for mirror_x, mirror_y in itertools.product((False, True), repeat=2):
         path = write_video(tmp_path / f"a{suffix}", moving(3), "mpeg4", display=(degrees, mirror_x, mirror_y))
@@ -90,14 +66,6 @@ def test_turned_and_mirrored_videos_are_upright(tmp_path, suffix, degrees):
             shown = shown[:, ::-1] if mirror_x else shown
             np.testing.assert_array_equal(frame, shown[::-1] if mirror_y else shown)
             assert frame.flags.c_contiguous
-
-
-@pytest.mark.parametrize("degrees", [90, 180, 270])
-def test_telephone_videos_are_as_opencv_shows_them(tmp_path, degrees):
-    path = write_video(tmp_path / "a.mp4", moving(3), display=(degrees, False, False))
-    capture = cv2.VideoCapture(str(path))
-    for frame in frames_of(path):
-        np.testing.assert_allclose(frame, capture.read()[1][..., ::-1], atol=2)
 
 
 @pytest.mark.parametrize(
@@ -117,11 +85,6 @@ def test_anamorphic_videos_have_square_pixels(tmp_path, name, codec, pix_fmt):
     assert decode_whole(str(path)) == Decoded(frames=4, width=64, height=36, concealed=0)
 
 
-def test_aspect_of_the_container_goes_before_that_of_the_stream(tmp_path):
-    path = lying(tmp_path / "a.mp4", (b"pasp", 4, ">II", 1, 2), aspect=Fraction(64, 45))
-    assert frames_of(path)[0].shape == (36, 24, 3)
-
-
 def test_pixels_are_stretched_before_the_picture_is_turned(tmp_path):
     path = write_video(tmp_path / "a.mp4", moving(4), aspect=Fraction(4, 3), display=(90, False, False))
     assert frames_of(path)[0].shape == (64, 36, 3)
@@ -139,13 +102,13 @@ def test_pixel_format_that_changes_in_between(tmp_path):
     np.testing.assert_array_equal(frames_of(path, 20), apart)
 
 
-@pytest.mark.parametrize("group", [1, 4, 100])  # frames before the first key frame that is shown are not even decoded
+@pytest.mark.parametrize("group", [4, 100])  # frames before the first key frame that is shown are not even decoded
 @pytest.mark.parametrize("hidden", [3, 15])
 def test_frames_hidden_by_an_edit_list_are_no_loss(tmp_path, group, hidden):
     written = moving(20)
     path = write_video(tmp_path / "trimmed.mp4", written, options={"bf": "0", "g": str(group)}, advance=hidden)
     frames = frames_of(path)
-    assert len(frames) == count_frames(str(path)) == decode_ends(str(path)).frames == 20 - hidden
+    assert len(frames) == count_frames(str(path)) == 20 - hidden
     assert np.abs(frames[0].astype(int) - written[hidden].astype(int)).mean() < 12
 
 
@@ -154,15 +117,6 @@ def test_frames_dropped_by_the_recorder_are_no_loss(tmp_path):
     times = [0, 1, 2, 6, 7, 11, 12, 13, 18, 19]
     path = write_video(tmp_path / "a.avi", moving(10), times=times)
     assert len(frames_of(path)) == count_frames(str(path)) == 10
-
-
-@pytest.mark.parametrize("name, declared", [("a.avi", 40), ("a.mp4", 40), ("a.webm", 0), ("a.mpg", 0)])
-@pytest.mark.parametrize("group", [5, 100])
-def test_ends_alone(tmp_path, name, declared, group):
-    path = write_video(tmp_path / name, moving(40), options={"g": str(group)})
-    frames = []
-    assert decode_ends(str(path), lambda: frames.append(1)) == Decoded(declared, width=48, height=36, concealed=0)
-    assert len(frames) <= 41 if group == 100 or name == "a.mpg" else len(frames) < 15
 
 
 @pytest.mark.parametrize("name", ["rtp:clip.mp4", "a b%03d.mp4", "Grüße, 世界.mp4", "-i.mp4"])

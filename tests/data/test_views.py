@@ -7,7 +7,6 @@ import cv2
 import numpy as np
 import pytest
 import tensorflow as tf
-from videos import moving, write_video
 
 from ccsn_tf.config import Config, ModelConfig
 from ccsn_tf.data.checks.records import check_records
@@ -16,7 +15,6 @@ from ccsn_tf.data.plan import training_plan
 from ccsn_tf.data.prepare.prepare import prepare
 from ccsn_tf.data.records.manifest import Manifest
 from ccsn_tf.data.sampling import centre_starts
-from ccsn_tf.data.video import VideoError
 from ccsn_tf.data.views import InputForm, decode_field, decode_frame, frame_size, from_jpegs, to_jpegs
 from ccsn_tf.errors import UserError
 from ccsn_tf.evaluation.predict import video_views
@@ -73,16 +71,27 @@ def test_both_streams_are_scaled_as_tensorflow_does_to_one_level(snippets, size)
     assert (flow == rgb[..., :1]).all()
 
 
+@pytest.mark.parametrize("mirrored", [False, True])
+@pytest.mark.parametrize("box", [[0, 0, 60, 60], [10, 31, 40, 30], [7, 3, 33, 51], [59, 79, 1, 1], [0, 20, 60, 60]])
+def test_smaller_fields_show_the_same_place_as_their_frames(box, mirrored):
+    frame_size, sizes = (60, 80), [(60, 80), (30, 40), (45, 60), (21, 28)]
+    for height, width in sizes:
+        images = []
+        for tall, wide in (frame_size, (height, width)):  # to the right and downwards, as shares of the whole
+            down, right = np.mgrid[:tall, :wide]
+            images.append([240 * (right + 0.5) / wide, 240 * (down + 0.5) / tall])
+        frame = np.stack([*images[0], images[0][0]], axis=-1).astype(np.uint8)
+        rgb, flow = view({"rgb": [frame], "flow": [[np.array(images[1]).astype(np.uint8)]]}, box, mirrored, 16)
+        x = 255 - flow[..., 0] if mirrored else flow[..., 0]
+        slack = 1 + 240 / min(height, width)  # edges are rounded to whole pixels, and pixels are as large
+        np.testing.assert_allclose(x.astype(int), rgb[..., 0].astype(int), atol=slack)
+        np.testing.assert_allclose(flow[..., 1].astype(int), rgb[..., 1].astype(int), atol=slack)
+
+
 def test_most_fields_a_snippet_can_have():
     fields = list(np.tile(np.arange(128, dtype=np.uint8).reshape(64, 2, 1, 1), (1, 1, H, W)))
     _, flow = view({"rgb": [np.zeros((H, W, 3), np.uint8)], "flow": [fields]}, [0, 0, 20, 20], False, 16)
     assert (flow == np.arange(128)).all()  # OpenCV merges 128 channels at most
-
-
-@pytest.mark.parametrize("flow_source", ["stored", "graph"])
-def test_tensorflow_takes_the_arrays_as_they_are(flow_source):
-    for array in InputForm(ModelConfig(flow_source=flow_source)).empty((2, 3)).values():
-        assert array.ctypes.data % 64 == 0 and array.flags.c_contiguous and array.dtype == np.uint8
 
 
 def jpeg(image, quality=95):
@@ -104,8 +113,8 @@ def test_a_video_through_jpeg_is_its_record_to_the_bit(tiny_data, tiny_manifest,
     clip, config = tiny_manifest.clips[3], Config(data=tiny_data).replace(flow_source=flow_source)
     form, path = InputForm(config.model), next((tiny_set / "videos").rglob(f"{clip.name.split('/')[-1]}.*"))
     jpegs = to_jpegs(form.of_video(str(path), config, 4), tiny_data.jpeg_quality)
-    record, starts = f"{tiny_data.record_dir}/{clip.shard}", centre_starts(clip.fields, 4, 5)
-    expected = form.of_record(record, clip.offset, clip.length, clip.fields, starts)
+    record, starts = f"{tiny_data.record_dir}/{clip.file}", centre_starts(clip.fields, 4, 5)
+    expected = form.of_record(record, clip.directory, clip.fields, starts)
     snippets = from_jpegs(jpegs)
     assert frame_size(snippets) == (36, 48) and snippets.keys() == expected.keys()
     for name, items in snippets.items():
@@ -114,10 +123,22 @@ def test_a_video_through_jpeg_is_its_record_to_the_bit(tiny_data, tiny_manifest,
     assert len({id(jpeg) for row in shared for jpeg in row}) < sum(map(len, shared))
 
 
-def test_a_video_shorter_than_a_snippet(tmp_path):
-    path, config = write_video(tmp_path / "short.avi", moving(5)), Config().replace(flow_source="graph")
-    with pytest.raises(VideoError, match=r"short\.avi has 5 frames: .*--flow_length=5 .* needs 6"):
-        InputForm(config.model).of_video(str(path), config, 3)
+def test_flow_has_its_own_size_in_records_and_of_videos(tiny_data, tiny_set, tmp_path):
+    sizes = {"short_side": 30, "flow_side": 20, "classes": ("MoveLeft",), "record_dir": str(tmp_path / "records")}
+    config = Config(data=dataclasses.replace(tiny_data, **sizes))
+    manifest = prepare(config.data, min_fields=5)
+    clip, form = manifest.clips[0], InputForm(config.model)
+    record = f"{config.data.record_dir}/{clip.file}"
+    stored = form.of_record(record, clip.directory, clip.fields, centre_starts(clip.fields, 4, 5))
+    jpegs = to_jpegs(form.of_video(str(tiny_set / "videos" / f"{clip.name}.avi"), config, 4), 95)
+    for name, items in from_jpegs(jpegs).items():
+        np.testing.assert_array_equal(items, stored[name])
+    assert frame_size(stored) == (clip.height, clip.width) == (30, 40)
+    assert stored["flow"][0][0].shape == (2, 20, 27)
+    x = np.median([field[0] for snippet in stored["flow"] for field in snippet])
+    assert x == pytest.approx(127.5 - 2 * (30 / 36) * 255 / 40, abs=2)  # pixels of the stored frame
+    findings = check_records(config, manifest, True, lambda *count: None)
+    assert not [finding for finding in findings if finding.kind == "damaged record"]
 
 
 # Records of frames alone
@@ -140,14 +161,12 @@ def test_records_without_flow_hold_the_same_frames(config, manifest, tiny_data, 
     assert [clip.name for clip in manifest.clips] == [clip.name for clip in tiny_manifest.clips]
     assert {clip.fields for clip in manifest.clips} == {13}
     for ours, theirs in zip(manifest.clips, tiny_manifest.clips, strict=True):
-        np.testing.assert_array_equal(
-            *(
-                InputForm(config.model).of_record(
-                    f"{folder}/{clip.shard}", clip.offset, clip.length, clip.fields, np.array([0, 3, 8])
-                )["frames"]
-                for folder, clip in ((config.data.record_dir, ours), (tiny_data.record_dir, theirs))
-            )
-        )
+        folders, starts = ((config.data.record_dir, ours), (tiny_data.record_dir, theirs)), np.array([0, 3, 8])
+        read = [
+            InputForm(config.model).of_record(f"{folder}/{clip.file}", clip.directory, clip.fields, starts)["frames"]
+            for folder, clip in folders
+        ]
+        np.testing.assert_array_equal(*read)
 
 
 def test_each_frame_of_a_training_batch_is_what_the_spatial_stream_would_see(config, manifest):
@@ -157,7 +176,7 @@ def test_each_frame_of_a_training_batch_is_what_the_spatial_stream_would_see(con
     assert inputs["frames"].shape == (6, 2, 6, 36, 36, 3)
     for row, frames in enumerate(inputs["frames"]):
         item = {name: values[0, row] for name, values in plan.items()}
-        where = [item[name] for name in ("file", "offset", "length", "fields", "starts")]
+        where = [item[name] for name in ("file", "directory", "fields", "starts")]
         snippets = InputForm(config.model).of_record(*where)["frames"]
         for place in range(6):
             chosen = [snippet[place] for snippet in snippets]

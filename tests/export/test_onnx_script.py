@@ -3,10 +3,9 @@
 import json
 import os
 import re
-import sys
 
 import pytest
-from commands import run, run_forked
+from commands import run_forked
 
 
 @pytest.fixture(scope="module")
@@ -14,7 +13,7 @@ def half(workdir_config, tmp_path_factory):
     """(the ONNX file in fp16, what the command printed)."""
     output = tmp_path_factory.mktemp("script") / "model.fp16.onnx"
     workdir = f"--workdir={workdir_config.train.workdir}"
-    done = run("export/to_onnx.py", workdir, "--precision=fp16", f"--output={output}", "--min_agreement=0.01")
+    done = run_forked("export/to_onnx.py", workdir, "--precision=fp16", f"--output={output}", "--min_agreement=0.01")
     return output, done
 
 
@@ -31,59 +30,48 @@ def test_onnx_reports_what_changed_on_every_test_clip(half):
 
 def test_tensorrt_builds_and_says_that_it_did_not_run(half, tmp_path):
     plan = tmp_path / "model.plan"
-    flags = ("--module=tensorrt_rtx", "--compute_capability=8.6,12.0", "--max_batch=4", "--workspace_mb=256")
-    done = run("export/to_tensorrt.py", f"--onnx={half[0]}", f"--output={plan}", "--precision=fp16", *flags)
+    flags = ("--module=tensorrt_rtx", "--compute_capability=8.6,12.0", "--max_batch=4")
+    done = run_forked("export/to_tensorrt.py", f"--onnx={half[0]}", f"--output={plan}", *flags)
     assert re.search(r"^tensorrt_rtx \S+, for compute capability 8.6, 12.0$", done.stdout, re.MULTILINE)
     assert "matrix products: 22 in fp16, 5 in fp32" in done.stdout
     assert "built and NOT RUN" in done.stdout and re.search(r"MB, fp16\.", done.stdout)
     description = json.loads((tmp_path / "model.plan.json").read_text())
     assert description["inputs"]["rgb"]["profile"]["max"] == [4, 25, 32, 32, 3]
-    assert description["workspace_mb"] == 256 and description["run"] is None
+    assert description["run"] is None
 
 
 def test_triton_gets_a_repository_and_its_command(half, tmp_path):
-    done = run("export/triton/repository.py", f"--model={half[0]}", f"--repository={tmp_path}")
+    done = run_forked("export/triton/repository.py", f"--model={half[0]}", f"--repository={tmp_path}")
     assert f"{tmp_path}/ccsn/1 written. To serve it:\ndocker run --rm --gpus=all " in done.stdout
     assert (tmp_path / "ccsn" / "1" / "model.onnx").is_file() and (tmp_path / "ccsn" / "config.pbtxt").is_file()
+
+
+def test_batch_inference_names_a_provider_that_is_not_there(half, tiny_set, tmp_path):
+    flags = (f"--model={half[0]}", f"--video_dir={tiny_set}/videos", f"--output_dir={tmp_path}/p")
+    done = run_forked(
+        "export/batch_infer.py", *flags, "--providers=TensorrtExecutionProvider,CPUExecutionProvider", code=1
+    )
+    assert done.stderr.startswith(
+        "batch_infer: --providers=TensorrtExecutionProvider is not among those of this ONNX R"
+    )
+    assert done.stderr.count("\n") == 1
 
 
 def test_mistakes_end_in_a_sentence(half, tmp_path):
     (tmp_path / "text.onnx").write_text("no model")
     (tmp_path / "text.plan").write_text("no engine")
-    rtx, plan = "--module=tensorrt_rtx", f"--output={tmp_path}/x.plan"
-    for script, arguments, words in (
-        ("export/to_onnx.py", [], "--workdir is not given"),
-        ("export/to_onnx.py", [f"--workdir={tmp_path}"], "config.json is missing"),
-        ("export/to_onnx.py", ["--precision=fp8"], "fp8"),
-        ("export/to_tensorrt.py", [rtx, plan], "--onnx is not given"),
-        ("export/to_tensorrt.py", [rtx, plan, f"--onnx={tmp_path}/text.onnx"], "is damaged or no ONNX file"),
-        (
-            "export/to_tensorrt.py",
-            [rtx, plan, f"--onnx={half[0]}", "--precision=int8"],
-            "export/to_onnx.py --precision=int8",
-        ),
-        ("export/to_tensorrt.py", [rtx, plan, f"--onnx={half[0]}", "--compute_capability=9.0"], "is not among those"),
-        ("export/to_tensorrt.py", [rtx, plan, f"--onnx={half[0]}", "--min_batch=9"], "must be in ascending order"),
-        ("export/to_tensorrt.py", [rtx, plan, f"--onnx={half[0]}", "--timing_cache=c"], "keeps no cache"),
-        ("export/to_tensorrt.py", ["--module=tensorrt", plan], "pip install tensorrt; or use --module=tensorrt_rtx"),
-        ("export/triton/repository.py", [f"--repository={tmp_path}"], "--model is not given"),
-        ("export/triton/repository.py", [f"--model={half[0]}"], "--repository is not given"),
-        (
-            "export/triton/repository.py",
-            [f"--model={tmp_path}/text.plan", "--repository=r"],
-            "text.plan.json is missing",
-        ),
+    rtx = ("export/to_tensorrt.py", "--module=tensorrt_rtx", f"--output={tmp_path}/x.plan")
+    for (script, *arguments), words in (
+        (("export/to_onnx.py",), "--workdir is not given"),
+        (("export/to_onnx.py", "--precision=fp8"), "fp8"),
+        ((*rtx,), "--onnx is not given"),
+        ((*rtx, f"--onnx={tmp_path}/text.onnx"), "is damaged or no ONNX file"),
+        ((*rtx, f"--onnx={half[0]}", "--compute_capability=9.0"), "is not among those"),
+        (("export/triton/repository.py", f"--repository={tmp_path}"), "--model is not given"),
+        (("export/triton/repository.py", f"--model={tmp_path}/text.plan", "--repository=r"), "text.plan.json is miss"),
     ):
-        if "--module=tensorrt" in arguments and _has_tensorrt():
-            continue
         result = run_forked(script, *arguments, code=1, cwd=tmp_path)
         name = os.path.basename(script).removesuffix(".py")
         assert result.stderr.startswith(f"{name}: ") and words in result.stderr, result.stderr
         assert len(result.stderr.strip().splitlines()) == 1
     assert sorted(os.listdir(tmp_path)) == ["text.onnx", "text.plan"]
-
-
-def _has_tensorrt():
-    import importlib.util
-
-    return "tensorrt" in sys.modules or importlib.util.find_spec("tensorrt") is not None

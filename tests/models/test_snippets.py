@@ -12,7 +12,7 @@ from ccsn_tf.serving.onnx.folding import fold_batch_norms
 @pytest.mark.parametrize("connection", ["cross_attention", "sum", None])
 def test_the_parts_are_the_whole(connection):
     network = kept(connection)
-    for whole in (network, fold_batch_norms(network)[0]):
+    for whole in (network, fold_batch_norms(network)):
         snippets, heads = snippet_parts(whole)
         for segments in (1, 4):
             inputs = clips(segments=segments)

@@ -8,22 +8,12 @@ import subprocess
 import sys
 
 import pytest
+from commands import run
 
 from ccsn_tf.data.demo.render import CLASSES
 
 DEMO = pathlib.Path(__file__).parents[2] / "scripts" / "demo.py"
 SMALL = ("--demo_train_clips=32", "--demo_test_clips=8", "--epochs=1", "--workers=1")
-
-
-def run(folder):
-    environment = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
-    command = [sys.executable, str(DEMO), *SMALL]
-    done = subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=500, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
-    return done.stdout
 
 
 def shares(output, script):
@@ -35,14 +25,14 @@ def shares(output, script):
 
 @pytest.mark.slow
 def test_the_demo_ends_with_an_answer_of_the_exported_model(tmp_path):
-    output = run(tmp_path)
+    output = run("scripts/demo.py", *SMALL, cwd=tmp_path).stdout
     assert output.count("scripts/train.py") == 2 and output.count("export/saved_model.py") == 1
     assert re.search(r"^demo/model/1: \d+ MB, verified\.$", output, re.MULTILINE)
     trained, exported = shares(output, "predict"), shares(output, "query")
     assert set(trained) == set(exported) == set(CLASSES)
     # The exported model sees JPEGs, which count for little.
     assert [exported[name] for name in CLASSES] == pytest.approx([trained[name] for name in CLASSES], abs=3)
-    again = run(tmp_path)
+    again = run("scripts/demo.py", *SMALL, cwd=tmp_path).stdout
     assert "scripts/train.py" not in again and "export/saved_model.py" not in again
     assert shares(again, "query") == exported
     assert [path.name for path in (tmp_path / "demo" / "model").glob("[0-9]*")] == ["1"]

@@ -1,19 +1,9 @@
 """What prepare.py says about lists and stored flow."""
 
-import pathlib
-import subprocess
-import sys
-
 import commands
+import pytest
 from image_folders import flow_planes, write_clip
 from videos import moving
-
-SCRIPT = pathlib.Path(__file__).parents[2] / "scripts" / "prepare.py"
-
-
-def run(*arguments):
-    command = [sys.executable, str(SCRIPT), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
 
 
 def test_stored_flow_needs_its_bound_and_labels_from_one_are_told(tmp_path):
@@ -33,15 +23,13 @@ def test_stored_flow_needs_its_bound_and_labels_from_one_are_told(tmp_path):
         "--flow=stored",
         "--workers=1",
     ]
-    refused = run(*arguments)
-    assert refused.returncode == 1 and not (tmp_path / "records").exists()
+    refused = commands.run("scripts/prepare.py", *arguments, code=1)
+    assert not (tmp_path / "records").exists()
     assert refused.stderr.strip() == (
         "prepare: --flow=stored needs --flow_bound, the bound that the flow images were made with: mmaction2 uses 20, "
         "denseflow 32 unless told otherwise."
     )
-    done = run(*arguments, "--flow_bound=32")
-    assert done.returncode == 0, done.stderr
-    lines = done.stdout.splitlines()
+    lines = commands.run("scripts/prepare.py", *arguments, "--flow_bound=32").stdout.splitlines()
     assert lines[0] == "The labels run from 1 to 2, so that 1 is run, the first class."
     lost = tmp_path / "rawframes" / "run 3"
     assert lines[1].startswith("Split 1: A single training clip of run, sit: ")
@@ -49,6 +37,7 @@ def test_stored_flow_needs_its_bound_and_labels_from_one_are_told(tmp_path):
     assert lines[3].startswith("4 clips of 2 classes, 32 frames, ") and lines[3].endswith("; 1 skipped.")
 
 
+@pytest.mark.slow
 def test_flow_of_the_network_is_prepared_without_tensorflow_s_notices(tmp_path):
     for name in ("train/run/a", "train/sit/b", "test/run/c", "test/sit/d"):
         write_clip(tmp_path / "clips" / name, moving(6, height=16, width=16))

@@ -22,8 +22,8 @@ def finished(tiny_set, tmp_path_factory):
         "--num_segments=2\n--epochs=1\n--classes_per_batch=3\n--test_segments=2\n"
     )
     for script in ("prepare", "train"):
-        run(f"scripts/{script}.py", f"--flagfile={flag_file}")
-    return flag_file, root / "run", run("scripts/evaluate.py", f"--workdir={root / 'run'}", "--report").stdout
+        run_forked(f"scripts/{script}.py", f"--flagfile={flag_file}")
+    return flag_file, root / "run", run_forked("scripts/evaluate.py", f"--workdir={root / 'run'}", "--report").stdout
 
 
 def test_evaluate_prints_figures_with_their_protocol_and_writes_a_page(finished):
@@ -35,39 +35,44 @@ def test_evaluate_prints_figures_with_their_protocol_and_writes_a_page(finished)
     assert [line.split()[0] for line in output.splitlines()[2:5]] == ["spatial", "temporal", "fused"]
     assert f"report: {workdir / 'REPORT.html'}" in output
     assert report["protocol"] in (workdir / "REPORT.html").read_text(encoding="utf-8")
-    elsewhere = run_forked("scripts/evaluate.py", f"--workdir={workdir}", f"--report={workdir}", code=1)
-    assert f"--report={workdir} is a folder" in elsewhere.stderr
 
 
-def test_predict_agrees_with_evaluate_but_for_the_jpegs(finished, tiny_set):
+def test_predict_goes_on_after_a_bad_video_and_agrees_with_evaluate(finished, tiny_set, tmp_path):
     workdir, scores = finished[1], read_scores(finished[1])
-    video, classes = tiny_set / "videos" / f"{scores['names'][0]}.avi", scores["classes"].tolist()
-    (line,) = run_forked("scripts/predict.py", f"--workdir={workdir}", "--json", video).stdout.splitlines()
-    answer = json.loads(line)
-    assert answer["video"] == str(video) and len(answer["top"]) == len(classes)
-    assert sum(entry["fused"] for entry in answer["top"]) == pytest.approx(1, abs=1e-5)
-    expected = softmax(scores["fused"][0])
-    for entry in answer["top"]:
-        assert entry["fused"] == pytest.approx(expected[classes.index(entry["class"])], abs=0.02)
-
-
-def test_predict_goes_on_after_a_bad_video(finished, tiny_set, tmp_path):
-    broken, short = tmp_path / "broken.avi", tmp_path / "short.avi"
+    good, classes = tiny_set / "videos" / f"{scores['names'][0]}.avi", scores["classes"].tolist()
+    broken, folder = tmp_path / "broken.avi", tmp_path / "videos"
     broken.write_bytes(b"not a video")
-    videos.write_video(short, videos.moving(step=(1, 0), seed=0)[:3])
-    good = next((tiny_set / "videos").glob("*/*.avi"))
-    result = run("scripts/predict.py", f"--workdir={finished[1]}", "--top_k=2", broken, short, good)
-    assert str(good) in result.stdout and result.stdout.count("%") == 2
+    folder.mkdir()
+    shutil.copy(good, folder / "UPPER.MTS")  # a folder means its videos
+    videos.write_video(folder / "short.avi", videos.moving(step=(1, 0), seed=0)[:3])
+    result = run_forked("scripts/predict.py", f"--workdir={workdir}", "--json", broken, folder, good)
+    answers = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [answer["video"] for answer in answers] == [f"{folder}/UPPER.MTS", str(good)]
+    expected = softmax(scores["fused"][0])
+    for answer in answers:  # which sees no JPEGs
+        assert sum(entry["fused"] for entry in answer["top"]) == pytest.approx(1, abs=1e-5)
+        for entry in answer["top"]:
+            assert entry["fused"] == pytest.approx(expected[classes.index(entry["class"])], abs=0.02)
     assert f"predict: {broken} cannot be read" in result.stderr
     assert "3 frames: a snippet of --flow_length=5 flow fields needs 6" in result.stderr
-    assert "2 of 3 videos could not be used" in result.stderr
-    shutil.copy(good, tmp_path / "deep.avi")
-    shutil.copy(good, tmp_path / "UPPER.MTS")
-    result = run("scripts/predict.py", f"--workdir={finished[1]}", tmp_path)  # a folder means its videos
-    shown = [line for line in result.stdout.splitlines() if not line.startswith(" ")]
-    assert shown == [f"{tmp_path}/UPPER.MTS", f"{tmp_path}/deep.avi"]
-    (tmp_path / "none").mkdir()
-    run("scripts/predict.py", f"--workdir={finished[1]}", tmp_path / "none", code=1)
+    assert "2 of 4 videos could not be used" in result.stderr
+    result = run_forked("scripts/predict.py", f"--workdir={workdir}", broken, code=1)
+    assert not result.stdout
+
+
+def test_an_evaluated_run_rejects_windows_and_finds_clips(finished, tiny_set, tmp_path):
+    workdir, name = finished[1], str(read_scores(finished[1])["names"][0])
+    assert "fused: temperature " in finished[2] and "calibration error" in finished[2]
+    video = tiny_set / "videos" / f"{name}.avi"
+    words = [f"--model={workdir}", video, "--window=0.4", "--every=0.2", f"--output={tmp_path}/t.jsonl"]
+    result = run_forked("scripts/watch.py", *words, "--reject")
+    windows = [json.loads(line) for line in (tmp_path / "t.jsonl").read_text().splitlines()]
+    rejected = [line for line in result.stdout.splitlines() if line.endswith(" none")]
+    assert windows and len(rejected) == sum("none" in each for each in windows)
+    assert "--reject=guess" in run_forked("scripts/watch.py", *words, "--reject=guess", code=1).stderr
+    words = [f"--model={workdir}", f"--index={tmp_path}/index.npz", video, "--count=2", "--by=temporal"]
+    lines = run_forked("scripts/similar.py", *words, f"--output={tmp_path}/s.png").stdout.splitlines()
+    assert len(lines) == 3 and lines[2] == f"contact sheet: {tmp_path}/s.png" and (tmp_path / "s.png").is_file()
 
 
 def test_runs_are_compared_and_fused_without_a_forward_pass(finished):
@@ -77,28 +82,47 @@ def test_runs_are_compared_and_fused_without_a_forward_pass(finished):
     fused = run_forked("scripts/compare.py", "--fuse", "--fusion_weights=1,0", workdir, workdir).stdout.splitlines()
     assert "logits weighted 1:0" in fused[0]
     assert fused[2].split()[1:] == fused[4].split()[1:]
-    assert "--fuse takes two runs" in run("scripts/compare.py", "--fuse", workdir, code=1).stderr
+    assert "--fuse takes two runs" in run_forked("scripts/compare.py", "--fuse", workdir, code=1).stderr
 
 
-def test_ablate_makes_a_table_and_does_nothing_twice(finished, tmp_path):
-    shutil.copytree(finished[1], tmp_path / "ccs-split1-seed0")  # a run of the grid that was made before
-    grid = tmp_path / "rows.toml"
-    grid.write_text(
+@pytest.fixture
+def grid(finished, tmp_path):
+    """The command of a grid whose first run was made before, without the file of its rows."""
+    shutil.copytree(finished[1], tmp_path / "ccs-split1-seed0")
+    return ["scripts/ablate.py", f"--flagfile={finished[0]}", f"--workdir={tmp_path}", f"--grid={tmp_path}/rows.toml"]
+
+
+def test_ablate_makes_a_table_and_does_nothing_twice(grid, tmp_path):
+    (tmp_path / "rows.toml").write_text('[rows]\nccs.flags = []\nflow.mean_of = ["ccs.temporal"]\n')
+    assert run_forked(*grid).stdout.count("done before") == 1
+    table = json.loads((tmp_path / "ablation.json").read_text())
+    report = read_evaluation(tmp_path / "ccs-split1-seed0")
+    assert table["num_clips"] == {"1": 6}
+    assert table["rows"]["flow"]["splits"]["1"]["values"] == [report["temporal"]["top1"]]
+    assert "| flow |" in (tmp_path / "ablation.md").read_text()
+    assert "--epochs=2" in run_forked(*grid, "--epochs=2", code=1).stderr
+    (tmp_path / "rows.toml").write_text('[rows]\nsum.flags = []\nnone.flags = ["--conection=none"]\n')
+    assert "'conection'" in run_forked(*grid, code=1).stderr  # before "sum" is trained
+
+
+@pytest.mark.slow
+def test_ablate_trains_what_is_not_there(grid, tmp_path):
+    (tmp_path / "rows.toml").write_text(
         "[rows]\nccs.flags = []\n"
         'sum.flags = ["--connection=sum", "--init_spatial={root}/ccs-split{split}-seed{seed}"]\n'
         'late.mean_of = ["ccs.spatial", "sum.temporal"]\n'
     )
-    arguments = ["scripts/ablate.py", f"--flagfile={finished[0]}", f"--workdir={tmp_path}", f"--grid={grid}"]
-    wrong = tmp_path / "wrong.toml"
-    wrong.write_text('[rows]\nsum.flags = []\nnone.flags = ["--conection=none"]\n')
-    assert "'conection'" in run_forked(*arguments, f"--grid={wrong}", code=1).stderr  # before "sum" is trained
-    assert run(*arguments).stdout.count("done before") == 1
-    table = json.loads((tmp_path / "ablation.json").read_text())
-    assert list(table["rows"]) == ["ccs", "sum", "late"] and table["num_clips"] == {"1": 6}
+    assert run(*grid).stdout.count("done before") == 1
     report = read_evaluation(tmp_path / "sum-split1-seed0")
-    assert report["connection"] == "sum"
+    table = json.loads((tmp_path / "ablation.json").read_text())
+    assert report["connection"] == "sum" and list(table["rows"]) == ["ccs", "sum", "late"]
     assert table["rows"]["sum"]["splits"]["1"]["values"] == [report["fused"]["top1"]]
     assert table["rows"]["late"]["splits"]["1"]["count"] == 1
-    assert "| late |" in (tmp_path / "ablation.md").read_text()
-    assert run_forked(*arguments).stdout.count("done before") == 2
-    assert "--epochs=2" in run_forked(*arguments, "--epochs=2", code=1).stderr
+    assert run_forked(*grid).stdout.count("done before") == 2
+
+
+def test_a_mistake_of_the_importer_ends_in_one_sentence(tmp_path):
+    words = ["--layout=tsn", "--spatial=nowhere/rgb.pth", f"--workdir={tmp_path}/run"]
+    result = run_forked("scripts/import_weights.py", *words, code=1)
+    assert not result.stdout and result.stderr.startswith("import_weights: nowhere/rgb.pth does not exist")
+    assert len(result.stderr.splitlines()) == 1 and not (tmp_path / "run").exists()

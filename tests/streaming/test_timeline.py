@@ -9,7 +9,7 @@ import pytest
 
 from ccsn_tf.errors import UserError
 from ccsn_tf.streaming.segments import Segment
-from ccsn_tf.streaming.timeline import LineFile, clock, short_clock, vtt, write_segments
+from ccsn_tf.streaming.timeline import LineFile, clock, short_clock, write_segments
 
 
 @contextlib.contextmanager
@@ -41,23 +41,12 @@ def test_lines_wait_for_a_disk_that_is_full(tmp_path):
             lines.close()
 
 
-@pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.vtt", "a.csv"])
-def test_nothing_is_overwritten(tmp_path, name):
-    (tmp_path / name).write_text("mine")
-    with pytest.raises(UserError, match=f"{name} exists"):
-        LineFile(str(tmp_path / "a.jsonl"), print)
-    assert (tmp_path / name).read_text() == "mine" and len(list(tmp_path.iterdir())) == 1
-
-
-def test_lines_and_segments_are_two_files(tmp_path):
-    with pytest.raises(UserError, match=r"`output`.*\.jsonl"):
-        LineFile(str(tmp_path / "a.json"), print)
-
-
-def test_a_place_that_cannot_be_written(tmp_path):
-    (tmp_path / "file").touch()
-    with pytest.raises(UserError, match="cannot be written"):
-        LineFile(str(tmp_path / "file" / "a.jsonl"), print)
+def test_nothing_is_overwritten(tmp_path):
+    (tmp_path / "a.vtt").write_text("mine")
+    for name, words in (("a.jsonl", r"a\.vtt exists"), ("b.json", r"`output`.*\.jsonl"), ("a.vtt/b", "be written")):
+        with pytest.raises(UserError, match=words):
+            LineFile(str(tmp_path / name), print)
+    assert (tmp_path / "a.vtt").read_text() == "mine" and len(list(tmp_path.iterdir())) == 1
 
 
 def test_segments_as_json_subtitles_and_csv(tmp_path):
@@ -75,10 +64,6 @@ def test_segments_as_json_subtitles_and_csv(tmp_path):
     lines = (tmp_path / "a.vtt").read_text().split("\n")
     assert lines[0] == "WEBVTT" and lines[1] == ""
     assert lines[2:4] == ["00:00:00.500 --> 01:02:05.000", 'say "a" &lt;b&gt; &amp; c, d 88 %'] and lines[4] == ""
-
-
-def test_subtitles_of_nothing():
-    assert vtt([]) == "WEBVTT\n"
 
 
 def test_clock_rounds_up_whole():

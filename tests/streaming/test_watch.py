@@ -48,20 +48,6 @@ def test_a_video_to_its_segments(day_and_night, tmp_path):
         watch(model, open_source(str(day_and_night)), settings, threading.Event())
 
 
-def test_told_to_stop_it_writes_what_it_has(day_and_night, tmp_path):
-    settings, stopped = WatchSettings(output=str(tmp_path / "t.jsonl")), threading.Event()
-    shown = []
-
-    def show(answer, top):
-        shown.append(answer)
-        if len(shown) == 3:
-            stopped.set()
-
-    found = watch(BrightnessModel(), open_source(str(day_and_night)), settings, stopped, show)
-    assert 3 <= found.counts["windows"] <= 6 and [each.label for each in found.segments] == ["dark"]
-    assert len((tmp_path / "t.jsonl").read_text().splitlines()) == found.counts["windows"]
-
-
 def test_behind_real_time_snippets_are_dropped():
     said, model = [], BrightnessModel(segments=25, seconds=0.15)  # it may take 0.04
     settings = WatchSettings(window=1.0, every=0.25)
@@ -133,3 +119,20 @@ def test_curves_are_thinned_and_interrupted():
     assert len(pieces) == 2 and sum(map(len, pieces)) < 2000
     assert max(score for piece in pieces for _, score in piece) == pytest.approx(scores[1::3].max())
     assert curves.best()[0] == int(scores.argmax()) % 3
+
+
+def test_windows_that_are_rejected_are_none(day_and_night, tmp_path):
+    settings, shown = WatchSettings(output=str(tmp_path / "t.jsonl")), []
+
+    def rejects(outputs):
+        return outputs["scores"][1] > 0.5  # what is bright
+
+    found = watch(
+        BrightnessModel(), open_source(str(day_and_night)), settings, threading.Event(),
+        lambda answer, top: shown.append((answer.outputs["scores"][1] > 0.5, top)), rejects=rejects,
+    )  # fmt: skip
+    rows = [(each.label, round(each.start), round(each.end)) for each in found.segments]
+    assert rows == [("dark", 0, 4), ("dark", 8, 10)]
+    lines = [json.loads(line) for line in (tmp_path / "t.jsonl").read_text().splitlines()]
+    assert found.counts["rejected"] == sum("none" in line for line in lines) > 4 and len(lines) == 17
+    assert all((top == []) == bright for bright, top in shown) and all(line["top"] for line in lines)

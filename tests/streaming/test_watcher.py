@@ -77,8 +77,7 @@ def test_each_pair_of_frames_has_its_flow_once(monkeypatch):
     assert max(map(len, held)) <= LENGTH + 1
 
 
-@pytest.mark.parametrize("look", [AT_ONCE, WHEN_DUE, WHEN_FULL])
-@pytest.mark.parametrize("segments", [1, 7, 200])
+@pytest.mark.parametrize(("segments", "look"), [(1, WHEN_DUE), (7, AT_ONCE), (7, WHEN_FULL), (200, WHEN_DUE)])
 def test_each_snippet_is_looked_at_once_and_a_plain_loop_finds_the_windows(segments, look):
     watched = BrightnessModel(segments=segments)
     watcher = Watcher(watched, window=1.0, every=0.4)

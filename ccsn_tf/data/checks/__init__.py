@@ -19,21 +19,12 @@ __all__ = ["Finding", "as_json", "as_text", "check", "may_train"]
 Progress = Callable[[int, int], None]
 
 
-def check(
-    config: Config,
-    progress: Callable[[str], Progress],
-    *,
-    quick: bool = False,
-    alike: bool = False,
-    thorough: bool = False,
-) -> list[Finding]:
+def check(config: Config, progress: Callable[[str], Progress], *, thorough: bool = False) -> list[Finding]:
     """Checks the videos if their folder or list is given, and the records if there are some in --record_dir.
 
     Args:
         config: as for training.
         progress: called with "videos" or "records", gives what is called with (clips done, clips in all).
-        quick: decodes only the ends of each video.
-        alike: also looks for near-duplicates on both sides of a split, which decodes each video twice.
         thorough: decodes every JPEG of the records, not only the first and last ones of each clip.
 
     Raises:
@@ -50,7 +41,7 @@ def check(
             findings.append(Finding("lists", "", str(error), True))
         else:
             findings += check_lists(data, listing)
-            seen = scan(listing.clips, data, quick, alike, progress("videos"))
+            seen = scan(listing.clips, data, progress("videos"))
             findings += check_videos(config, listing, seen)
     if data.record_dir and (not has_videos or pathlib.Path(data.record_dir, FILE_NAME).exists()):
         try:

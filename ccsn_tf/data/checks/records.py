@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import hashlib
 import pathlib
+import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 
 import cv2
@@ -14,12 +16,12 @@ from ccsn_tf.config import Config
 from ccsn_tf.data.checks.findings import Finding
 from ccsn_tf.data.checks.lists import groups, same_videos
 from ccsn_tf.data.datasets import Split
+from ccsn_tf.data.flow import field_size
 from ccsn_tf.data.plan import refuse_short
 from ccsn_tf.data.prepare.worker_pool import WorkerPool
 from ccsn_tf.data.records.manifest import Manifest, StoredClip
-from ccsn_tf.data.records.read import FOOTER_BYTES, HEADER_BYTES, PLACE
+from ccsn_tf.data.records.record import FIELDS, FRAMES, jpeg_name
 from ccsn_tf.data.records.selection import cautions
-from ccsn_tf.data.records.write import EncodedClip, framed, serialise
 from ccsn_tf.errors import UserError
 
 
@@ -38,14 +40,13 @@ def check_records(
         yield Finding("refused by train.py", "", str(error), True)
     clips, digests = manifest.clips, {}
     progress(0, len(clips))
-    with_flow = manifest.settings["flow"] != "none"
-    read = functools.partial(_read, record_dir=config.data.record_dir, thorough=thorough, with_flow=with_flow)
+    read = functools.partial(_read, config.data.record_dir, manifest.settings, thorough)
     with WorkerPool(read, config.data.workers, config.data.stall_seconds) as pool:
         for done, outcome in enumerate(pool.run([(clip,) for clip in clips]), start=1):
             clip = clips[outcome.index]
             fault, digests[clip.name] = outcome.value or (outcome.why("reading it"), "")
             if fault:
-                path = pathlib.Path(config.data.record_dir, clip.shard)
+                path = pathlib.Path(config.data.record_dir, clip.file)
                 remedy = f"delete {path} and run prepare.py again, which restores it"
                 yield Finding("damaged record", clip.name, f"{clip.name}: {fault}; {remedy}.", True)
             progress(done, len(clips))
@@ -57,34 +58,30 @@ def check_records(
 
 
 def _read(
-    clip: StoredClip, beat: Callable[[], None], record_dir: str, thorough: bool, with_flow: bool
+    record_dir: str, settings: dict, thorough: bool, clip: StoredClip, beat: Callable[[], None]
 ) -> tuple[str, str]:
     """(what is wrong with a clip's record, if anything; a digest of its frames)."""
+    counts = {FRAMES: clip.fields + 1, FIELDS: clip.fields if settings["flow"] != "none" else 0}
+    digest = hashlib.sha256()
+    height, width = field_size(clip.height, clip.width, settings.get("flow_side", 0))
+    shapes = {FRAMES: (clip.height, clip.width, 3), FIELDS: (2 * height, width)}
+    expected = [(kind, number) for kind, count in counts.items() for number in range(count)]
     try:
-        with pathlib.Path(record_dir, clip.shard).open("rb") as file:
-            file.seek(clip.offset)
-            content = file.read(HEADER_BYTES + clip.length + FOOTER_BYTES)
+        with zipfile.ZipFile(pathlib.Path(record_dir, clip.file)) as file:
+            if file.comment != clip.name.encode() or file.namelist() != [jpeg_name(*place) for place in expected]:
+                held = f"{counts[FRAMES]} frames and {counts[FIELDS]} flow fields"
+                return f"it is not the record of {clip.name} with {held}", ""
+            for kind, number in expected:
+                jpeg = file.read(jpeg_name(kind, number))  # with its checksum
+                beat()
+                if kind == FRAMES:
+                    digest.update(jpeg)
+                if thorough or number in (0, counts[kind] - 1):
+                    image = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_UNCHANGED) if jpeg else None
+                    if image is None or image.shape != shapes[kind]:
+                        return f"{jpeg_name(kind, number)} is no JPEG of the shape {shapes[kind]}", ""
     except OSError as error:
         return f"it cannot be read ({error.strerror})", ""
-    record = content[HEADER_BYTES:-FOOTER_BYTES]
-    beat()
-    if content != framed(record):
-        return "its bytes are not those that were written: the checksum differs", ""
-    beat()
-    num_fields = clip.fields if with_flow else 0
-    table = np.frombuffer(record[-PLACE.itemsize * (num_fields + clip.fields + 1) :], np.uint8)
-    places = table[: len(table) // PLACE.itemsize * PLACE.itemsize].view(PLACE.base).reshape(-1, 2).tolist()
-    jpegs = [record[start : start + size] for start, size in places]
-    flow, rgb = jpegs[:num_fields], jpegs[num_fields:]
-    if record != serialise(clip.name, EncodedClip(rgb, flow, clip.height, clip.width)):
-        return f"it is not the record of {clip.name} with {clip.fields + 1} frames and {num_fields} flow fields", ""
-    for kind, jpegs, shape in (
-        ("frame", rgb, (clip.height, clip.width, 3)),
-        ("flow field", flow, (2 * clip.height, clip.width)),
-    ):
-        for jpeg in jpegs if thorough else jpegs[:1] + jpegs[-1:]:
-            image = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_UNCHANGED) if jpeg else None
-            if image is None or image.shape != shape:
-                return f"a {kind} is no JPEG of the shape {shape}", ""
-            beat()
-    return "", hashlib.sha256(b"".join(rgb)).hexdigest()
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, zlib.error, EOFError) as error:
+        return f"its bytes are not those that were written ({error})", ""
+    return "", digest.hexdigest()

@@ -1,4 +1,4 @@
-"""Shards by Apache Beam, and what else needs of it: its options, its file systems, its errors in a sentence.
+"""Records by Apache Beam, and what else needs of it: its options, its file systems, its errors in a sentence.
 
 Every machine needs this package and the videos under the same path; what is written goes to a disk that all of them
 mount, or to where Beam's file systems reach (gs://, s3://, hdfs://).
@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import io
+import pathlib
+import pickle
 import random
 import re
 import shlex
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from typing import BinaryIO
 
@@ -20,16 +24,18 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from ccsn_tf.config import DataConfig
-from ccsn_tf.data.prepare.shards import fill_shards, record_pool
-from ccsn_tf.data.records.folder import LocalFolder
-from ccsn_tf.data.records.write import Shard
+from ccsn_tf.data.datasets import Clip
+from ccsn_tf.data.prepare.encode import result_of
+from ccsn_tf.data.prepare.prepare import Results, record_pool
+from ccsn_tf.data.records.record import record_file
 from ccsn_tf.errors import UserError
+from ccsn_tf.files import LocalFolder
+
+_RESULTS = ".results"  # of the last pipeline, for the process that started it
 
 
 class BeamFolder:
     """A folder that Beam's file systems reach, with the methods of `LocalFolder`; `flag` is the one that names it."""
-
-    scratch = None
 
     def __init__(self, path: str, flag: str = "record_dir"):
         self.path = path.rstrip("/")
@@ -55,16 +61,18 @@ class BeamFolder:
             with FileSystems.open(self._at(name), compression_type=CompressionTypes.UNCOMPRESSED) as file:
                 return file.read()
 
-    def size(self, name: str) -> int | None:
-        """A file's size in bytes, None if there is none."""
+    def sizes(self, below: str) -> dict[str, int]:
+        """{name: bytes} of the files at any depth below a folder of this one."""
         with self._errors_as_sentences():
-            path = self._at(name)
-            return FileSystems.get_filesystem(path).size(path) if FileSystems.exists(path) else None
+            (found,) = FileSystems.match([self._at(f"{below}/**")])
+            return {below + file.path.rpartition(f"/{below}")[2]: file.size_in_bytes for file in found.metadata_list}
 
     @contextlib.contextmanager
     def whole(self, name: str) -> Iterator[BinaryIO]:
         """Yields a file to write to, which has its name once the block has ended well."""
-        path, beside = self._at(name), self._at(f".{random.getrandbits(63)}.{name}")
+        path = self._at(name)
+        place, _, base = path.rpartition("/")
+        beside = f"{place}/.{random.getrandbits(63)}.{base}"
         with self._errors_as_sentences():
             try:
                 with FileSystems.create(beside, compression_type=CompressionTypes.UNCOMPRESSED) as file:
@@ -141,8 +149,8 @@ def _one_line(message):
     return " ".join(str(message).split()).rstrip(".")
 
 
-class _WriteShard(beam.DoFn):
-    """Writes a shard; its clips are made in a process of their own, as on one machine, and may kill it or hang."""
+class _WriteRecord(beam.DoFn):
+    """Writes a clip's record, in a process of its own, as on one machine, which it may kill or make hang."""
 
     def __init__(self, folder, config, min_fields):
         self._folder, self._config, self._min_fields = folder, config, min_fields
@@ -150,21 +158,41 @@ class _WriteShard(beam.DoFn):
     def setup(self):
         self._pool = record_pool(self._config, self._min_fields, 1)
 
-    def process(self, shard):
-        fill_shards(self._folder, [shard], self._pool)
-        yield shard.name
+    def process(self, clip):
+        name = record_file(clip.name)
+        if isinstance(self._folder, LocalFolder):
+            yield clip.name, self._write(clip, self._folder.path / name)
+            return
+        with tempfile.TemporaryDirectory() as scratch:
+            path, content = pathlib.Path(scratch, "record.zip"), self._folder.read(name)
+            if content:  # of a preparation that was killed
+                path.write_bytes(content)
+            result = self._write(clip, path)
+            if path.exists() and path.read_bytes() != content:
+                with path.open("rb") as record, self._folder.whole(name) as file:
+                    shutil.copyfileobj(record, file)
+            yield clip.name, result
+
+    def _write(self, clip, path):
+        (outcome,) = self._pool.run([(clip, str(path))])
+        return result_of(outcome, clip)
 
     def teardown(self):
         self._pool.close()
 
 
-def write_shards(
+def _note(results, folder):
+    with folder.whole(_RESULTS) as file:
+        pickle.dump(dict(results), file)
+
+
+def write_records(
     folder: LocalFolder | BeamFolder,
-    shards: Sequence[Shard],
+    clips: Sequence[Clip],
     config: DataConfig,
     min_fields: int,
     progress: Callable[[int, int], None],
-) -> None:
+) -> Results:
     """Runs the pipeline, to its end.
 
     Args:
@@ -174,6 +202,8 @@ def write_shards(
         UserError: bad options, or the runner gives up; the message says what it said.
     """
     with errors_of_runner(config), beam.Pipeline(options=beam_options(config)) as pipeline:
-        listed = pipeline | beam.Create(list(shards)) | beam.Reshuffle()  # else one worker would have them all
-        _ = listed | beam.ParDo(_WriteShard(folder, config, min_fields))
-    progress(sum(len(shard.clips) for shard in shards), 0)
+        listed = pipeline | beam.Create(list(clips)) | beam.Reshuffle()  # else one worker would have them all
+        results = listed | beam.ParDo(_WriteRecord(folder, config, min_fields))
+        _ = results | beam.combiners.ToList() | beam.Map(_note, folder)
+    progress(len(clips), 0)
+    return pickle.loads(folder.read(_RESULTS))

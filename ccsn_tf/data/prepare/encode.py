@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import collections
+import dataclasses
 import functools
 import os
-from collections.abc import Callable
+import pathlib
+import zipfile
+from collections.abc import Callable, Iterator
 
 import cv2
 import numpy as np
@@ -13,36 +15,79 @@ import numpy as np
 from ccsn_tf.config import DataConfig
 from ccsn_tf.data.datasets.listing import Clip
 from ccsn_tf.data.flow import Estimator, flow_fields, make_estimator, quantise
-from ccsn_tf.data.frames import iter_flow, iter_jpegs
+from ccsn_tf.data.frames import changed_at, iter_flow, iter_jpegs
 from ccsn_tf.data.prepare.worker_pool import Outcome, WorkerLostError
-from ccsn_tf.data.records.write import EncodedClip, Record, Skipped, framed, last_change, serialise
+from ccsn_tf.data.records.manifest import StoredClip
+from ccsn_tf.data.records.record import FIELDS, FRAMES, MAX_BYTES, OVERHEAD, write_record
 from ccsn_tf.data.video import VideoError
-
-MAX_BYTES = 2**31 - 2**24  # a protocol buffer ends at 2 GiB; the rest is for its own bookkeeping
+from ccsn_tf.errors import UserError
 
 _estimator = functools.lru_cache(maxsize=1)(make_estimator)
 
 
-def make_record(clip: Clip, beat: Callable[[], None], config: DataConfig, min_fields: int) -> Record | Skipped:
-    """What a worker does with a clip: decodes its video, computes its flow and serialises both.
+@dataclasses.dataclass(frozen=True)
+class Skipped:
+    """Why a video has no record, and the `last_change` of the file that was tried; None: to be tried again anyway."""
+
+    reason: str
+    change: int | None
+
+
+def last_change(clip: Clip) -> int | None:
+    """When the clip's files or their properties were changed last, in nanoseconds; None where there are none."""
+    try:
+        return changed_at(clip.path)
+    except OSError:
+        return None
+
+
+def make_record(
+    clip: Clip, record: str, beat: Callable[[], None], config: DataConfig, min_fields: int
+) -> StoredClip | Skipped:
+    """What a worker does with a clip: decodes its video, computes its flow and writes both, unless they are there.
 
     Args:
         clip: which video, and the name that the record bears.
+        record: path of the record.
         beat: called for every frame.
         config: sizes, flow and quality.
         min_fields: a clip with fewer flow fields is skipped.
+
+    Raises:
+        UserError: the record cannot be written.
     """
+    try:
+        return _stored(clip, record)  # by a preparation that was killed
+    except (OSError, zipfile.BadZipFile):
+        pass
     change = last_change(clip)
     cv2.setNumThreads(1)  # one process a core: more threads would only wait for one another
     try:
-        encoded = encode_clip(clip.path, _estimator(config), config, min_fields, beat)
+        write_record(record, clip.name, encode_clip(clip.path, _estimator(config), config, min_fields, beat))
     except VideoError as error:
         return Skipped(str(error), change)
-    return Record(framed(serialise(clip.name, encoded)), len(encoded.rgb) - 1, encoded.height, encoded.width)
+    return _stored(clip, record)
 
 
-def result_of(outcome: Outcome, clip: Clip) -> Record | Skipped:
-    """What a worker made of a clip; where it died, hung or raised what it should not, the clip is to be tried again."""
+def _stored(clip, record):
+    with zipfile.ZipFile(record) as file:
+        if file.comment != clip.name.encode():  # the last bytes of the file
+            raise zipfile.BadZipFile
+        names = file.namelist()
+        frames = sum(name.startswith(FRAMES) for name in names)
+        height, width = cv2.imdecode(np.frombuffer(file.read(names[0]), np.uint8), cv2.IMREAD_GRAYSCALE).shape
+        size = pathlib.Path(record).stat().st_size
+        return StoredClip(clip.name, clip.label, clip.group, size, file.start_dir, frames - 1, height, width)
+
+
+def result_of(outcome: Outcome, clip: Clip) -> StoredClip | Skipped:
+    """What a worker made of a clip; where it died, hung or raised what it should not, the clip is to be tried again.
+
+    Raises:
+        UserError: the record cannot be written.
+    """
+    if isinstance(outcome.error, UserError):
+        raise outcome.error
     if outcome.error is None:
         return outcome.value
     remedy = "; the same command tries it again." if isinstance(outcome.error, WorkerLostError) else ""
@@ -55,11 +100,11 @@ def encode_clip(
     config: DataConfig,
     min_fields: int,
     beat: Callable[[], None] = lambda: None,
-) -> EncodedClip:
-    """Decodes a clip and computes its flow.
+) -> Iterator[tuple[str, bytes]]:
+    """Decodes a clip, computes its flow and yields both as `write_record` takes them.
 
-    Of a folder of frames, JPEGs of the right size are kept as they are, and with --flow=stored the flow images are
-    taken for the flow.
+    With `flow_stride` s, stored frame i is the video's frame i * s. Of a folder of frames, JPEGs of the right size are
+    kept as they are, and with --flow=stored the flow images are taken for the flow.
 
     Args:
         path: the video, or the folder of its frames.
@@ -71,50 +116,50 @@ def encode_clip(
     Raises:
         VideoError: the video cannot be used, or is too short.
     """
-    rgb, flow, size, seen, total = [], [], {}, 0, 0
+    seen, total, jpegs, shape = 0, 0, [], ()
 
-    def keep(jpegs, jpeg):
-        nonlocal total
-        total += len(jpeg)
-        if total > MAX_BYTES:  # at once: a video without end would take all memory
-            raise VideoError(f"{path} is too long: {len(rgb)} frames fill a record; cut it into shorter videos.")
-        jpegs.append(jpeg)
-
-    def stored(frames):  # a frame is kept as JPEG alone: long videos would not fit into memory
-        nonlocal seen
+    def stored(frames):
+        nonlocal seen, shape
         for frame, jpeg in frames:
             if seen % config.flow_stride == 0:
-                keep(rgb, jpeg or encode_frame(frame, config.jpeg_quality))
-            size["height"], size["width"] = frame.shape[:2]
+                jpegs.append((FRAMES, jpeg or encode_frame(frame, config.jpeg_quality)))
+            shape = frame.shape
             seen += 1
             beat()
             yield frame
 
-    frames = stored(iter_jpegs(path, config.short_side))
     try:
-        for field in _fields(path, frames, estimator, config):
-            keep(flow, encode_field(field, config.jpeg_quality))
+        for field in _fields(path, stored(iter_jpegs(path, config.short_side)), estimator, config):
+            if field is not None:
+                jpegs.append((FIELDS, encode_field(field, config.jpeg_quality)))
+            total += sum(len(jpeg) + OVERHEAD for _, jpeg in jpegs)
+            if total > MAX_BYTES:  # at once: a video without end would fill the disk
+                raise VideoError(f"{path} is too long: {seen} frames fill a record; cut it into shorter videos.")
+            yield from jpegs
+            jpegs.clear()
     except cv2.error as error:
-        raise flow_failure(path, config, size["height"], size["width"], error) from None
+        raise flow_failure(path, config, *shape[:2], error) from None
     refuse_few_frames(path, seen, min_fields, config.flow_stride)
-    return EncodedClip(rgb, flow, **size)
+    yield from jpegs
 
 
 def _fields(path, frames, estimator, config):
-    """Quantised fields, uint8 (H, W, 2), of frames that are used up."""
+    """Quantised fields, uint8 (H, W, 2), of frames that are used up; None between them, where frames may be taken."""
     stride = config.flow_stride
-    if config.flow == "none":
-        collections.deque(frames, maxlen=0)  # which keeps their JPEGs
-        return ()
-    if config.flow != "stored":
-        return (quantise(field, config.flow_bound) for field in flow_fields(frames, estimator, stride))
-    if not os.path.isdir(path):
+    if config.flow not in ("none", "stored"):
+        yield from (quantise(field, config.flow_bound) for field in flow_fields(frames, estimator, stride))
+        return
+    if config.flow == "stored" and not os.path.isdir(path):
         raise VideoError(
             f"{path} is a video, and --flow=stored takes flow images from a folder of frames: choose an algorithm with "
             "--flow."
         )
-    num_frames = sum(1 for _ in frames)
-    return iter_flow(path, config.short_side, range(0, (num_frames - 1) // stride * stride, stride))
+    num_frames = 0
+    for _ in frames:
+        num_frames += 1
+        yield None
+    if config.flow == "stored":
+        yield from iter_flow(path, config.short_side, range(0, (num_frames - 1) // stride * stride, stride))
 
 
 def refuse_few_frames(path: str, num_frames: int, flow_length: int, stride: int) -> None:

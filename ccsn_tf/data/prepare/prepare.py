@@ -1,27 +1,36 @@
-"""Videos to records, on every core or on many machines; a record file is there whole or not at all.
+"""Videos to records, on every core or on many machines; a record is there whole or not at all.
 
-A video is the unit of work, a record file (shard) that of safety: killed at any moment and started again, preparation
-redoes the shards that are missing and nothing else. A video that cannot be used, that kills its worker process or
-makes it hang is skipped and listed with the reason.
+Killed at any moment and started again, preparation makes the records that are missing and nothing else. A video that
+cannot be used, that kills its worker process or makes it hang is skipped and listed with the reason.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from ccsn_tf.config import DataConfig
-from ccsn_tf.data.datasets import read_listing
-from ccsn_tf.data.datasets.listing import Listing
-from ccsn_tf.data.prepare.shards import write_shards
-from ccsn_tf.data.records.folder import LocalFolder, alone_in
-from ccsn_tf.data.records.manifest import FILE_NAME, VERSION, Manifest, refuse_other_settings, stored_settings
+from ccsn_tf.data.datasets import Clip, Listing, read_listing
+from ccsn_tf.data.prepare.encode import Skipped, last_change, make_record, result_of
+from ccsn_tf.data.prepare.worker_pool import WorkerPool
+from ccsn_tf.data.records.manifest import (
+    FILE_NAME,
+    VERSION,
+    Manifest,
+    StoredClip,
+    refuse_other_settings,
+    stored_settings,
+)
+from ccsn_tf.data.records.record import RECORDS, record_file
 from ccsn_tf.data.records.selection import cautions
-from ccsn_tf.data.records.write import collect, is_missing, plan_shards
 from ccsn_tf.errors import UserError
+from ccsn_tf.files import LocalFolder, alone_in
 
-PLAN = "plan.json"  # what a record folder is for, noted before the first record: no two preparations mix in it
-_VERSION = 3  # of the plan and the shards' indices
+SETTINGS = "settings.json"  # of the records, noted before the first one: no two preparations mix in a folder
+
+Results = dict[str, StoredClip | Skipped]
 
 
 def prepare(
@@ -52,23 +61,31 @@ def prepare(
         say(note)
     folder, write = _folder_and_writer(config)
     names = folder.names()
-    if PLAN not in names and any(not name.startswith(".") for name in names):
-        raise UserError(f"--record_dir={folder} holds other files: choose an empty or new folder.")
+    if SETTINGS not in names and any(not name.startswith(".") for name in names):
+        raise UserError(f"--record_dir={folder} holds other files, or older records: choose an empty or new folder.")
     with alone_in(folder):
-        shards = plan_shards(_lists(folder, config, listing, min_fields), listing.clips, config.clips_per_shard)
-        missing, total = [shard for shard in shards if is_missing(folder, shard)], len(listing.clips)
-        there = total - sum(len(shard.clips) for shard in missing)
+        _claim(folder, config, min_fields)
+        before, total = _manifest_before(folder), len(listing.clips)
+        results = _done_before(folder, before, listing)
+        missing, there = [clip for clip in listing.clips if clip.name not in results], len(results)
         progress(there, total, 0)
         if missing:
-            write(folder, missing, config, min_fields, lambda done, frames: progress(there + done, total, frames))
-        manifest = collect(folder, config, listing, shards)
+            results |= write(folder, missing, config, min_fields, lambda n, frames: progress(there + n, total, frames))
+        manifest = _manifest(config, listing, results)
         if not manifest.clips:
             first = next(iter(manifest.skipped.values()))
             raise UserError(
                 f"None of the {total} videos in --video_dir={config.video_dir} can be used, the first for this reason: "
                 f"{first}"
             )
-        _write_manifest(folder, manifest, say)
+        if changes := before and _changes(before, manifest):
+            say(
+                f"{folder}: {' and '.join(changes)}. manifest.json is written anew, the records are kept; runs trained "
+                "before followed the old one."
+            )
+        if manifest != before:
+            with folder.whole(FILE_NAME) as file:
+                file.write(manifest.to_json().encode())
     for number, split in manifest.splits.items():
         labels = {clip.name: clip.label for clip in manifest.clips}
         sides = ([labels[name] for name in split[side] if name in labels] for side in ("train", "test"))
@@ -78,92 +95,142 @@ def prepare(
 
 
 def _folder_and_writer(config):
-    """The record folder, and what writes shards into it, called with (folder, shards, config, min_fields, progress)."""
+    """The record folder, and what writes into it, called with (folder, clips, config, min_fields, progress)."""
     if config.runner == "local":
         if "://" in config.record_dir:
             raise UserError(f"--record_dir={config.record_dir} is no folder of this machine: pass another --runner.")
-        return LocalFolder(config.record_dir), write_shards
+        return LocalFolder(config.record_dir), write_records
     try:
         from ccsn_tf.data.prepare import beam
     except ModuleNotFoundError as error:
         if error.name.split(".")[0] != "apache_beam":
             raise
         raise UserError(f"--runner={config.runner} needs Apache Beam: pip install 'ccsn_tf[beam]'.") from None
-    return beam.open_folder(config.record_dir, config), beam.write_shards
+    return beam.open_folder(config.record_dir, config), beam.write_records
 
 
-def _lists(folder: LocalFolder, config: DataConfig, listing: Listing, min_fields: int) -> list[list[str]]:
-    """The clips that the folder has or is to receive (see `plan_shards`); notes them, and what the folder is for.
+def _claim(folder: LocalFolder, config: DataConfig, min_fields: int) -> None:
+    """Notes what the records are made with. UserError: there are some that were made otherwise; it names the flag.
 
     Classes, labels and splits are not part of it: they can change without the records.
-
-    Raises:
-        UserError: it was begun for something else; the message names the flag or file.
     """
-    layout = {"clips_per_shard": config.clips_per_shard, "flow_length": min_fields}
-    plan = {"version": _VERSION, "manifest_version": VERSION, "settings": stored_settings(config), **layout}
-    content, names = folder.read(PLAN), [clip.name for clip in listing.clips]
-    lists = [names] if content is None else _begun_lists(folder, config, content, plan, layout)
-    known = {name for before in lists for name in before}
-    if not known & set(names):
-        raise UserError(
-            f"{folder} holds records of {len(known)} other clips, and none of the {len(names)} that are listed now: "
-            "choose another --record_dir."
-        )
-    new = [name for name in names if name not in known]
-    if content is None or new:
-        lists += [new] if new else []
-        with folder.whole(PLAN) as file:
-            file.write((json.dumps({**plan, "lists": lists}, indent=1) + "\n").encode())
-    return lists
-
-
-def _begun_lists(folder, config, content, plan, layout):
+    own = {"version": VERSION, "settings": stored_settings(config), "flow_length": min_fields}
+    content = folder.read(SETTINGS)
+    if content is None:
+        with folder.whole(SETTINGS) as file:
+            file.write((json.dumps(own, indent=1) + "\n").encode())
+        return
     try:
         begun = dict(json.loads(content))
     except (ValueError, TypeError):
-        raise UserError(f"{folder}/{PLAN} is damaged: empty the folder, or choose another --record_dir.") from None
-    if any(begun.get(name, 1) != plan[name] for name in ("version", "manifest_version")):
+        raise UserError(f"{folder}/{SETTINGS} is damaged: empty the folder, or choose another --record_dir.") from None
+    if begun.get("version") != VERSION:
         raise UserError(f"{folder} was begun by another version of this program: choose another --record_dir.")
     refuse_other_settings(begun["settings"], config, str(folder))
-    for name, asked in layout.items():
-        if begun[name] != asked:
-            raise UserError(
-                f"--{name}={asked}, but {folder} was begun with {begun[name]}: pass that, or another --record_dir."
-            )
-    return begun["lists"]
-
-
-def _write_manifest(folder, manifest, say):
-    before, content = folder.read(FILE_NAME), manifest.to_json().encode()
-    if before == content:
-        return
-    changes = _changes(before, content)
-    if changes:
-        say(
-            f"{folder}: {' and '.join(changes)}. manifest.json is written anew, the records are kept; runs trained "
-            "before followed the old one."
+    if begun["flow_length"] != min_fields:
+        raise UserError(
+            f"--flow_length={min_fields}, but {folder} was begun with {begun['flow_length']}: pass that, or another "
+            "--record_dir."
         )
-    with folder.whole(FILE_NAME) as file:
-        file.write(content)
 
 
-def _changes(before: bytes | None, after: bytes) -> list[str]:
-    """What of the lists is not as it was, in words; nothing where there was no manifest, or a damaged one."""
+def _manifest_before(folder) -> Manifest | None:
+    """That of an earlier preparation, if it came to its end."""
+    content = folder.read(FILE_NAME)
     try:
-        before, after = dict(json.loads(before or b"")), json.loads(after)
-        labels = [{clip["name"]: (clip["label"], clip["group"]) for clip in m["clips"]} for m in (before, after)]
-        sides = [
-            {(n, s, x) for n, split in m["splits"].items() for s in split for x in split[s]} for m in (before, after)
-        ]
-        added, gone = labels[1].keys() - labels[0].keys(), labels[0].keys() - labels[1].keys()
-        same = {
-            "the order of the classes": before["classes"] == after["classes"],
-            "the division into training and test clips": all(name in added | gone for *_, name in sides[0] ^ sides[1]),
-            "the labels of clips": all(labels[0][name] == labels[1][name] for name in labels[0].keys() - gone),
-        }
-    except (ValueError, TypeError, KeyError):
-        return []
+        return Manifest.from_json(content, FILE_NAME) if content else None
+    except UserError:  # it is written anew
+        return None
+
+
+def _done_before(folder: LocalFolder, before: Manifest | None, listing: Listing) -> Results:
+    """What has not to be done again: records that are there, and videos that were no good and have not changed."""
+    if not before:
+        return {}
+    known = {clip.name: clip for clip in before.clips}
+    if not (known.keys() | before.skipped.keys()) & {clip.name for clip in listing.clips}:
+        raise UserError(
+            f"{folder} holds records of {len(known)} other clips, and none of the {len(listing.clips)} that are listed "
+            "now: choose another --record_dir."
+        )
+    sizes, results = folder.sizes(RECORDS), {}
+    for clip in listing.clips:
+        stored, change = known.get(clip.name), before.tried.get(clip.name)
+        if stored and sizes.get(stored.file) == stored.bytes:
+            results[clip.name] = dataclasses.replace(stored, label=clip.label, group=clip.group)
+        elif change is not None and change == last_change(clip):
+            results[clip.name] = Skipped(before.skipped[clip.name], change)
+    return results
+
+
+def write_records(
+    folder: LocalFolder,
+    clips: Sequence[Clip],
+    config: DataConfig,
+    min_fields: int,
+    progress: Callable[[int, int], None],
+) -> Results:
+    """Writes the records of clips, a worker a clip at a time, in the order of the list.
+
+    Args:
+        progress: called often, with (clips done, frames decoded).
+
+    Raises:
+        UserError: the disk is full, or no worker process starts.
+    """
+    results, frames = {}, 0
+
+    def count(beats):
+        nonlocal frames
+        frames += beats
+        progress(len(results), frames)
+
+    with record_pool(config, min_fields, config.workers) as pool:
+        for outcome in pool.run([(clip, str(folder.path / record_file(clip.name))) for clip in clips], on_beat=count):
+            clip = clips[outcome.index]
+            results[clip.name] = result_of(outcome, clip)
+            progress(len(results), frames)
+    return results
+
+
+def record_pool(config: DataConfig, min_fields: int, workers: int) -> WorkerPool:
+    """Processes that make records of clips; a task is a clip and the path of its record."""
+    return WorkerPool(
+        functools.partial(make_record, config=config, min_fields=min_fields), workers, config.stall_seconds
+    )
+
+
+def _manifest(config: DataConfig, listing: Listing, results: Results) -> Manifest:
+    stored, skipped = {}, {}
+    for clip in listing.clips:
+        found = results[clip.name]
+        (skipped if isinstance(found, Skipped) else stored)[clip] = found
+    return Manifest(
+        settings=stored_settings(config),
+        classes=listing.classes,
+        splits={number: {"train": split.train, "test": split.test} for number, split in listing.splits.items()},
+        clips=tuple(stored.values()),
+        skipped={**dict(listing.absent), **{clip.name: found.reason for clip, found in skipped.items()}},
+        skipped_labels={**listing.absent_labels, **{clip.name: clip.label for clip in skipped}},
+        tried={clip.name: found.change for clip, found in skipped.items() if found.change is not None},
+        mirrored=listing.mirrored,
+        unused=listing.unused,
+    )
+
+
+def _changes(before: Manifest, after: Manifest) -> list[str]:
+    """What of the lists is not as it was, in words."""
+    old, new = ({clip.name: (clip.label, clip.group) for clip in manifest.clips} for manifest in (before, after))
+    sides = [
+        {(n, s, x) for n, split in manifest.splits.items() for s in split for x in split[s]}
+        for manifest in (before, after)
+    ]
+    added, gone = new.keys() - old.keys(), old.keys() - new.keys()
+    same = {
+        "the order of the classes": before.classes == after.classes,
+        "the division into training and test clips": all(name in added | gone for *_, name in sides[0] ^ sides[1]),
+        "the labels of clips": all(old[name] == new[name] for name in old.keys() - gone),
+    }
     changed = " and ".join(what for what, unchanged in same.items() if not unchanged)
     both = ((added, "added"), (gone, "taken out"))
     counts = [f"{len(names)} clip{'s' if len(names) > 1 else ''} {verb}" for names, verb in both if names]

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 
 from ccsn_tf.config import Config, DataConfig, flag_text
 from ccsn_tf.data.datasets.listing import select_classes
+from ccsn_tf.data.records.record import record_file
 from ccsn_tf.errors import UserError
 
-VERSION = 2
+VERSION = 3
 FILE_NAME = "manifest.json"
 
 # Settings that the stored pixels depend on: a run that asks for others is refused.
@@ -65,22 +66,26 @@ def _differences(made_with, wanted):
 
 @dataclasses.dataclass(frozen=True)
 class StoredClip:
-    """Where a clip's record is, and its size: `fields` flow fields of (height, width), one fewer than stored frames.
+    """A clip in the records: `fields` flow fields, one fewer than frames of (height, width).
 
-    `mirror_label`, filled in by `Manifest.select` and not written: the class that the mirror image shows; empty: its
-    own.
+    `bytes` are those of its file, `directory` is where the directory in it begins. `mirror_label`, filled in by
+    `Manifest.select` and not written: the class that the mirror image shows; empty: its own.
     """
 
     name: str
     label: str
     group: str
-    shard: str
-    offset: int
-    length: int
+    bytes: int
+    directory: int
     fields: int
     height: int
     width: int
     mirror_label: str = ""
+
+    @property
+    def file(self) -> str:
+        """Its record, below the record folder."""
+        return record_file(self.name)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,20 +93,20 @@ class Manifest:
     """Contents of a record folder.
 
     `settings` are those of `stored_settings`, `classes` the label order, `splits` {number: {"train"|"test": names}} as
-    listed, skipped clips included, `shards` {file: bytes}, `skipped` {clip name: reason}, `skipped_labels` {clip name:
-    class}, `mirrored` and `unused` as in the listing. A file without the last three was written before there were data
-    sets that need them.
+    listed, skipped clips included, `skipped` {clip name: reason}, `skipped_labels` {clip name: class}, `tried` {clip
+    name: when its video had been changed last, in ns} of those that are tried again only once it changes, `mirrored`
+    and `unused` as in the listing.
     """
 
     settings: dict
     classes: tuple[str, ...]
     splits: dict[int, dict[str, tuple[str, ...]]]
-    shards: dict[str, int]
     clips: tuple[StoredClip, ...]
     skipped: dict[str, str]
-    skipped_labels: dict[str, str] = dataclasses.field(default_factory=dict)
-    mirrored: dict[str, str] = dataclasses.field(default_factory=dict)
-    unused: dict[str, int] = dataclasses.field(default_factory=dict)
+    skipped_labels: dict[str, str]
+    tried: dict[str, int]
+    mirrored: dict[str, str]
+    unused: dict[str, int]
 
     def to_json(self) -> str:
         """What manifest.json says."""
@@ -116,48 +121,52 @@ class Manifest:
             "num_clips": len(self.clips),
             "num_frames": sum(clip.fields + 1 for clip in self.clips),
             "num_skipped": len(self.skipped),
-            "num_bytes": sum(self.shards.values()),
+            "num_bytes": sum(clip.bytes for clip in self.clips),
         }
 
     @classmethod
+    def from_json(cls, content: bytes, path: str) -> Manifest:
+        """Reads what `to_json` gave. UserError, naming `path`: it is damaged, or of another version."""
+        try:
+            read = dict(json.loads(content))
+            if read["version"] != VERSION:
+                raise UserError(
+                    f"{path} is of version {read['version']}, and this program writes and reads {VERSION}: prepare "
+                    "again into another --record_dir."
+                )
+            values = {field.name: read[field.name] for field in dataclasses.fields(cls)}
+            values["classes"] = tuple(read["classes"])
+            values["clips"] = tuple(StoredClip(**clip) for clip in read["clips"])
+            values["splits"] = {
+                int(number): {side: tuple(names) for side, names in split.items()}
+                for number, split in read["splits"].items()
+            }
+        except UserError:
+            raise
+        except (ValueError, AttributeError, KeyError, TypeError):
+            raise UserError(f"{path} is damaged: run prepare.py again, which writes it anew.") from None
+        return cls(**values)
+
+    @classmethod
     def read(cls, record_dir: str) -> Manifest:
-        """Reads manifest.json and checks that every record file is there, whole.
+        """Reads manifest.json and checks that every record is there, whole.
 
         Raises:
-            UserError: no manifest (preparation not finished), another version, or a damaged record file.
+            UserError: no manifest (preparation not finished), another version, or a record that was lost or cut.
         """
         if not record_dir:
             raise UserError("--record_dir is not given: name the folder that prepare.py wrote.")
         path = pathlib.Path(record_dir, FILE_NAME)
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            if content.get("version") != VERSION:
-                found = content.get("version")
-                raise UserError(f"{path} has version {found}, not {VERSION}: prepare again into another --record_dir.")
-            manifest = cls(
-                settings=content["settings"],
-                classes=tuple(content["classes"]),
-                splits={
-                    int(number): {side: tuple(names) for side, names in split.items()}
-                    for number, split in content["splits"].items()
-                },
-                shards=content["shards"],
-                clips=tuple(StoredClip(**clip) for clip in content["clips"]),
-                skipped=content["skipped"],
-                skipped_labels=content.get("skipped_labels", {}),
-                mirrored=content.get("mirrored", {}),
-                unused=content.get("unused", {}),
-            )
+            manifest = cls.from_json(path.read_bytes(), str(path))
         except (FileNotFoundError, NotADirectoryError):
             raise UserError(f"--record_dir={record_dir} holds no finished records: run prepare.py (again).") from None
-        except (json.JSONDecodeError, UnicodeDecodeError, AttributeError, KeyError, TypeError):
-            raise UserError(f"{path} is damaged: run prepare.py again, which writes it anew.") from None
-        for name, size in manifest.shards.items():
-            shard = pathlib.Path(record_dir, name)
-            found = shard.stat().st_size if shard.is_file() else None
-            if found != size:
-                state = "is missing" if found is None else f"has {found} bytes instead of {size}"
-                raise UserError(f"{shard} {state}: run prepare.py again with the same settings, which restores it.")
+        for clip in manifest.clips:
+            record = pathlib.Path(record_dir, clip.file)
+            found = record.stat().st_size if record.is_file() else None
+            if found != clip.bytes:
+                state = "is missing" if found is None else f"has {found} bytes instead of {clip.bytes}"
+                raise UserError(f"{record} {state}: run prepare.py again with the same settings, which restores it.")
         return manifest
 
     def select(self, config: DataConfig, side: str) -> tuple[tuple[str, ...], list[StoredClip]]:
@@ -208,4 +217,4 @@ class Manifest:
     def count_skipped(self, split: int, side: str, classes: Sequence[str]) -> int:
         """How many clips of these classes the split lists on this side that are not in the records."""
         listed = [name for name in self.splits[split][side] if name in self.skipped]
-        return sum(self.skipped_labels.get(name, pathlib.PurePosixPath(name).parent.name) in classes for name in listed)
+        return sum(self.skipped_labels[name] in classes for name in listed)

@@ -99,7 +99,9 @@ def _heated(picture, strength):
 
 
 def _scaled(picture):
-    shrinks = picture.shape[0] > _SIDE
+    side = min(picture.shape[:2])
+    top, left = ((length - side) // 2 for length in picture.shape[:2])
+    picture, shrinks = picture[top : top + side, left : left + side], side > _SIDE
     return cv2.resize(picture, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
 
 

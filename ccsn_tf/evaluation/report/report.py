@@ -12,10 +12,10 @@ from ccsn_tf.config import Config, flag_text
 from ccsn_tf.data.flow import dequantise
 from ccsn_tf.data.pipeline import evaluation_views
 from ccsn_tf.data.records.manifest import StoredClip
-from ccsn_tf.evaluation.metrics import predictions, softmax
-from ccsn_tf.evaluation.predict import Scores
+from ccsn_tf.evaluation.metrics import Scores, predictions, softmax
 from ccsn_tf.evaluation.report import pictures
 from ccsn_tf.evaluation.report.template import page_template
+from ccsn_tf.evaluation.similar import Index, stored_frames
 from ccsn_tf.files import write_text
 from ccsn_tf.models.attention_maps import clip_attention, last_attention_block
 from ccsn_tf.models.ccsn import CCSN
@@ -34,6 +34,7 @@ def write_report(
     alone: Scores | None,
     report: dict,
     confusion: np.ndarray,
+    index: Index | None = None,
 ) -> None:
     """Writes the page. Of the clips, only those shown are read again, one after the other.
 
@@ -43,19 +44,25 @@ def write_report(
         alone: scores of the same clips with the connection's messages left out; None: a model without connection.
         report: content of evaluation.json.
         confusion: integers (C, C) of the fused prediction.
+        index: mistaken clips are shown with the nearest of its clips; None: without.
     """
     fused = scores.logits["fused"]
     predicted = predictions(fused, scores.labels)
     right, wrong = most_confident(fused, scores.labels, predicted, [clip.name for clip in clips], _SHOWN)
 
-    def card(index):
-        logits = {stream: values[index] for stream, values in scores.logits.items()}
+    def card(number):
+        logits = {stream: values[number] for stream, values in scores.logits.items()}
+        strips = clip_strips(*see_clip(clips[number], model, config))
+        if index and predicted[number] != scores.labels[number]:
+            strips.append(
+                nearest_strip(index, {name: rows[number] for name, rows in scores.embeddings.items()}, config)
+            )
         return {
-            "name": clips[index].name,
-            "true_class": model.classes[scores.labels[index]],
-            "predicted": model.classes[predicted[index]],
-            "probabilities": {stream: softmax(values)[predicted[index]] for stream, values in logits.items()},
-            "strips": clip_strips(*see_clip(clips[index], model, config)),
+            "name": clips[number].name,
+            "true_class": model.classes[scores.labels[number]],
+            "predicted": model.classes[predicted[number]],
+            "probabilities": {stream: softmax(values)[predicted[number]] for stream, values in logits.items()},
+            "strips": strips,
         }
 
     turned = {"right": [], "wrong": []}
@@ -201,6 +208,15 @@ def clip_strips(frames, flow, attention) -> list[dict[str, str]]:
             image, peak = pictures.heat_strip(frames, weights, marks)
             strips.append((image, f"{what}: at most {peak:.1f} times an even spread{addition}", what.capitalize()))
     return [dict(zip(("image", "caption", "text"), strip, strict=True)) for strip in strips]
+
+
+def nearest_strip(index: Index, embeddings: dict[str, np.ndarray], config: Config) -> dict[str, str]:
+    """The training clips that a mistaken clip is most like, a frame each."""
+    found = index.nearest(embeddings, "both", _SNIPPETS)
+    frames = [shown[0] for shown in stored_frames([index.names[number] for number, _ in found], config, 1)]
+    named = ", ".join(f"{index.labels[number]} {alike:.2f}" for number, alike in found)
+    caption = f"most like these training clips, by both embeddings: {named}"
+    return {"image": pictures.frame_strip(frames), "caption": caption, "text": f"Nearest training clips: {named}"}
 
 
 def _about_attention(block, connection):

@@ -17,7 +17,7 @@ import numpy as np
 from ccsn_tf.errors import UserError
 from ccsn_tf.serving import versions
 from ccsn_tf.serving.client.config import FILE_NAME
-from ccsn_tf.serving.sums import check_sums
+from ccsn_tf.serving.sums import check_sums, sha256
 from ccsn_tf.serving.tensorrt.cuda import find_gpu
 
 # Of several exports of one model, the first that can run here is taken: fastest first, as measured on the CPU
@@ -30,21 +30,24 @@ _SUFFIXES = {".onnx": "onnx", ".plan": "tensorrt"}
 
 @dataclasses.dataclass(frozen=True)
 class Exported:
-    """An exported model: its `backend`, one of `BACKENDS`, and the file, or the folder of the SavedModel."""
+    """An exported model: its `backend`, one of `BACKENDS`, and the file, or the folder of the SavedModel.
+
+    `providers` and `clips` are those of an `OnnxModel`; of other backends they say nothing.
+    """
 
     backend: str
     path: str
+    providers: tuple[str, ...] = ("CPUExecutionProvider",)
+    clips: tuple[int, int] = (1, 1)
 
     def sha256(self) -> str:
         """Of the file, or of the names and contents of the SavedModel's graph, weights and metadata."""
         root = pathlib.Path(self.path)
         if root.is_file():
-            return hashlib.sha256(root.read_bytes()).hexdigest()
-        digest = hashlib.sha256()
+            return sha256(root)
         parts = [root / "saved_model.pb", root / "assets.extra" / FILE_NAME, *sorted(root.glob("variables/*"))]
-        for path in parts:
-            digest.update(f"{path.relative_to(root)} {path.stat().st_size}\n".encode() + path.read_bytes())
-        return digest.hexdigest()
+        lines = "".join(f"{sha256(path)}  {path.relative_to(root)}\n" for path in parts)
+        return hashlib.sha256(lines.encode()).hexdigest()
 
 
 def choose(paths: Sequence[str], backend: str = "auto") -> Exported:
@@ -72,7 +75,7 @@ def choose(paths: Sequence[str], backend: str = "auto") -> Exported:
         return found[backend]
     source = "stored"
     if {"onnx", "saved_model"} <= set(found):  # whose order depends on it
-        source = read_metadata(found["saved_model"]).get("flow_source", source)
+        source = _saved_metadata(found["saved_model"].path).get("flow_source", source)
     order = [found[name] for name in FASTEST_FIRST[source] if name in found]
     return next((export for export in order if _can_run(export.backend)), order[-1])
 
@@ -100,7 +103,6 @@ class ModelThread:
     A GPU's context belongs to a thread, so the model is opened, called and closed in the same one.
 
     Attributes:
-        metadata: of the model.
         seconds: that its calls have taken.
 
     Raises:
@@ -111,7 +113,7 @@ class ModelThread:
         self._thread, self._stack = concurrent.futures.ThreadPoolExecutor(1, "model"), contextlib.ExitStack()
         self.seconds = 0.0
         try:
-            self._model, self.metadata = self._thread.submit(self._stack.enter_context, _opened(export)).result()
+            self._model = self._thread.submit(self._stack.enter_context, _opened(export)).result()
         except BaseException:
             self._thread.shutdown()
             raise
@@ -159,26 +161,26 @@ def _can_run(backend):
 
 
 @contextlib.contextmanager
-def _opened(export: Exported) -> Iterator[tuple[Callable, dict]]:
-    """Yields the model, a function of {input: array} that returns {"scores", ...}, and its metadata."""
+def _opened(export: Exported) -> Iterator[Callable]:
+    """Yields the model as a function of {input: array} that returns {"scores", ...}."""
     if export.backend == "saved_model":
-        check_sums(export.path)
-        yield _saved_model(export.path), _saved_metadata(export.path)
+        yield _saved_model(export.path)
     elif export.backend == "onnx":
         from ccsn_tf.serving.onnx.session import OnnxModel
 
-        model = OnnxModel(export.path, spin=False)  # the cores are the workers', too: a fifth less time in all
-        yield model, model.metadata
+        # The cores are the workers', too: without spinning a fifth less time in all.
+        yield OnnxModel(export.path, spin=False, providers=export.providers, clips=export.clips)
     else:
         from ccsn_tf.serving.tensorrt.run import load_engine
 
         with load_engine(export.path) as model:
-            yield model, model.metadata
+            yield model
 
 
 def _saved_model(path):
     import tensorflow as tf
 
+    check_sums(path)
     try:
         model = tf.saved_model.load(path)
         signature = model.signatures["serving_default"]

@@ -14,8 +14,8 @@ from apache_beam.utils.shared import Shared
 
 from ccsn_tf.config import DataConfig
 from ccsn_tf.data.prepare.beam import beam_options, errors_of_runner, open_folder
-from ccsn_tf.data.records.folder import alone_in
 from ccsn_tf.data.views import Stopwatch
+from ccsn_tf.files import alone_in
 from ccsn_tf.serving.batch.backends import Exported, ModelThread
 from ccsn_tf.serving.batch.output import Output, write_part
 from ccsn_tf.serving.batch.plan import BatchPlan, BatchSettings, Items

@@ -9,7 +9,6 @@ A clip is done if it has a row in any of the files; what is done is not done aga
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
 import os
@@ -19,8 +18,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ccsn_tf.data.records.folder import LocalFolder
 from ccsn_tf.errors import UserError
+from ccsn_tf.files import LocalFolder
 from ccsn_tf.serving import optional
 
 ABOUT = "about.json"
@@ -50,15 +49,13 @@ class Output:
         self._about = {**about, "bound": {"version": VERSION, **about["bound"], "format": format}}
         names = folder.names()
         self._claim(names)
-        if isinstance(folder, LocalFolder) and LINES in names:
-            _cut_torn_line(pathlib.Path(folder.path, LINES))
         self.done: dict[str, bool] = {}
         self._parts = 0
         for name in sorted(names):
-            number = re.fullmatch(r"part-(\d+)\..*", name)
-            if number or name == LINES:
-                self.done.update(outcomes(folder.read(name), format, f"{folder}/{name}"))
-            if number:
+            if name == LINES:
+                self.done.update(_outcomes(self._whole_lines(), format, f"{folder}/{name}"))
+            elif number := re.fullmatch(r"part-(\d+)\..*", name):
+                self.done.update(_outcomes(folder.read(name), format, f"{folder}/{name}"))
                 self._parts = max(self._parts, int(number[1]) + 1)
 
     def append(self, rows: Sequence[dict]) -> None:
@@ -101,6 +98,18 @@ class Output:
         """Notes the figures of a run that has come to its end."""
         self._write({**self._about, "summary": summary})
 
+    def _whole_lines(self):
+        """The JSON lines; what a killed run wrote of a line that it did not end is cut off."""
+        content = self._folder.read(LINES)
+        whole = content[: content.rfind(b"\n") + 1]
+        if len(whole) < len(content) and isinstance(self._folder, LocalFolder):
+            path = pathlib.Path(self._folder.path, LINES)
+            try:
+                os.truncate(path, len(whole))
+            except OSError as error:
+                raise UserError(f"{path} cannot be written ({error.strerror}): choose another --output_dir.") from None
+        return whole
+
     def _claim(self, names):
         content = self._folder.read(ABOUT)
         if content is None:
@@ -133,26 +142,6 @@ def write_part(folder: LocalFolder, name: str, rows: Sequence[dict], format: str
     content = to_bytes(rows, format)
     with folder.whole(name) as file:
         file.write(content)
-
-
-def _cut_torn_line(path):
-    """Cuts what a killed run wrote of a line that it did not end."""
-    with contextlib.ExitStack() as stack:
-        try:
-            file = stack.enter_context(path.open("r+b"))
-        except OSError as error:
-            raise UserError(f"{path} cannot be written ({error.strerror}): choose another --output_dir.") from None
-        end = position = file.seek(0, os.SEEK_END)
-        while position:
-            start = max(0, position - (1 << 16))
-            file.seek(start)
-            newline = file.read(position - start).rfind(b"\n")
-            if newline >= 0:
-                position = start + newline + 1
-                break
-            position = start
-        if position < end:
-            file.truncate(position)
 
 
 def prediction(name: str, scores: np.ndarray, classes: Sequence[str], top_k: int, all_scores: bool) -> dict:
@@ -198,9 +187,17 @@ def to_bytes(rows: Sequence[dict], format: str) -> bytes:
             ("error", arrow.string()),
         ]
     )
+    columns = [
+        {
+            **row,
+            "top_classes": [entry["class"] for entry in row["top"]] if "top" in row else None,
+            "top_scores": [entry["score"] for entry in row["top"]] if "top" in row else None,
+        }
+        for row in rows
+    ]
     content = io.BytesIO()
     try:
-        parquet.write_table(arrow.Table.from_pylist([_columns(row) for row in rows], schema), content)
+        parquet.write_table(arrow.Table.from_pylist(columns, schema), content)
     except UnicodeEncodeError as error:
         raise UserError(
             f"{error.object!r} is not UTF-8, as Parquet wants names: rename it, or pass --format=jsonl."
@@ -208,17 +205,8 @@ def to_bytes(rows: Sequence[dict], format: str) -> bytes:
     return content.getvalue()
 
 
-def outcomes(content: bytes, format: str, file: str) -> dict[str, bool]:
-    """{name: whether it was predicted} of a file's rows.
-
-    Args:
-        content: of the file, which may be empty.
-        format: one of `FORMATS`.
-        file: for the message.
-
-    Raises:
-        UserError: the file holds anything else.
-    """
+def _outcomes(content, format, file):
+    """{name: whether it was predicted} of a file's rows."""
     try:
         if format == "jsonl":
             rows = [json.loads(line) for line in content.splitlines()]
@@ -231,14 +219,3 @@ def outcomes(content: bytes, format: str, file: str) -> dict[str, bool]:
     except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:  # pyarrow's errors are among them
         reason = " ".join(str(error).split())
         raise UserError(f"{file} is damaged or none of ours ({reason}): delete it, or choose another folder.") from None
-
-
-def _columns(row):
-    top = row.get("top")
-    return {
-        "video": row["video"],
-        "top_classes": top and [entry["class"] for entry in top],
-        "top_scores": top and [entry["score"] for entry in top],
-        "scores": row.get("scores"),
-        "error": row.get("error"),
-    }

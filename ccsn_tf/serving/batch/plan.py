@@ -66,7 +66,7 @@ class BatchPlan:
     def __init__(self, export: Exported, settings: BatchSettings, source: str):
         to_bytes((), settings.format)  # a package that is missing is missed now
         metadata = read_metadata(export)
-        self.export, self.config, self.classes = export, client_config(metadata), tuple(metadata["classes"])
+        self.config, self.classes = client_config(metadata), tuple(metadata["classes"])
         self.settings = settings = dataclasses.replace(
             settings,
             segments=settings.segments or metadata["segments"],
@@ -82,6 +82,7 @@ class BatchPlan:
                 f"--batch_size={settings.batch_size} clips of {settings.segments} segments are more than the {most} "
                 f"segments that {export.path} takes at once: lower --batch_size to {max(1, most // settings.segments)}."
             )
+        self.export = dataclasses.replace(export, clips=(settings.batch_size, settings.segments))
         self.about = {
             "bound": {
                 "source": source,

@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from ccsn_tf.data.prepare.worker_pool import Outcome, WorkerPool, num_cores
-from ccsn_tf.data.records.folder import LocalFolder, alone_in
 from ccsn_tf.data.views import Stopwatch
 from ccsn_tf.errors import UserError
+from ccsn_tf.files import LocalFolder, alone_in
 from ccsn_tf.serving.batch.backends import Exported, ModelThread
 from ccsn_tf.serving.batch.output import Output, failure
 from ccsn_tf.serving.batch.plan import BatchPlan, BatchSettings, Items
@@ -59,7 +59,7 @@ def predict_all(
         if missing:
             with contextlib.ExitStack() as stack:
                 write = stack.enter_context(_writer(output, plan.settings))
-                model = stack.enter_context(contextlib.closing(ModelThread(export)))
+                model = stack.enter_context(contextlib.closing(ModelThread(plan.export)))
                 pool = stack.enter_context(plan.pool(settings.workers))
                 begun = time.perf_counter()
                 batches = predictions(missing, plan, pool, model, watch, lambda _: progress(there, total, failed))

@@ -34,8 +34,7 @@ def to_onnx(model: keras.Model) -> onnx.ModelProto:
         UserError: the converter had something to complain of, or what it wrote is not valid ONNX.
     """
     tf2onnx = optional("tf2onnx", "onnx")
-    network, _ = fold_batch_norms(model)
-    names = list(model.input)
+    network, names = fold_batch_norms(model), list(model.input)
 
     def outputs(*arrays):
         made = network(dict(zip(names, arrays, strict=True)), training=False)
@@ -97,13 +96,12 @@ def _complaints_are_errors(name: str) -> Iterator[None]:
     logger, collector = logging.getLogger(name), logging.handlers.BufferingHandler(capacity=1_000_000)
     collector.setLevel(logging.WARNING)
     logger.addHandler(collector)
+    failures = []
     try:
         yield
     except Exception as error:  # whatever goes wrong inside: the network has something that it cannot convert
-        complaints = [record.getMessage() for record in collector.buffer] or [f"{type(error).__name__}: {error}"]
-        raise UserError(f"The network cannot be converted to ONNX ({complaints[0]}): export a SavedModel.") from error
+        failures = [f"{type(error).__name__}: {error}"]
     finally:
         logger.removeHandler(collector)
-    if collector.buffer:
-        complaint = collector.buffer[0].getMessage()
-        raise UserError(f"The conversion to ONNX complained ({complaint}): export a SavedModel.")
+    if complaints := [record.getMessage() for record in collector.buffer] + failures:
+        raise UserError(f"The network cannot be converted to ONNX ({complaints[0]}): export a SavedModel.")

@@ -14,26 +14,24 @@ from ccsn_tf.config import Config
 from ccsn_tf.data.pipeline import evaluation_views
 from ccsn_tf.data.records.selection import of_records
 from ccsn_tf.errors import UserError
-from ccsn_tf.files import whole_file
+from ccsn_tf.evaluation.predict import make_forward
+from ccsn_tf.files import whole_file, write_text
 from ccsn_tf.models.build import load_model
-from ccsn_tf.serving import optional
-from ccsn_tf.serving.agreement import EvaluationClips, as_exported, compare_on_clips, compare_scores
+from ccsn_tf.serving import model_card, optional
+from ccsn_tf.serving.agreement import as_exported, compare_on_clips, compare_scores, score_test_clips
 from ccsn_tf.serving.clips import clips_to_try
 from ccsn_tf.serving.metadata import make_metadata
 from ccsn_tf.serving.onnx.convert import check, to_onnx
-from ccsn_tf.serving.onnx.graph import flow_precisions, precision_of, product_precisions
+from ccsn_tf.serving.onnx.graph import precision_of, product_precisions
 from ccsn_tf.serving.onnx.half import to_half
 from ccsn_tf.serving.onnx.int8 import deep_convolutions, to_int8
 from ccsn_tf.serving.onnx.session import OnnxModel, set_metadata
 from ccsn_tf.serving.saved_model.verify import BATCHES
 from ccsn_tf.serving.sums import write_sums
 
-# Largest difference to Keras, in any output, of a float32 export.
-LIMIT = 1e-4
-
-# The same where flow is computed inside: it is rounded to 8 bits, and what differs by a float's last bit can be rounded
-# to the next step.
-FLOW_LIMIT = 1e-3
+# Largest difference to Keras, in any output, of a float32 export, by the model's source of flow: flow that is computed
+# is rounded to 8 bits, and what differs by a float's last bit can be rounded to the next step.
+LIMITS = {"stored": 1e-4, "graph": 1e-3}
 
 # Share of the test clips that must keep their best class.
 MIN_AGREEMENT = {"fp16": 0.995, "int8": 0.98}
@@ -51,7 +49,6 @@ class OnnxSettings:
         output: the file; empty: model.onnx, or model.<precision>.onnx, in the work directory.
         precision: "fp32", "fp16" or "int8".
         evaluate: measure the agreement with the trained model on all test clips; float32 is compared on a few only.
-        segments: of a clip then, and in calibration; 0: as many as in training.
         min_agreement: the lowest share that is accepted; 0: `MIN_AGREEMENT`.
         calibration_clips: training clips that the ranges for int8 are found on.
         float_convolutions: so many convolutions from the input on stay float32 in int8.
@@ -61,7 +58,6 @@ class OnnxSettings:
     output: str = ""
     precision: str = "fp32"
     evaluate: bool = True
-    segments: int = 0
     min_agreement: float = 0.0
     calibration_clips: int = 32
     float_convolutions: int = 2
@@ -83,8 +79,7 @@ def export_onnx(
 ) -> OnnxFile:
     """Writes the model in `config.train.workdir` as an ONNX file.
 
-    The file appears when it is whole and checked. The scores of the trained model are kept beside it
-    (`reference_scores.npz`), so that an export that was killed, or another precision, need not compute them again.
+    The file appears when it is whole and checked.
 
     Args:
         config: of the run.
@@ -101,18 +96,15 @@ def export_onnx(
     if evaluate or precision == "int8":
         of_records(config)  # what is absent should be said before the work, not after it
     model = load_model(str(workdir / "model.keras"))
-    segments = settings.segments or config.model.num_segments
+    classes, segments = tuple(model.classes), config.model.num_segments
     graph = to_onnx(model)
     if precision == "int8":
-        graph = _calibrated(graph, config, model, settings, segments, progress("calibrate"))
+        graph = _calibrated(graph, config, classes, settings, progress("calibrate"))
     elif precision == "fp16":
         graph = to_half(graph)
     check(graph)
     if precision_of(graph) != precision:
         raise UserError(f"--precision={precision} was asked for, but no convolution of this network could be made so.")
-    flow = collections.Counter(flow_precisions(graph).values())
-    if set(flow) - {"fp32"}:
-        raise UserError(f"--precision={precision} reached the flow that the network computes: use fp32.")
     metadata = {**make_metadata(model, config, None), "precision": precision}
     set_metadata(graph, metadata)
     exported = OnnxModel(graph.SerializeToString())
@@ -120,25 +112,32 @@ def export_onnx(
         "precision": precision,
         "opset": graph.opset_import[0].version,
         "products": dict(collections.Counter(product_precisions(graph).values())),
-        "flow": dict(flow),
-        "nodes": len(graph.graph.node),
         "onnxruntime": optional("onnxruntime", "onnx").__version__,
     }
-    counts = (config.model.num_segments, config.model.num_segments + 2)
-    with clips_to_try(config, tuple(model.classes), max(BATCHES), settings.must_be_real) as clips:
-        limit = (FLOW_LIMIT if flow else LIMIT) if precision == "fp32" else None
+    with clips_to_try(config, classes, max(BATCHES), settings.must_be_real) as clips:
+        limit = LIMITS[config.model.flow_source] if precision == "fp32" else None
+        counts = (segments, segments + 2)
         report["comparison"] = compare_on_clips(exported, as_exported(model), clips, BATCHES, counts, limit)
     if evaluate:
-        clips = EvaluationClips(config, tuple(model.classes), segments)
-        reference = clips.reference(model, path.with_name("reference_scores.npz"), progress("score with Keras"))
-        changed = compare_scores(reference, clips.scores(exported, progress(f"score in {precision}")))
-        report["agreement"] = {"segments": segments, **changed}
-        _accept(report["agreement"], precision, settings.min_agreement or MIN_AGREEMENT[precision])
+        reference, scores = (
+            score_test_clips(forward, config, classes, segments, progress(f"score {words}"))
+            for forward, words in ((make_forward(model), "with Keras"), (exported, f"in {precision}"))
+        )
+        report["agreement"] = {"segments": segments, **compare_scores(reference, scores)}
+        found, least = report["agreement"]["fused"]["agreement"], settings.min_agreement or MIN_AGREEMENT[precision]
+        if found < least:
+            raise UserError(
+                f"In {precision} {100 * found:.2f} % of the test clips keep their best class, fewer than "
+                f"{100 * least:.2f} %: use another --precision (for int8 also more --calibration_clips or "
+                "--float_convolutions), or lower --min_agreement."
+            )
     set_metadata(graph, {**metadata, "onnx": report})
     path.with_name(f"{path.name}.sha256").unlink(missing_ok=True)  # of what is replaced
     with whole_file(path) as beside:
         onnx.save(graph, beside)
-    write_sums(path)
+    card = path.with_name(f"{path.name}.{model_card.FILE_NAME}")
+    write_text(card, model_card.model_card(metadata, f"ONNX, {precision}", _in_words(report)))
+    write_sums(path, card)
     return OnnxFile(path, report)
 
 
@@ -149,14 +148,14 @@ def _target(output, workdir, precision):
     return path
 
 
-def _calibrated(graph, config, model, settings, segments, progress):
+def _calibrated(graph, config, classes, settings, progress):
     """The graph in int8, its ranges found on training clips."""
     config, manifest = of_records(config)
-    data = dataclasses.replace(config.data, classes=tuple(model.classes))
+    data = dataclasses.replace(config.data, classes=classes)
     classes, clips = manifest.select(data, "train")
     order = np.random.default_rng(config.train.seed).permutation(len(clips))
     chosen = [clips[index] for index in order[: settings.calibration_clips]]
-    views = evaluation_views(chosen, classes, data.record_dir, config.model, segments, 1)
+    views = evaluation_views(chosen, classes, data.record_dir, config.model, config.model.num_segments, 1)
 
     def batches():
         for done, batch in enumerate(views.batch(_CALIBRATION_BATCH), start=1):
@@ -169,11 +168,11 @@ def _calibrated(graph, config, model, settings, segments, progress):
     return to_int8(graph, convolutions, batches())
 
 
-def _accept(agreement, precision, least):
-    found = agreement["fused"]["agreement"]
-    if found < least:
-        raise UserError(
-            f"In {precision} {100 * found:.2f} % of the test clips keep their best class, fewer than "
-            f"{100 * least:.2f} %: use another --precision (for int8 also more --calibration_clips or "
-            "--float_convolutions), or lower --min_agreement."
-        )
+def _in_words(report):
+    """How it was compared, for its card."""
+    words = f"on {report['comparison']['clips']}, outputs within {max(report['comparison']['largest'].values()):.0e}"
+    if "agreement" in report:
+        fused = report["agreement"]["fused"]
+        words += f"; {100 * fused['agreement']:.1f} % of {report['agreement']['num_clips']} test clips keep their class"
+        words += f", top-1 {100 * fused['top1']:.1f} % after {100 * fused['top1_reference']:.1f} %"
+    return words

@@ -8,27 +8,16 @@ for rounding (the products are formed in float64 and stored in float32).
 from __future__ import annotations
 
 import collections
-import dataclasses
 
 import keras
 import numpy as np
 from keras import layers
 
-from ccsn_tf.models.connections.block import ConnectionBlock
-
 # Layers whose last kernel axis, or last two, are the output channels.
 _CONVOLUTIONS = (layers.Conv1D, layers.Conv2D, layers.Conv3D, layers.Dense, layers.DepthwiseConv2D)
 
 
-@dataclasses.dataclass(frozen=True)
-class Folding:
-    """What was done to a model: how many normalisations are `folded` into a convolution, the paths of those `left`."""
-
-    folded: int = 0
-    left: tuple[str, ...] = ()
-
-
-def fold_batch_norms(model: keras.Model) -> tuple[keras.Model, Folding]:
+def fold_batch_norms(model: keras.Model) -> keras.Model:
     """A functional model that computes what `model` computes at inference, with fewer layers.
 
     Folded is a normalisation of the last axis whose input comes from a linear convolution (or Dense layer) that
@@ -39,10 +28,9 @@ def fold_batch_norms(model: keras.Model) -> tuple[keras.Model, Folding]:
         model: functional, of functional models and layers.
 
     Returns:
-        The new model, with the inputs and outputs of `model`, and what was done.
+        The new model, with the inputs and outputs of `model`.
     """
-    pairs, left = _foldable(model)
-    folded = len(pairs)
+    pairs = _foldable(model)
     replacements = {
         id(convolution): type(convolution).from_config({**convolution.get_config(), "use_bias": True})
         for convolution, _ in pairs
@@ -50,15 +38,7 @@ def fold_batch_norms(model: keras.Model) -> tuple[keras.Model, Folding]:
     removed = {id(norm) for _, norm in pairs}
 
     def clone(layer):
-        nonlocal folded
-        if isinstance(layer, ConnectionBlock):
-            left.extend(norm.path for norm in layer.norms)
-        if not isinstance(layer, keras.Model):
-            return replacements.get(id(layer), layer)
-        inner, report = fold_batch_norms(layer)
-        folded += report.folded
-        left.extend(report.left)
-        return inner
+        return fold_batch_norms(layer) if isinstance(layer, keras.Model) else replacements.get(id(layer), layer)
 
     result = keras.models.clone_model(
         model,
@@ -67,11 +47,11 @@ def fold_batch_norms(model: keras.Model) -> tuple[keras.Model, Folding]:
     )
     for convolution, norm in pairs:
         replacements[id(convolution)].set_weights(_folded_weights(convolution, norm))
-    return result, Folding(folded, tuple(left))
+    return result
 
 
 def _foldable(model):
-    """Pairs (convolution, normalisation) of one graph level, and the paths of its other normalisations."""
+    """Pairs (convolution, normalisation) of one graph level."""
     calls = []
 
     def record(layer, *args, **kwargs):
@@ -84,16 +64,14 @@ def _foldable(model):
     readers = collections.Counter(id(tensor) for _, tensors, _ in calls for tensor in tensors)
     readers.update(id(tensor) for tensor in traced.outputs)
     producer = {id(tensor): layer for layer, _, tensors in calls for tensor in tensors}
-    pairs, left = [], []
+    pairs = []
     for norm, inputs, _ in calls:
         if isinstance(norm, layers.BatchNormalization):
             source = producer.get(id(inputs[0]))
             read_once = readers[id(inputs[0])] == times[id(source)] == times[id(norm)] == 1
             if read_once and _is_linear_convolution(source) and norm.axis in (-1, len(inputs[0].shape) - 1):
                 pairs.append((source, norm))
-            else:
-                left.append(norm.path)
-    return pairs, left
+    return pairs
 
 
 def _is_linear_convolution(layer):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import numpy as np
 import onnx
 from onnx import TensorProto, numpy_helper
@@ -13,9 +11,6 @@ PRODUCTS = frozenset(["Conv", "ConvTranspose", "Gemm", "MatMul"])
 PRECISIONS = ("fp32", "fp16", "int8")
 
 _NAMES = {TensorProto.FLOAT: "fp32", TensorProto.FLOAT16: "fp16"}
-
-# The layer of `CCSN` that computes flow from frames, within the name of a node.
-_OF_FLOW = re.compile(r"(^|/)temporal_flow(_\d+)?/")
 
 
 class Graph:
@@ -93,15 +88,3 @@ def precision_of(model: onnx.ModelProto) -> str:
     convolutions = {node.name for node in model.graph.node if node.op_type == "Conv"}
     found = {precision for name, precision in product_precisions(model).items() if name in convolutions}
     return max(found, key=PRECISIONS.index, default="fp32")
-
-
-def is_of_flow(name: str) -> bool:
-    """Whether a node belongs to the layer that computes flow from frames."""
-    return _OF_FLOW.search(name) is not None
-
-
-def flow_precisions(model: onnx.ModelProto) -> dict[str, str]:
-    """{name: precision} of the nodes of that layer that give floating-point numbers; none where flow is an input."""
-    types = Graph(model).types
-    nodes = [node for node in model.graph.node if is_of_flow(node.name)]
-    return {node.name: _NAMES[types[node.output[0]]] for node in nodes if types.get(node.output[0]) in _NAMES}

@@ -4,16 +4,35 @@ from __future__ import annotations
 
 import json
 import pathlib
-from collections.abc import Mapping
+import types
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from ccsn_tf.errors import UserError
 from ccsn_tf.serving import optional
-from ccsn_tf.serving.sums import check_sums
+from ccsn_tf.serving.sums import check_sums, sha256
 
 # The entry of the file's metadata that holds ours, as JSON (see `metadata.make_metadata`).
 METADATA_KEY = "ccsn_tf"
+
+CPU, TENSORRT = "CPUExecutionProvider", "TensorrtExecutionProvider"
+
+
+def runtime_with(providers: Sequence[str]) -> types.ModuleType:
+    """ONNX Runtime, which must have these providers.
+
+    Raises:
+        UserError: it is not installed, or lacks one.
+    """
+    runtime = optional("onnxruntime", "onnx")
+    there = runtime.get_available_providers()
+    if absent := [provider for provider in providers if provider not in there]:
+        raise UserError(
+            f"--providers={','.join(absent)} is not among those of this ONNX Runtime {runtime.__version__} "
+            f"({', '.join(there)}): name these, or install onnxruntime-gpu in its place."
+        )
+    return runtime
 
 
 class OnnxModel:
@@ -23,6 +42,8 @@ class OnnxModel:
         source: the file, or its content.
         threads: that one call may use; 0: all cores.
         spin: keep cores busy while threads wait for one another, which takes them from other processes.
+        providers: of ONNX Runtime, by its names; a node is computed by the first of them that can.
+        clips: (most clips, segments of each) that a call has: what TensorRT builds its engine for.
 
     Attributes:
         metadata: what a client needs to know (see `metadata.make_metadata`), `precision` included.
@@ -35,29 +56,81 @@ class OnnxModel:
         {name: float32 array}: the outputs of `CCSN`, and `scores`, (B, classes).
 
     Raises:
-        UserError: no such file, not an ONNX file, not one of ours, or one that this runtime cannot run.
+        UserError: no such file, not an ONNX file, not one of ours, one that this runtime cannot run, or a provider that
+            it does not have or cannot start.
     """
 
-    def __init__(self, source: str | bytes, threads: int = 0, spin: bool = True):
-        runtime = optional("onnxruntime", "onnx")
+    def __init__(
+        self,
+        source: str | bytes,
+        threads: int = 0,
+        spin: bool = True,
+        providers: Sequence[str] = (CPU,),
+        clips: tuple[int, int] = (1, 1),
+    ):
+        runtime = runtime_with(providers)
         name = "The ONNX model" if isinstance(source, bytes) else source
         if isinstance(source, str):
             _must_be_whole(source)
+        with_options = [(each, _options(each, source, clips, runtime.__version__)) for each in providers]
         options = runtime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3  # errors come as exceptions; the rest is advice on performance
         if not spin:
             options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
-            self._session = runtime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+            self._session = runtime.InferenceSession(source, options, providers=with_options)
         except Exception as error:  # of several classes, which onnxruntime does not export
-            raise _damaged(name, error) from None
+            if tuple(providers) == (CPU,):
+                raise _damaged(name, error) from None
+            reason = " ".join(str(error).split())
+            raise UserError(
+                f"--providers={','.join(providers)} cannot run {name} ({reason}): leave the first out."
+            ) from None
+        if lost := [provider for provider in providers if provider not in self._session.get_providers()]:
+            raise UserError(
+                f"--providers={','.join(lost)} cannot be started here: ONNX Runtime says why above; install the "
+                "libraries that it misses, or leave it out."
+            )
         self.metadata = _parsed_metadata(self._session.get_modelmeta().custom_metadata_map, name)
         self._names = [output.name for output in self._session.get_outputs()]
 
     def __call__(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         arrays = {name: np.asarray(value) for name, value in inputs.items()}
         return dict(zip(self._names, self._session.run(self._names, arrays), strict=True))
+
+
+def _options(provider, source, clips, version):
+    """A provider's options, as onnxruntime.ai/docs/execution-providers/TensorRT-ExecutionProvider has them."""
+    if provider != TENSORRT:
+        return {}
+    metadata, (batch, segments) = OnnxModel(source).metadata, clips
+    size, length = metadata["image_size"], metadata["flow_length"]
+    inputs = {"rgb": (size, size, 3), "flow": (size, size, 2 * length)}
+    if metadata["flow_source"] == "graph":
+        inputs = {"frames": (length + 1, size, size, 3)}
+
+    def shapes(batch):
+        return ",".join(f"{name}:{'x'.join(map(str, (batch, segments, *rest)))}" for name, rest in inputs.items())
+
+    # Engines know neither the weights nor the runtime that they were built for: another folder for each.
+    cache = f"{source}.tensorrt/{sha256(pathlib.Path(source))[:16]}-{version}"
+    try:
+        pathlib.Path(cache).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"--providers={TENSORRT} keeps its engines in {cache}, which cannot be written ({error.strerror}): copy "
+            "the model into a folder that can."
+        ) from None
+    return {
+        "trt_engine_cache_enable": True,
+        "trt_engine_cache_path": cache,
+        "trt_profile_min_shapes": shapes(1),
+        "trt_profile_opt_shapes": shapes(batch),
+        "trt_profile_max_shapes": shapes(batch),
+        # TensorRT 10 asks for it where there are quantised convolutions; half precision would reach flow and heads.
+        **({"trt_int8_enable": True} if metadata["precision"] == "int8" else {}),
+    }
 
 
 def read_onnx(path: str) -> tuple[bytes, object, dict]:

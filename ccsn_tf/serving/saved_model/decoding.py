@@ -26,7 +26,8 @@ def decode_segments(rgb: tf.Tensor, flow: tf.Tensor, image_size: int) -> tuple[t
 
     Args:
         rgb: string (N,), one JPEG frame a segment; sizes may differ.
-        flow: string (N, L), JPEG flow fields, grey, x above y, as wide as the segment's frame and twice as high.
+        flow: string (N, L), JPEG flow fields, grey, x above y; each plane as large as the segment's frame or smaller,
+            in its proportions.
         image_size: S.
 
     Returns:
@@ -94,24 +95,37 @@ def scale_frames(frames: tf.Tensor, image_size: int) -> tf.Tensor:
 
 
 def centre_box(height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
-    """The box of `data.sampling.view_boxes`'s centre view, a square, int32 (3,): top, left, side."""
+    """The box of `data.sampling.view_boxes`'s centre view, a square, int32 (4,): top, left, height, width."""
     side = tf.minimum(height, width)
     free = tf.cast(tf.stack([height - side, width - side]), tf.float32)
-    return tf.concat([tf.cast(tf.round(free * 0.5), tf.int32), [side]], 0)  # rounds halves to even, as Python does
+    corner = tf.cast(tf.round(free * 0.5), tf.int32)  # rounds halves to even, as Python does
+    return tf.concat([corner, [side, side]], 0)
 
 
 def _decode_segment(frame_jpeg, field_jpegs, frame_size, field_sizes, image_size):
     height, width, _ = tf.unstack(frame_size)
-    frame = _decode(frame_jpeg, 3)
+    box = centre_box(height, width)
+    tall, wide = field_sizes[0, 0] // 2, field_sizes[0, 1]
+    # Sides that were scaled alike and rounded, and no larger.
+    alike = (2 * tf.abs(wide * height - tall * width) <= height + width) & (tall <= height) & (wide <= width)
     planes = []
     for jpeg, size in zip(tf.unstack(field_jpegs), tf.unstack(field_sizes), strict=True):
-        fits = tf.reduce_all(tf.equal(size, [2 * height, width, 1]))
-        message = "flow: not a grey JPEG, x above y, as wide as its frame and twice as high; found, expected:"
+        fits = tf.reduce_all(tf.equal(size, [2 * tall, wide, 1])) & alike & (tall > 0)
+        message = "flow: not a grey JPEG, x above y, each of its frame's size or, all alike, smaller in proportion; "
+        message += "found, expected at most:"
         with tf.control_dependencies([tf.debugging.Assert(fits, [message, size, [2 * height, width, 1]])]):
-            planes.append(tf.reshape(_decode(tf.identity(jpeg), 1), [2, height, width]))
-    fields = tf.reshape(tf.transpose(tf.stack(planes), [2, 3, 0, 1]), [height, width, -1])  # x1, y1, x2, y2, ...
-    box = centre_box(height, width)
-    return _scaled(frame, box, image_size, 3), _scaled(fields, box, image_size, 2 * len(planes))
+            planes.append(tf.reshape(_decode(tf.identity(jpeg), 1), [2, tall, wide]))
+    fields = tf.reshape(tf.transpose(tf.stack(planes), [2, 3, 0, 1]), [tall, wide, -1])  # x1, y1, x2, y2, ...
+    of_fields = _box_on_field(box, tf.stack([height, width]), tf.stack([tall, wide]))
+    return _scaled(_decode(frame_jpeg, 3), box, image_size, 3), _scaled(fields, of_fields, image_size, 2 * len(planes))
+
+
+def _box_on_field(box, frame, field):
+    """See `data.sampling.box_on_field`."""
+    box, frame, field = (tf.cast(part, tf.int64) for part in (box, frame, field))
+    first, last = ((2 * place * field + frame) // (2 * frame) for place in (box[:2], box[:2] + box[2:]))
+    begin = tf.minimum(first, field - 1)
+    return tf.cast(tf.concat([begin, tf.maximum(last - begin, 1)], 0), tf.int32)
 
 
 def _centre(image, image_size):
@@ -120,20 +134,20 @@ def _centre(image, image_size):
 
 
 def _scaled(image, box, image_size, channels):
-    """The square `box` of an image, uint8 (H, W, C), scaled to (S, S, C) as `cv2.resize(..., INTER_LINEAR)` does it.
+    """The `box` of an image, uint8 (H, W, C), scaled to (S, S, C) as `cv2.resize(..., INTER_LINEAR)` does it.
 
     Weights have 11 bits; of a row's sums 4 are dropped before the columns' turn, then 16, then 2, which rounds.
     """
-    top, left, side = tf.unstack(box)
-    image, shift = image[top : top + side, left : left + side], tf.bitwise.right_shift
+    top, left, height, width = tf.unstack(box)
+    image, shift = image[top : top + height, left : left + width], tf.bitwise.right_shift
     low, high = (
         tf.cast(tf.gather(image, index, axis=1), tf.int32) * weights[:, None]
-        for index, weights in _taps(side, image_size, at_border=True)
+        for index, weights in _taps(width, image_size, at_border=True)
     )
     rows = shift(low + high, 4)
     low, high = (
         shift(tf.gather(rows, index) * weights[:, None, None], 16)
-        for index, weights in _taps(side, image_size, at_border=False)
+        for index, weights in _taps(height, image_size, at_border=False)
     )
     return tf.ensure_shape(tf.cast(shift(low + high + 2, 2), tf.uint8), (image_size, image_size, channels))
 

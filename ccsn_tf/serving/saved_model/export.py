@@ -19,7 +19,7 @@ from ccsn_tf.errors import UserError
 from ccsn_tf.files import only_process, write_text
 from ccsn_tf.models.build import load_model
 from ccsn_tf.models.flow.loops import xla_works
-from ccsn_tf.serving import versions
+from ccsn_tf.serving import model_card, versions
 from ccsn_tf.serving.client.config import (
     ARRAY_SIGNATURES,
     FILE_NAME,
@@ -29,7 +29,7 @@ from ccsn_tf.serving.client.config import (
 )
 from ccsn_tf.serving.clips import Clips, clips_to_try
 from ccsn_tf.serving.metadata import make_metadata
-from ccsn_tf.serving.onnx.folding import Folding, fold_batch_norms
+from ccsn_tf.serving.onnx.folding import fold_batch_norms
 from ccsn_tf.serving.saved_model.fresh_process import Request
 from ccsn_tf.serving.saved_model.signatures import ServedFlow, ServedFrames
 from ccsn_tf.serving.saved_model.verify import BATCHES, verify
@@ -43,11 +43,10 @@ _SERVED = {"stored": ServedFlow, "graph": ServedFrames}
 
 @dataclasses.dataclass(frozen=True)
 class Export:
-    """A finished export: its folder, its metadata, what was folded, and the report of `verify` (None: not asked)."""
+    """A finished export: its folder, its metadata, and the report of `verify` (None: not asked)."""
 
     path: pathlib.Path
     metadata: dict
-    folding: Folding
     verification: dict | None
 
 
@@ -88,20 +87,26 @@ def export_saved_model(
     """
     workdir = pathlib.Path(config.train.workdir)
     max_segments = max_segments or MAX_SEGMENTS[config.model.flow_source]
-    _check_limit(config, max_segments)
-    if xla is None:
-        xla = config.model.flow_source == "graph" and xla_works()
-    elif xla:
-        _check_xla(config)
+    asked = max(config.eval.test_segments, max(BATCHES) * (config.model.num_segments + 2))
+    if max_segments < asked:
+        raise UserError(
+            f"--max_segments={max_segments} is less than the {asked} that clients or the verification send: raise it, "
+            "or lower --test_segments."
+        )
+    of_flow = config.model.flow_source == "graph"
+    if xla and not of_flow:
+        raise UserError("--xla is for models that compute flow (--flow_source=graph): leave it out.")
+    if xla and not xla_works():
+        raise UserError("--xla: XLA does not work on this machine (see the warning above): leave it out.")
+    xla = of_flow and xla_works() if xla is None else xla
     _target(export_dir, version)
     model = load_model(str(workdir / "model.keras"))
     metadata = make_metadata(model, config, max_segments, xla)
-    network, folding = fold_batch_norms(model) if fold else (model, Folding())
-    if fold:
-        say(f"{folding.folded} batch normalisations folded into convolutions, {len(folding.left)} left.")
+    network = fold_batch_norms(model) if fold else model
     with only_process(export_dir) as alone:
-        if alone:
-            _remove_leftovers(export_dir)
+        for path in pathlib.Path(export_dir).iterdir() if alone else ():
+            if re.fullmatch(r"\.[0-9]+\.[0-9]+", path.name):  # of an export that was killed
+                shutil.rmtree(path, ignore_errors=True)
         target = _target(export_dir, version)
         with _whole_folder(target) as beside:
             with _sentence(target):
@@ -118,8 +123,11 @@ def export_saved_model(
                     if check:
                         say(f"Compared with {workdir / 'model.keras'} in a fresh process, on {clips.source} ...")
                         report = verify(str(beside), model, metadata, clips, requests)
+            with _sentence(target):
+                proof = f"on {report['clips']}, every answer within {report['limit']:.0e}" if report else ""
+                write_text(beside / model_card.FILE_NAME, model_card.model_card(metadata, "SavedModel", proof))
             write_sums(beside)
-    return Export(target, metadata, folding, report)
+    return Export(target, metadata, report)
 
 
 def warmup_requests(clips: Clips, metadata: dict, widths: dict[str, int]) -> list[Request]:
@@ -151,7 +159,7 @@ def write_warmup(path: pathlib.Path, requests: Sequence[Request]) -> None:
         from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
     except ImportError:
         raise UserError(
-            "Warm-up requests need tensorflow-serving-api: pip install -c constraints.txt -e '.[serving]', or pass "
+            "Warm-up requests need tensorflow-serving-api: pip install -c constraints.txt -e '.[export]', or pass "
             "--nowarmup."
         ) from None
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -185,29 +193,6 @@ def _sentence(target):
     except (OSError, tf.errors.OpError) as error:
         reason = getattr(error, "strerror", None) or getattr(error, "message", error)
         raise UserError(f"{target} cannot be written ({reason}): free space, or choose another --export_dir.") from None
-
-
-def _remove_leftovers(export_dir):
-    """Removes what an export left that was killed."""
-    for path in pathlib.Path(export_dir).iterdir():
-        if re.fullmatch(r"\.[0-9]+\.[0-9]+", path.name):
-            shutil.rmtree(path, ignore_errors=True)
-
-
-def _check_limit(config, max_segments):
-    asked = max(config.eval.test_segments, max(BATCHES) * (config.model.num_segments + 2))
-    if max_segments < asked:
-        raise UserError(
-            f"--max_segments={max_segments} is less than the {asked} that clients or the verification send: raise it, "
-            "or lower --test_segments."
-        )
-
-
-def _check_xla(config):
-    if config.model.flow_source != "graph":
-        raise UserError("--xla is for models that compute flow (--flow_source=graph): leave it out.")
-    if not xla_works():
-        raise UserError("--xla: XLA does not work on this machine (see the warning above): leave it out.")
 
 
 def _target(export_dir, version):

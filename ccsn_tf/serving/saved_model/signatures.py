@@ -13,11 +13,11 @@ from ccsn_tf.models.snippets import snippet_parts
 from ccsn_tf.serving.saved_model.checked import concrete, same_segments, some_segments
 from ccsn_tf.serving.saved_model.decoding import decode_frames, decode_segments, scale_frames
 
-EMBEDDINGS = ("spatial_embedding", "temporal_embedding")
-
 
 class ServedModel:
-    """A network with signatures; which, says the subclass.
+    """A network with signatures; which, says the subclass, by `signatures()`: {name: concrete function}.
+
+    Its `arrays` and `pictures` make the network's inputs, {name: (B, K, ...)}, of what signatures take, checked.
 
     All take any number B of clips and K of segments, B * K up to the limit that bounds memory: one request for more
     would take the server down with it. A request that does not fit ends with InvalidArgument and says why. All have
@@ -58,19 +58,25 @@ class ServedModel:
         holder.weights = [variable.value for variable in self._network.weights]  # of Keras's layers: nothing else
         tf.saved_model.save(holder, path, signatures=self.signatures())
 
-    def signatures(self) -> dict:
-        """Name -> concrete function."""
-        return {"metadata": concrete(self.describe, {"request": tf.TensorSpec((None,), tf.int32)})}
+    def _classify(self, **inputs):
+        return self._answers(self._outputs(**self.arrays(**inputs)))
 
-    def _of_snippets(self, function, specs, words=None):
-        """The signatures `snippet`, of a function whose clips have the `specs`, and `answer`, where there are such."""
-        if not self.widths:
-            return {}
-        ones = {name: tf.TensorSpec((None, *spec.shape[2:]), spec.dtype) for name, spec in specs.items()}
-        features = {name: tf.TensorSpec((None, None, width), tf.float32) for name, width in self.widths.items()}
-        return {"snippet": concrete(function, ones, words), "answer": concrete(self._answer, features)}
+    def _classify_jpeg(self, **jpegs):
+        return self._answers(self._outputs(**self.pictures(**jpegs)))
 
-    def describe(self, request):
+    def _embed(self, **inputs):
+        return _embeddings(self._outputs(**self.arrays(**inputs)))
+
+    def _common(self, specs, words=None):
+        """The signatures that all have; `snippet`'s inputs have the `specs` of clips, but for K."""
+        found = {"metadata": concrete(self._describe, {"request": tf.TensorSpec((None,), tf.int32)})}
+        if self.widths:
+            ones = {name: tf.TensorSpec((None, *spec.shape[2:]), spec.dtype) for name, spec in specs.items()}
+            features = {name: tf.TensorSpec((None, None, width), tf.float32) for name, width in self.widths.items()}
+            found |= {"snippet": concrete(self._snippet, ones, words), "answer": concrete(self._answer, features)}
+        return found
+
+    def _describe(self, request):
         """One copy a number: a server that merges requests deals the answer out along the first axis.
 
         Four bytes ask for thousands, hence the bound.
@@ -83,25 +89,16 @@ class ServedModel:
         with tf.control_dependencies([bound]):
             return {"metadata": tf.fill([tf.identity(count)], json.dumps(self._metadata))}
 
-    def answers(self, **inputs) -> dict:
-        """The answers of the network to its inputs."""
-        return self._named(self._outputs(**inputs))
-
-    def embeddings(self, **inputs) -> dict:
-        """The embeddings that the network makes of its inputs."""
-        outputs = self._outputs(**inputs)
-        return {name: outputs[name] for name in EMBEDDINGS}
-
-    def features(self, **inputs) -> dict:
-        """The features of clips of one segment, (B, D) of each stream."""
-        return {stream: feature[:, 0] for stream, feature in self._features(**inputs).items()}
+    def _snippet(self, **inputs):
+        found = self._features(**self.arrays(**{name: value[:, None] for name, value in inputs.items()}))
+        return {stream: feature[:, 0] for stream, feature in found.items()}
 
     def _answer(self, spatial, temporal):
         spatial, temporal = same_segments(self.max_segments, spatial=spatial, temporal=temporal)
         outputs = self._heads(spatial=spatial, temporal=temporal)
-        return {**self._named(outputs), **{name: outputs[name] for name in EMBEDDINGS}}
+        return {**self._answers(outputs), **_embeddings(outputs)}
 
-    def _named(self, outputs):
+    def _answers(self, outputs):
         scores = tf.nn.softmax(outputs["logits"])
         top_scores, top_indices = tf.math.top_k(scores, self._metadata["top_k"])
         return {
@@ -135,28 +132,17 @@ class ServedFlow(ServedModel):
             "serving_default": concrete(self._classify, arrays),
             "jpeg": concrete(self._classify_jpeg, jpegs),
             "embed": concrete(self._embed, arrays),
-            **self._of_snippets(self._snippet, arrays),
-            **super().signatures(),
+            **self._common(arrays),
         }
 
-    def _classify(self, rgb, flow):
+    def arrays(self, rgb, flow):
         rgb, flow = same_segments(self.max_segments, rgb=rgb, flow=flow)
-        return self.answers(rgb=rgb, flow=flow)
+        return {"rgb": rgb, "flow": flow}
 
-    def _classify_jpeg(self, rgb, flow):
+    def pictures(self, rgb, flow):
         rgb, flow = same_segments(self.max_segments, rgb=rgb, flow=flow)
-        shape = tf.shape(rgb)
         frames, fields = decode_segments(tf.reshape(rgb, [-1]), tf.reshape(flow, [-1, self.length]), self.size)
-        frames, fields = (tf.reshape(x, tf.concat([shape, x.shape[1:]], 0)) for x in (frames, fields))
-        return self.answers(rgb=frames, flow=fields)
-
-    def _embed(self, rgb, flow):
-        rgb, flow = same_segments(self.max_segments, rgb=rgb, flow=flow)
-        return self.embeddings(rgb=rgb, flow=flow)
-
-    def _snippet(self, rgb, flow):
-        rgb, flow = same_segments(self.max_segments, rgb=rgb[:, None], flow=flow[:, None])
-        return self.features(rgb=rgb, flow=flow)
+        return {"rgb": _of_clips(frames, rgb), "flow": _of_clips(fields, rgb)}
 
 
 class ServedFrames(ServedModel):
@@ -185,29 +171,26 @@ class ServedFrames(ServedModel):
             "frames": classify,
             "jpeg_frames": concrete(self._classify_jpeg, jpegs, wrong_jpegs),
             "embed": concrete(self._embed, arrays, wrong),
-            **self._of_snippets(self._snippet, arrays, wrong_snippets),
-            **super().signatures(),
+            **self._common(arrays, wrong_snippets),
         }
 
-    def _classify(self, frames):
-        return self.answers(frames=self._scaled(frames))
-
-    def _classify_jpeg(self, frames):
+    def arrays(self, frames):
         frames = some_segments(frames, self.max_segments)
-        decoded = decode_frames(tf.reshape(frames, [-1, self.length + 1]), self.size)
-        return self.answers(frames=tf.reshape(decoded, tf.concat([tf.shape(frames)[:2], decoded.shape[1:]], 0)))
+        scaled = scale_frames(tf.reshape(frames, tf.concat([[-1], tf.shape(frames)[3:]], 0)), self.size)
+        return {"frames": _of_clips(tf.reshape(scaled, [-1, self.length + 1, self.size, self.size, 3]), frames)}
 
-    def _embed(self, frames):
-        return self.embeddings(frames=self._scaled(frames))
-
-    def _snippet(self, frames):
-        return self.features(frames=self._scaled(frames[:, None]))
-
-    def _scaled(self, frames):
+    def pictures(self, frames):
         frames = some_segments(frames, self.max_segments)
-        shape = tf.shape(frames)
-        scaled = scale_frames(tf.reshape(frames, tf.concat([[-1], shape[3:]], 0)), self.size)
-        return tf.reshape(scaled, [shape[0], shape[1], self.length + 1, self.size, self.size, 3])
+        return {"frames": _of_clips(decode_frames(tf.reshape(frames, [-1, self.length + 1]), self.size), frames)}
+
+
+def _of_clips(segments, clips):
+    """Segments (B K, ...) as those of clips (B, K, ...)."""
+    return tf.reshape(segments, tf.concat([tf.shape(clips)[:2], segments.shape[1:]], 0))
+
+
+def _embeddings(outputs):
+    return {name: outputs[name] for name in ("spatial_embedding", "temporal_embedding")}
 
 
 def network_function(network: keras.Model, metadata: dict):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pathlib
@@ -15,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from ccsn_tf.errors import UserError
+from ccsn_tf.evaluation.metrics import softmax
 from ccsn_tf.serving.client.config import ARRAY_SIGNATURES, JPEG_SIGNATURES, STREAM_SIGNATURES
 from ccsn_tf.serving.clips import Clips
 from ccsn_tf.serving.saved_model import fresh_process
@@ -50,17 +52,20 @@ def verify(path: str, model: keras.Model, metadata: dict, clips: Clips, also: Se
     of_arrays, of_jpegs, limit = ARRAY_SIGNATURES[source], JPEG_SIGNATURES[source], LIMITS[source]
     segments = (metadata["segments_in_training"], metadata["segments_in_training"] + 2)
     with tf.device("/CPU:0"):
-        trained, parts = network_function(model, metadata), parts_of(model, metadata)
-    requests, pairs = [Request("metadata", {"request": np.zeros(2, np.int32)}), *also], []
+        trained, features = network_function(model, metadata), None
+        with contextlib.suppress(UserError):  # where a snippet has no features of its own
+            features, _ = part_functions(model, metadata)
+    pairs = []
     for count in segments:
         arrays, jpegs = clips.arrays(count), clips.jpegs(count)
         for batch in BATCHES:
             head, told = ({name: value[:batch] for name, value in inputs.items()} for inputs in (arrays, jpegs))
-            wanted = _with_scores(trained(**_tensors(head)))
+            wanted = _with_scores(_called(trained, head))
             pairs += [(Request(name, head), wanted) for name in of_arrays] + [(Request(of_jpegs, told), wanted)]
-            if parts:
-                pairs += _of_snippets(parts[0], head, wanted)
-    requests += [request for request, _ in pairs]
+            if features:
+                found, (snippet, answer) = _called(features, head), STREAM_SIGNATURES
+                pairs += [(Request(snippet, _in_a_row(head)), _in_a_row(found)), (Request(answer, found), wanted)]
+    requests = [Request("metadata", {"request": np.zeros(2, np.int32)}), *also, *(request for request, _ in pairs)]
     answers = ask(path, requests)
     for request, answer in zip(requests, answers, strict=True):
         if answer.error:
@@ -80,13 +85,8 @@ def verify(path: str, model: keras.Model, metadata: dict, clips: Clips, also: Se
                 f"The exported model differs from the trained one by {difference:.1e} in {signature}, more "
                 f"than {limit:.0e}: {remedy}."
             )
-    return {
-        "clips": clips.source,
-        "batches": list(BATCHES),
-        "segments": list(segments),
-        "limit": limit,
-        "largest": largest,
-    }
+    tried = {"clips": clips.source, "batches": list(BATCHES), "segments": list(segments)}
+    return {**tried, "limit": limit, "largest": largest}
 
 
 def ask(path: str, requests: Sequence[Request]) -> list[Answer]:
@@ -134,33 +134,16 @@ def compare(answer: Answer, wanted: dict[str, np.ndarray], metadata: dict) -> fl
     return float(np.max(differences))
 
 
-def parts_of(model: keras.Model, metadata: dict) -> tuple | None:
-    """`part_functions` of the model, None where a snippet has no features of its own."""
-    try:
-        return part_functions(model, metadata)
-    except UserError:
-        return None
-
-
-def _of_snippets(features, clips, wanted):
-    """Requests of `snippet`, for all snippets of the clips, and of `answer` for the clips; what is wanted of each."""
-    found = {name: value.numpy() for name, value in features(**_tensors(clips)).items()}
-    snippet, answer = STREAM_SIGNATURES
-    return [(Request(snippet, _in_a_row(clips)), _in_a_row(found)), (Request(answer, found), wanted)]
+def _called(function, arrays):
+    return {name: value.numpy() for name, value in function(**{n: tf.constant(a) for n, a in arrays.items()}).items()}
 
 
 def _in_a_row(clips):
     return {name: value.reshape(-1, *value.shape[2:]) for name, value in clips.items()}
 
 
-def _tensors(arrays):
-    return {name: tf.constant(value) for name, value in arrays.items()}
-
-
 def _with_scores(outputs):
-    scores = {"scores": "logits", "spatial_scores": "spatial_logits", "temporal_scores": "temporal_logits"}
-    scores = {name: tf.nn.softmax(outputs[logits]) for name, logits in scores.items()}
-    return {name: value.numpy() for name, value in {**outputs, **scores}.items()}
+    return outputs | {f"{name}scores": softmax(outputs[f"{name}logits"]) for name in ("", "spatial_", "temporal_")}
 
 
 def _in_a_line(text):

@@ -1,19 +1,15 @@
-"""The few calls of NVIDIA's driver that running an engine takes: memory, copies, a stream.
-
-By ctypes from the driver's own library, which is there wherever a GPU can be used: no package is needed.
-"""
+"""The first GPU's memory, and a stream on it, by NVIDIA's `cuda-core`."""
 
 from __future__ import annotations
 
-import ctypes
+import contextlib
 import dataclasses
+from collections.abc import Iterator
 
 import numpy as np
 
 from ccsn_tf.errors import UserError
-
-_LIBRARY = "libcuda.so.1"
-_CAPABILITY_MAJOR, _CAPABILITY_MINOR = 75, 76  # CUdevice_attribute
+from ccsn_tf.serving import optional
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,10 +20,10 @@ class Gpu:
     capability: str
 
 
-def find_gpu(library=None) -> Gpu | None:
-    """The first GPU of this machine, None where there is no driver or no device."""
+def find_gpu() -> Gpu | None:
+    """The first GPU of this machine, None where there is no driver, no device or no cuda-core."""
     try:
-        return Cuda(library).gpu
+        return Cuda().gpu
     except UserError:
         return None
 
@@ -35,83 +31,89 @@ def find_gpu(library=None) -> Gpu | None:
 class Cuda:
     """The first GPU's memory, and one stream on it; a context manager, which gives all of it back.
 
-    Args:
-        library: the driver's library, loaded; None: this machine's.
-
     Attributes:
         gpu: what it is.
         stream: handle, for `execute_async_v3`.
 
     Raises:
-        UserError: no driver, no GPU, or a call fails (out of memory, for one).
+        UserError: no cuda-core, no driver, no GPU, or a call fails (out of memory, for one).
     """
 
-    def __init__(self, library=None):
-        self._library = library or _load()
-        self._call("cuInit", 0)
-        device, name = ctypes.c_int(), ctypes.create_string_buffer(256)
-        major, minor = ctypes.c_int(), ctypes.c_int()
-        self._call("cuDeviceGet", ctypes.byref(device), 0)
-        self._call("cuDeviceGetName", name, 256, device)
-        self._call("cuDeviceGetAttribute", ctypes.byref(major), _CAPABILITY_MAJOR, device)
-        self._call("cuDeviceGetAttribute", ctypes.byref(minor), _CAPABILITY_MINOR, device)
-        self.gpu = Gpu(name.value.decode(), f"{major.value}.{minor.value}")
-        self._device, self._blocks, self.stream = device, {}, None
+    def __init__(self):
+        self._core = optional("cuda.core", "tensorrt-rtx")
+        with _in_a_sentence():
+            self._device = self._core.Device(0)
+            self.gpu = Gpu(self._device.name, ".".join(map(str, self._device.compute_capability)))
+        self._blocks, self._stream = {}, None
 
-    def __enter__(self):
-        context, stream = ctypes.c_void_p(), ctypes.c_void_p()
-        self._call("cuDevicePrimaryCtxRetain", ctypes.byref(context), self._device)
-        self._call("cuCtxSetCurrent", context)
-        self._call("cuStreamCreate", ctypes.byref(stream), 0)
-        self.stream = stream.value
+    @property
+    def stream(self) -> int:
+        return int(self._stream.handle)
+
+    def __enter__(self) -> Cuda:
+        with _in_a_sentence():
+            self._device.set_current()
+            self._pinned, self._stream = self._core.LegacyPinnedMemoryResource(), self._device.create_stream()
         return self
 
     def __exit__(self, *_):
-        for pointer, _ in self._blocks.values():
-            self._call("cuMemFree_v2", ctypes.c_uint64(pointer))
+        for block in self._blocks.values():
+            block.close()
         self._blocks.clear()
-        self._call("cuStreamDestroy_v2", ctypes.c_void_p(self.stream))
-        self._call("cuDevicePrimaryCtxRelease_v2", self._device)
+        self._stream.close()
 
-    def block(self, name: str, size: int) -> int:
-        """The address of a block of at least `size` bytes: the one of this name, made anew if it is too small."""
-        pointer, capacity = self._blocks.get(name, (0, -1))
-        if capacity < size:
-            if pointer:
-                self._call("cuMemFree_v2", ctypes.c_uint64(pointer))
-            made = ctypes.c_uint64()
-            self._call("cuMemAlloc_v2", ctypes.byref(made), ctypes.c_size_t(max(1, size)))
-            self._blocks[name] = pointer, _ = made.value, size
-        return pointer
+    def upload(self, name: str, array: np.ndarray) -> int:
+        """Copies an array into the block of this name, in the stream's order; returns its address on the GPU."""
+        block = self._block(name, array.nbytes)
+        block.array(array)[...] = array
+        with _in_a_sentence():
+            block.there.copy_from(block.here, stream=self._stream)
+        return int(block.there.handle)
 
-    def upload(self, pointer: int, array: np.ndarray) -> None:
-        """Copies a contiguous array to the device, in the stream's order."""
-        self._call("cuMemcpyHtoDAsync_v2", ctypes.c_uint64(pointer), *_memory(array), ctypes.c_void_p(self.stream))
+    def reserve(self, name: str, size: int) -> int:
+        """The address on the GPU of a block of so many bytes."""
+        return int(self._block(name, size).there.handle)
 
-    def download(self, array: np.ndarray, pointer: int) -> None:
-        """Copies into a contiguous array, in the stream's order; to be read after `synchronise`."""
-        memory, size = _memory(array)
-        self._call("cuMemcpyDtoHAsync_v2", memory, ctypes.c_uint64(pointer), size, ctypes.c_void_p(self.stream))
+    def download(self, arrays: dict[str, np.ndarray]) -> None:
+        """Copies the blocks of these names into arrays, when the stream has done everything."""
+        with _in_a_sentence():
+            for name in arrays:
+                self._blocks[name].here.copy_from(self._blocks[name].there, stream=self._stream)
+            self._stream.sync()
+        for name, array in arrays.items():
+            array[...] = self._blocks[name].array(array)
 
-    def synchronise(self) -> None:
-        """Waits until the stream has done everything."""
-        self._call("cuStreamSynchronize", ctypes.c_void_p(self.stream))
-
-    def _call(self, name, *arguments):
-        status = getattr(self._library, name)(*arguments)
-        if status:
-            text = ctypes.c_char_p()
-            self._library.cuGetErrorString(status, ctypes.byref(text))
-            reason = (text.value or b"unknown").decode()
-            raise UserError(f"The GPU cannot be used: {name} failed with error {status} ({reason}).")
+    def _block(self, name, size):
+        """The block of this name, made anew if it has another size."""
+        if name not in self._blocks or self._blocks[name].here.size != size:
+            if name in self._blocks:
+                self._blocks.pop(name).close()
+            with _in_a_sentence():
+                here = self._pinned.allocate(size)
+                self._blocks[name] = _Block(here, self._device.allocate(size, stream=self._stream))
+        return self._blocks[name]
 
 
-def _load():
+@dataclasses.dataclass(frozen=True)
+class _Block:
+    """Buffers of one size: `here`, which the GPU copies from and to, and `there`, in its own memory."""
+
+    here: object
+    there: object
+
+    def array(self, like):
+        """`here` as an array of another's type and shape."""
+        return np.from_dlpack(self.here).view(like.dtype).reshape(like.shape)
+
+    def close(self):
+        self.there.close()
+        self.here.close()
+
+
+@contextlib.contextmanager
+def _in_a_sentence() -> Iterator[None]:
     try:
-        return ctypes.CDLL(_LIBRARY)
-    except OSError:
-        raise UserError("No NVIDIA driver is installed here, so an engine cannot be run.") from None
-
-
-def _memory(array):
-    return array.ctypes.data_as(ctypes.c_void_p), ctypes.c_size_t(array.nbytes)
+        yield
+    except Exception as error:  # CUDAError, which cuda-core does not export, and others where there is no driver
+        reason = " ".join(str(error).split())
+        raise UserError(f"The GPU cannot be used ({reason}): is NVIDIA's driver installed, and memory free?") from None

@@ -12,8 +12,10 @@ from collections.abc import Callable
 
 from ccsn_tf.errors import UserError
 from ccsn_tf.files import whole_file, write_text
+from ccsn_tf.serving import model_card
 from ccsn_tf.serving.onnx.graph import product_precisions
 from ccsn_tf.serving.onnx.session import read_onnx
+from ccsn_tf.serving.sums import write_sums
 from ccsn_tf.serving.tensorrt.build import BuildSettings, build, capabilities_for
 from ccsn_tf.serving.tensorrt.cuda import find_gpu
 from ccsn_tf.serving.tensorrt.run import FORMAT, TensorRTModel, description_path
@@ -24,28 +26,25 @@ def export_engine(
     onnx_path: str,
     output: str,
     settings: BuildSettings,
-    precision: str = "",
     compare: Callable[[TensorRTModel], dict] | None = None,
 ) -> dict:
-    """Builds an engine and writes it with its description, `<output>.json`, once both are known to be right.
+    """Builds an engine and writes it with its description, `<output>.json`, once it is known to be right.
 
     Args:
         trt: `tensorrt` or `tensorrt_rtx`.
         onnx_path: a file that export/to_onnx.py wrote.
         output: the engine's file.
         settings: what to build for.
-        precision: that the engine must have; "": that of the ONNX file.
         compare: called with the running engine where the machine has a GPU that it was built for.
 
     Returns:
         The description: `format`, `tensorrt` (module, version, onnx_parser), `compute_capabilities`, `onnx` (file,
         sha256), `plan_sha256`, `precision`, `products` (how many convolutions and matrix products of the ONNX file
-        are in what, which a strongly typed engine keeps), `inputs` (with their profile) and `outputs`, `tf32`,
-        `workspace_mb`, `run` (the report of `compare`, or None: built and not run), `model` (the metadata of the ONNX
-        file).
+        are in what, which a strongly typed engine keeps), `inputs` (with their profile) and `outputs`, `run` (the
+        report of `compare`, or None: built and not run), `model` (the metadata of the ONNX file).
 
     Raises:
-        UserError: not an ONNX file of ours, one in another precision, or an engine that cannot be built or does not
+        UserError: not an ONNX file of ours, or an engine that cannot be built or does not
             compute what it should; nothing is written then.
     """
     if not output or pathlib.Path(output).is_dir():
@@ -53,14 +52,9 @@ def export_engine(
     if pathlib.Path(output).resolve() == pathlib.Path(onnx_path).resolve():
         raise UserError(f"--output={output} is the ONNX file itself: name another, such as model.plan.")
     content, model, metadata = read_onnx(onnx_path)
-    wanted = precision or metadata["precision"]
-    if wanted != metadata["precision"]:
-        raise UserError(
-            f"--precision={wanted}, but {onnx_path} is in {metadata['precision']}, and TensorRT builds what the file "
-            f"says: export it with export/to_onnx.py --precision={wanted} first."
-        )
     gpu = find_gpu()
-    settings = dataclasses.replace(settings, compute_capabilities=capabilities_for(trt, settings, gpu))
+    capabilities = capabilities_for(trt, settings.compute_capabilities, gpu)
+    settings = dataclasses.replace(settings, compute_capabilities=capabilities)
     plan, inputs, outputs = build(trt, content, settings)
     description = {
         "format": FORMAT,
@@ -69,12 +63,10 @@ def export_engine(
             "version": trt.__version__,
             "onnx_parser": trt.get_nv_onnx_parser_version(),
         },
-        "compute_capabilities": list(settings.compute_capabilities) or [gpu.capability],
+        "compute_capabilities": list(capabilities) or [gpu.capability if gpu else "unknown"],
         "onnx": {"file": pathlib.Path(onnx_path).name, "sha256": hashlib.sha256(content).hexdigest()},
         "plan_sha256": hashlib.sha256(plan).hexdigest(),
-        "precision": wanted,
-        "tf32": settings.tf32,
-        "workspace_mb": settings.workspace_mb,
+        "precision": metadata["precision"],
         "products": dict(collections.Counter(product_precisions(model).values())),
         "inputs": inputs,
         "outputs": outputs,
@@ -86,5 +78,13 @@ def export_engine(
             description["run"] = {"gpu": gpu.name, **compare(engine)}
     with whole_file(output) as beside:
         beside.write_bytes(plan)
-    write_text(description_path(output), json.dumps(description, indent=1) + "\n")
+    beside, card = description_path(output), pathlib.Path(f"{output}.{model_card.FILE_NAME}")
+    write_text(beside, json.dumps(description, indent=1) + "\n")
+    run = description["run"]
+    proof = f"on {run['gpu']}, outputs within {max(run['largest'].values()):.0e} of {run['with']}" if run else ""
+    write_text(
+        card,
+        model_card.model_card(metadata, f"{trt.__name__} {trt.__version__} engine, {metadata['precision']}", proof),
+    )
+    write_sums(output, beside, card)
     return description

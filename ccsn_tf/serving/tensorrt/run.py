@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from ccsn_tf.errors import UserError
-from ccsn_tf.serving.tensorrt.build import first_line, load_tensorrt, logger_of
+from ccsn_tf.serving.tensorrt.build import first_line, load_tensorrt, logger_of, made
 from ccsn_tf.serving.tensorrt.cuda import Cuda
 
 FORMAT = 2
@@ -44,62 +44,53 @@ def read_engine(path: str) -> tuple[bytes, dict]:
     return plan, description
 
 
-def load_engine(path: str, cuda: Cuda | None = None) -> TensorRTModel:
+def load_engine(path: str) -> TensorRTModel:
     """The engine in a file as a model; see `read_engine` and `TensorRTModel` for what is wrong with it."""
     plan, description = read_engine(path)
-    return TensorRTModel(plan, description, path, load_tensorrt(description["tensorrt"]["module"]), cuda)
+    return TensorRTModel(plan, description, path, load_tensorrt(description["tensorrt"]["module"]))
 
 
 class TensorRTModel:
     """The network in an engine, as a function of a batch of clips; a context manager, which holds the GPU's memory.
+
+    Whether it can run on this GPU with this TensorRT, TensorRT itself knows.
 
     Args:
         plan: the engine.
         description: of it, see `export_engine`.
         name: for messages.
         trt: the module that built it.
-        cuda: the GPU; None: the first of this machine.
 
     Attributes:
         metadata: what a client needs to know (see `metadata.make_metadata`).
         inputs: {name: {"dtype", "shape", "profile"}}.
-        tf32: whether its float32 products are rounded to TensorFloat-32.
 
     Call arguments, returns: as of `OnnxModel`; clips and segments within the engine's profile.
 
     Raises:
-        UserError: an engine of another version or for another GPU, or a machine without a GPU.
+        UserError: a machine without a GPU, or an engine that does not load here.
     """
 
-    def __init__(self, plan: bytes, description: dict, name: str, trt: types.ModuleType, cuda: Cuda | None = None):
-        built, capabilities = description["tensorrt"], description["compute_capabilities"]
-        if trt.__version__ != built["version"]:
-            raise UserError(
-                f"{name} was built by {built['module']} {built['version']}, and {trt.__version__} is installed: build "
-                "it again with export/to_tensorrt.py, or install that version."
-            )
-        self._cuda = cuda or Cuda()
-        gpu = self._cuda.gpu
-        if gpu.capability not in capabilities:
-            raise UserError(
-                f"{name} was built for compute capability {', '.join(capabilities)}, and {gpu.name} has "
-                f"{gpu.capability}: build it again here with export/to_tensorrt.py."
-            )
-        self.metadata, self.inputs, self.tf32 = description["model"], description["inputs"], description["tf32"]
+    def __init__(self, plan: bytes, description: dict, name: str, trt: types.ModuleType):
+        self._cuda = Cuda()
+        self.metadata, self.inputs, self._built = description["model"], description["inputs"], description["tensorrt"]
+        self._for = ", ".join(description["compute_capabilities"])
         self._outputs, self._plan, self._name, self._trt = list(description["outputs"]), plan, name, trt
         self._alive = None
 
     def __enter__(self):
         self._cuda.__enter__()
         log = logger_of(self._trt)
-        runtime = self._trt.Runtime(log)  # has to live as long as its engine
-        engine = runtime.deserialize_cuda_engine(self._plan)
+        runtime = made(self._trt.Runtime, log)  # has to live as long as its engine
+        engine = runtime and runtime.deserialize_cuda_engine(self._plan)
         context = engine and engine.create_execution_context()
         if context is None:  # which is how TensorRT fails; without a context the memory did not suffice
             self._cuda.__exit__()
+            gpu, here = self._cuda.gpu, self._trt.__version__
             raise UserError(
-                f"{self._name} cannot be loaded ({first_line(log.errors)}): build it again here with "
-                "export/to_tensorrt.py."
+                f"{self._name} cannot be loaded ({first_line(log.errors)}): it was built by {self._built['module']} "
+                f"{self._built['version']} for compute capability {self._for}; here are {here} and {gpu.name}, "
+                f"{gpu.capability}. Build it again here with export/to_tensorrt.py."
             )
         self._alive = runtime, engine, context
         return self
@@ -113,19 +104,15 @@ class TensorRTModel:
         for name, spec in self.inputs.items():
             array = np.ascontiguousarray(inputs[name])
             _check_shape(name, array.shape, spec["profile"])
-            pointer = self._cuda.block(name, array.nbytes)
-            self._cuda.upload(pointer, array)
-            if not (context.set_input_shape(name, array.shape) and context.set_tensor_address(name, pointer)):
+            address = self._cuda.upload(name, array)
+            if not (context.set_input_shape(name, array.shape) and context.set_tensor_address(name, address)):
                 raise UserError(f"{self._name} does not take {name} of shape {array.shape}.")
-        outputs = {}
-        for name in self._outputs:
-            outputs[name] = np.empty(tuple(context.get_tensor_shape(name)), np.float32)
-            context.set_tensor_address(name, self._cuda.block(name, outputs[name].nbytes))
+        outputs = {name: np.empty(tuple(context.get_tensor_shape(name)), np.float32) for name in self._outputs}
+        for name, array in outputs.items():
+            context.set_tensor_address(name, self._cuda.reserve(name, array.nbytes))
         if not context.execute_async_v3(self._cuda.stream):
             raise UserError(f"{self._name} failed on the GPU.")
-        for name, array in outputs.items():
-            self._cuda.download(array, self._cuda.block(name, array.nbytes))
-        self._cuda.synchronise()
+        self._cuda.download(outputs)
         return outputs
 
 

@@ -58,13 +58,6 @@ def test_classes_in_another_order_than_the_records(config, looks, tmp_path):
     assert run(config.replace(classes=("MoveDown", "MoveLeft"))) == []
 
 
-def test_the_same_fault_of_videos_and_records_is_told_once(config, looks, monkeypatch):
-    same = checks.Finding("same video on both sides", "a", "a trains and b tests.", True)
-    for name in ("check_videos", "check_records"):
-        monkeypatch.setattr(checks, name, lambda *_: [same])
-    assert run(config) == [("same video on both sides", True)]
-
-
 def test_lists_of_ones_own(config, looks, tiny_set, tmp_path):
     """Three classes by number, from 1: as they are understood, and off by one where a class is not used."""
     videos = sorted((tiny_set / "videos").glob("*/*.avi"))

@@ -1,6 +1,6 @@
 import json
 
-from ccsn_tf.data.checks import Finding, as_json, as_text, may_train
+from ccsn_tf.data.checks import Finding, as_json, as_text
 
 WARNING = Finding("short", "a/1", "a/1 has 3 frames.")
 BLOCKING = Finding("labels off by one", "", "The lists count from 0.", True)
@@ -31,7 +31,3 @@ def test_json_has_everything():
         "blocks": True,
     }
     assert json.loads(as_json([])) == {"may_train": True, "counts": {}, "findings": []}
-
-
-def test_warnings_do_not_block():
-    assert may_train([WARNING]) and not may_train([WARNING, BLOCKING])

@@ -2,8 +2,6 @@ import os
 
 import pytest
 
-from ccsn_tf.config import DataConfig
-from ccsn_tf.data.datasets import read_listing
 from ccsn_tf.data.datasets.folder import read_folder
 from ccsn_tf.errors import UserError
 
@@ -67,13 +65,6 @@ def test_draw_moves_few_when_a_video_comes_and_grows_with_the_fraction(drawn):
     assert {name for name in before if name.startswith("sit")} <= after
 
 
-def test_draw_depends_on_the_names_alone(drawn, tmp_path_factory):
-    """Not on the place, nor on other classes."""
-    other = put(tmp_path_factory.mktemp("other"), *(f"run/clip {n}.mp4" for n in range(10)))
-    config = DataConfig(dataset="folder", video_dir=str(drawn), test_fraction=0.4, classes=("run",))
-    assert read_listing(config).splits == read_folder(str(other), test_fraction=0.4).splits
-
-
 def test_other_and_hidden_files_are_no_videos(drawn):
     before = read_folder(str(drawn))
     put(drawn, "run/notes.txt", "run/.clip 1.mp4", "run/._clip 2.mp4", ".cache/run/a.mp4", ".Trash/a.mp4", "a.mp4")
@@ -96,34 +87,6 @@ def test_a_class_is_the_first_folder_however_deep_its_videos_lie(tmp_path):
         "sit/x/y/z": "sit",
         "sit/c": "sit",
     }
-
-
-def test_folders_of_frames_are_clips_too(drawn):
-    before = read_folder(str(drawn), ("run",))
-    put(drawn, "run/v1.2 of it/img_00001.jpg", "run/only flow/flow_x_00001.jpg", "run/clip 1/img_00001.jpg")
-    listing = read_folder(str(drawn), ("run",))
-    added = {clip.name: clip.path for clip in listing.clips} | {"run/clip 1": None}
-    assert added.keys() - {clip.name for clip in before.clips} == {"run/v1.2 of it", "run/only flow"}
-    assert added["run/v1.2 of it"] == str(drawn / "run" / "v1.2 of it")
-    paths = {clip.path for clip in listing.clips}
-    assert str(drawn / "run" / "clip 1.mp4") in paths and str(drawn / "run" / "clip 1") not in paths
-
-
-def test_loops_of_links(drawn):
-    before = read_folder(str(drawn))
-    (drawn / "itself").symlink_to("itself")
-    (drawn / "run" / "itself.mp4").symlink_to("itself.mp4")
-    (drawn / "round").symlink_to(".")
-    (drawn / "run" / "up").symlink_to("..")
-    listing = read_folder(str(drawn))
-    assert (listing.clips, listing.splits) == (before.clips, before.splits)
-    assert listing.unused == {"link that leads nowhere": 2, "link to a folder that it is in": 2}
-
-
-def test_names_of_any_language_and_with_dots(tmp_path):
-    put(tmp_path, "laufen/größer.v1.mp4", "laufen/größer.v2.mp4", "走/あ 1.mp4", "走/Recording at 1.00\u202fPM.mov")
-    names = {clip.name for clip in read_folder(str(tmp_path)).clips}
-    assert names == {"laufen/größer.v1", "laufen/größer.v2", "走/あ 1", "走/Recording at 1.00\u202fPM"}
 
 
 def test_name_that_is_not_utf8(tmp_path):

@@ -1,11 +1,6 @@
 import pytest
-from image_folders import write_clip
-from videos import moving, read_snippets, write_video
 
-from ccsn_tf.config import Config, DataConfig
-from ccsn_tf.data.datasets import read_listing
 from ccsn_tf.data.datasets.hmdb51 import read_hmdb51
-from ccsn_tf.data.prepare.prepare import prepare
 from ccsn_tf.errors import UserError
 
 # As the publisher names them: <source>_<class>_<body>_<camera>_np<people>_<view>_<quality>_<number>
@@ -96,28 +91,3 @@ def test_lists_that_are_missing(root):
         path.rename(path.with_suffix(".csv"))
     with pytest.raises(UserError, match=r"--split_dir=.* has no such list: .*<class>_test_split"):
         read(root)
-
-
-def test_names_as_they_are_work_from_the_file_to_the_record(root):
-    """Real videos of the odd names, one of them as frames, through `prepare`."""
-    for number, name in enumerate(CLIPS["climb"][:-1]):
-        write_video(root / "videos" / "climb" / f"{name}.avi", moving(8, seed=number))
-    odd = "#1_Tips_&_[Tricks];_climb_l_nm_np1_ri_med_0"
-    (root / "videos" / "climb" / f"{odd}.avi").unlink()
-    write_clip(root / "videos" / "climb" / odd, moving(8))
-    config = DataConfig(
-        dataset="hmdb51",
-        video_dir=str(root / "videos"),
-        split_dir=str(root / "lists"),
-        record_dir=str(root / "records"),
-        classes=("climb",),
-        workers=1,
-    )
-    manifest = prepare(config, 5)
-    assert {clip.name for clip in manifest.clips} == {f"climb/{name}" for name in CLIPS["climb"][:-1]}
-    assert manifest.skipped == {}
-    assert {clip.name for clip in manifest.select(config, "test")[1]} == {
-        f"climb/{name}" for name in CLIPS["climb"][2:4]
-    }
-    for clip in read_listing(config).clips:
-        assert read_snippets(clip.path, Config(data=config), 1)[1].shape == (1, 5, 2, 36, 48)

@@ -1,11 +1,8 @@
 import json
 
 import pytest
-from videos import moving, write_video
 
-from ccsn_tf.config import DataConfig
 from ccsn_tf.data.datasets.sthv2 import read_sthv2
-from ccsn_tf.data.prepare.prepare import prepare
 from ccsn_tf.errors import UserError
 
 # The published numbers of the six classes that a mirror exchanges; the others' names do not matter here.
@@ -81,13 +78,6 @@ def test_both_names_of_the_lists_and_numbers_in_place_of_texts(root):
     assert read(root) == plain
 
 
-def test_chosen_classes_of_odd_names_and_their_mirror_images(root):
-    listing = read(root, FEW[:2])
-    assert listing.classes == FEW[:2] and "," in FEW[0]
-    assert [clip.name for clip in listing.clips] == ["0", "1", "3", "4"]
-    assert listing.mirrored[FEW[1]] == FEW[2]  # though it is not chosen
-
-
 def test_mp4_files_and_two_videos_of_one_id(root):
     (root / "videos" / "5.webm").rename(root / "videos" / "5.mp4")
     (root / "videos" / "5").mkdir()  # beside the video, which comes first
@@ -114,38 +104,3 @@ def test_bad_list(root, name, change, reason):
     rewrite(root, f"{name}.json", change)
     with pytest.raises(UserError, match=rf"{name}\.json.* {reason}"):
         read(root)
-
-
-@pytest.mark.parametrize("name", ["labels", "train", "validation"])
-def test_list_that_is_damaged_or_absent(root, name):
-    path = root / "lists" / f"{name}.json"
-    path.write_text(path.read_text()[:-5])
-    with pytest.raises(UserError, match=rf"{name}\.json is no such list: --split_dir"):
-        read(root)
-    path.unlink()
-    with pytest.raises(UserError, match=rf"{name}\.json cannot be read .*: --split_dir .*something-something-v2-"):
-        read(root)
-
-
-def test_real_videos_to_records_and_back(tmp_path):
-    """Two WebM files, an MP4 and a damaged one: what is skipped counts for its class, which its name does not tell."""
-    (tmp_path / "videos").mkdir()
-    for name, suffix in ((11, "webm"), (12, "mp4"), (13, "webm")):
-        write_video(tmp_path / "videos" / f"{name}.{suffix}", moving(8, seed=name))
-    (tmp_path / "videos" / "14.webm").write_bytes(b"\x1a\x45\xdf\xa3")
-    write_lists(tmp_path / "lists", {11: 0, 12: 1, 14: 1, 15: 0}, {13: 0}, names=FEW)
-    config = DataConfig(
-        dataset="sthv2",
-        video_dir=str(tmp_path / "videos"),
-        split_dir=str(tmp_path / "lists"),
-        record_dir=str(tmp_path / "records"),
-        classes=FEW[:2],
-        workers=1,
-    )
-    manifest = prepare(config, 5)
-    assert [(clip.name, clip.label) for clip in manifest.clips] == [("11", FEW[0]), ("12", FEW[1]), ("13", FEW[0])]
-    assert manifest.skipped.keys() == manifest.skipped_labels.keys()
-    assert manifest.skipped_labels == {"14": FEW[1], "15": FEW[0]}
-    assert manifest.count_skipped(1, "train", FEW[:2]) == 2
-    assert manifest.count_skipped(1, "train", FEW[:1]) == manifest.count_skipped(1, "train", FEW[1:2]) == 1
-    assert manifest.mirrored == {FEW[1]: FEW[2], FEW[2]: FEW[1]}

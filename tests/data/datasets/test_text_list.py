@@ -1,12 +1,8 @@
 import os
 
 import pytest
-from image_folders import write_clip
-from videos import moving, write_video
 
-from ccsn_tf.config import DataConfig
 from ccsn_tf.data.datasets.text_list import read_text_list
-from ccsn_tf.data.prepare.prepare import prepare
 from ccsn_tf.errors import UserError
 
 TRAIN = ["run/a.mp4 run", "run/b 2.mov run", "sit/größer 走.avi sit", "sit/#1 (2).webm sit"]
@@ -63,12 +59,6 @@ def test_the_same_lists_written_otherwise(root, change):
     assert read(root, class_file=True) == plain
 
 
-def test_names_with_a_class_file_that_orders_them(root):
-    (root / "classes.txt").write_text("sit\nrun\n")
-    assert read(root, class_file=True).classes == ("sit", "run")
-    assert read(root, class_file=True).clips == read(root).clips
-
-
 def test_numbers_without_a_class_file_are_the_names_in_their_order(root):
     put_lists(root, numbered(TRAIN, 9, 10), numbered(TEST, 9, 10))
     listing = read(root)
@@ -82,13 +72,6 @@ def test_labels_from_one_are_noticed_and_said(root):
     listing = read(root, class_file=True)
     assert (listing.classes, listing.clips, listing.splits) == (plain.classes, plain.clips, plain.splits)
     assert listing.notes == ("The labels run from 1 to 2, so that 1 is run, the first class.",)
-
-
-@pytest.mark.parametrize("train, test", [((0, 1), (1, 2)), ((1, 2), (2, 3)), ((0, 2), (0, 1))])
-def test_labels_that_fit_neither_way(root, train, test):
-    put_lists(root, numbered(TRAIN, *train), numbered(TEST, *test))
-    with pytest.raises(UserError, match=r"(train|test)\.txt, line \d: label \d is not one of"):
-        read(root, class_file=True)
 
 
 def test_number_that_belongs_to_the_name(root):
@@ -108,11 +91,6 @@ def test_absent_clip_with_a_number_of_frames(root):
     assert dict(read(root).absent).keys() == {"run/lost 40"}
 
 
-def test_a_line_longer_than_any_path_is_an_absent_clip(root):
-    put_lists(root, [*TRAIN, "x" * 200_000 + " run"])
-    assert dict(read(root).absent).keys() == {"x" * 200_000}
-
-
 def test_tab_before_a_label_of_several_words(root):
     put_lists(root, ["run/b 2.mov\trun away", "sit/d.mp4\tsit down"], ["run/c.mp4\trun away"])
     listing = read(root)
@@ -126,12 +104,6 @@ def test_commas_of_names_and_labels(root):
     put_lists(root, ['"run/first, then.mp4",run', "sit/d.mp4,sit down"], ["run/c.mp4,run"])
     listing = read(root)
     assert listing.classes == ("run", "sit down") and listing.splits[1].train == ("run/first, then", "sit/d")
-
-
-def test_name_that_begins_as_a_comment(root):
-    (root / "videos" / "#2.mp4").touch()
-    put_lists(root, [*TRAIN, "#2.mp4 run"])
-    assert "#2" in read(root).splits[1].train
 
 
 def test_absolute_paths_and_no_video_dir(root, monkeypatch):
@@ -153,17 +125,6 @@ def test_without_a_test_list_a_share_is_drawn(root):
     split = read(root, test_list=False, test_fraction=0.4).splits[1]
     assert len(split.test) == 2 and len(split.train) == 5 and "run/lost" in split.train
     assert not set(split.train) & set(split.test)
-
-
-def test_a_test_list_alone(root):
-    split = read_text_list(str(root / "videos"), "", str(root / "test.txt")).splits[1]
-    assert split.train == () and split.test == ("run/c", "sit/d")
-
-
-def test_a_link_to_itself_is_absent(root):
-    (root / "videos" / "sit" / "loop.mp4").symlink_to("loop.mp4")
-    put_lists(root, [*TRAIN, "sit/loop.mp4 sit"])
-    assert read(root).absent_labels == {"sit/loop": "sit"}
 
 
 TWICE = r"train\.txt, line \d names run/a, which .*train\.txt, line 1 "
@@ -192,40 +153,3 @@ def test_bad_class_file(root, content, reason):
     (root / "classes.txt").write_bytes(content)
     with pytest.raises(UserError, match=rf"classes\.txt .*{reason}"):
         read(root, class_file=True)
-
-
-@pytest.mark.parametrize(
-    "name, reason", [("", "--train_list"), ("no.txt", "no.txt cannot"), ("videos", "videos cannot")]
-)
-def test_lists_that_are_not_there(root, name, reason):
-    with pytest.raises(UserError, match=reason):
-        read_text_list(str(root / "videos"), name and str(root / name))
-
-
-def test_real_videos_and_mmaction2_s_frames_to_records(root):
-    """mmaction2's rawframes list, one clip of it a video, one lost, one damaged; labels from 0."""
-    rawframes = root / "rawframes"
-    for number in range(2):
-        write_clip(rawframes / "run" / f"v {number}", moving(8, seed=number))
-        write_video(rawframes / "sit" / f"w {number}.mp4", moving(8, seed=number))
-    (rawframes / "sit" / "broken.mp4").write_bytes(b"no video")
-    put_lists(
-        root,
-        ["run/v 0 8 0", "sit/w 0.mp4 8 1", "sit/lost 8 1", "sit/broken.mp4 8 1"],
-        ["run/v 1 8 0", "sit/w 1.mp4 8 1"],
-    )
-    config = DataConfig(
-        dataset="list",
-        video_dir=str(rawframes),
-        train_list=str(root / "train.txt"),
-        test_list=str(root / "test.txt"),
-        class_file=str(root / "classes.txt"),
-        record_dir=str(root / "records"),
-        workers=1,
-    )
-    manifest = prepare(config, 5)
-    assert [(clip.name, clip.label) for clip in manifest.clips] == [
-        (f"{clip} {n}", label) for clip, label in (("run/v", "run"), ("sit/w", "sit")) for n in range(2)
-    ]
-    assert manifest.skipped_labels == {"sit/lost": "sit", "sit/broken": "sit"}
-    assert manifest.count_skipped(1, "train", ["sit"]) == 2 and manifest.count_skipped(1, "train", ["run"]) == 0

@@ -53,20 +53,6 @@ def test_demo_set_is_read_alike(root):
     assert read_listing(DataConfig(dataset="demo", video_dir=str(root))) == plain
 
 
-def test_copies_of_lists_are_left_alone(root):
-    plain = read(root)
-    for name in ("trainlist01 (copy).txt", "trainlist.txt", "trainlist01_old.txt", "trainlist02.txt.bak"):
-        (root / "lists" / name).write_text("nonsense")
-    assert read(root) == plain
-
-
-@pytest.mark.parametrize("name", ["classInd.txt", "testlist01.txt", "testlist02.txt"])
-def test_absent_list_is_named(root, name):
-    (root / "lists" / name).unlink()
-    with pytest.raises(UserError, match=f"{name} cannot be read .*: --split_dir"):
-        read(root)
-
-
 @pytest.mark.parametrize(
     "name, old, new, place",
     [

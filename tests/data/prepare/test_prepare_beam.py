@@ -1,7 +1,6 @@
 import dataclasses
 import pathlib
 import resource
-import shutil
 import subprocess
 import sys
 
@@ -67,14 +66,14 @@ def place(path):
 
 @pytest.fixture(scope="module")
 def local(tmp_path_factory):
-    """The config of 5 videos, one of them broken, prepared in 3 record files by the local runner."""
+    """The config of 5 videos, one of them broken, prepared by the local runner."""
     root = tmp_path_factory.mktemp("beam")
     for number in range(2):
         write_video(root / "videos" / "left" / f"{number}.avi", moving(8 + number, (-2, 0), seed=number))
         write_video(root / "videos" / "right" / f"{number}.mp4", moving(8 + number, seed=number))
     (root / "videos" / "right" / "4.avi").write_bytes(b"no video")
     names = {"dataset": "folder", "video_dir": str(root / "videos"), "record_dir": str(root / "records")}
-    config = DataConfig(**names, clips_per_shard=2)
+    config = DataConfig(**names)
     assert prepare(config, 5).counts()["num_skipped"] == 1
     return config
 
@@ -84,54 +83,49 @@ def by_beam(config, folder, **changes):
     return dataclasses.replace(config, record_dir=str(folder), **options)
 
 
+def visible(folder):
+    return {name: content for name, content in contents(folder).items() if name[0] != "."}
+
+
 def test_several_workers_write_what_the_local_runner_writes(local, tmp_path):
     seen = []
     config = by_beam(local, tmp_path / "records", beam_args="", workers=2)
     manifest = prepare(config, 5, lambda done, total, frames: seen.append((done, total)))
     assert manifest == Manifest.read(local.record_dir)
-    assert contents(config.record_dir) == contents(local.record_dir)
+    assert visible(config.record_dir) == contents(local.record_dir)
     assert seen == [(0, 5), (5, 5)]
-
-
-def test_local_and_beam_go_on_where_the_other_stopped(local, tmp_path):
-    config = by_beam(local, tmp_path / "records")
-    shutil.copytree(local.record_dir, config.record_dir)
-    one, another, last = sorted(times(config.record_dir))
-    before = times(config.record_dir)
-    (tmp_path / "records" / another).unlink()
-    prepare(config, 5)
-    (tmp_path / "records" / last).unlink()
-    prepare(dataclasses.replace(config, runner="local"), 5)
-    assert contents(config.record_dir) == contents(local.record_dir)
-    assert [name for name, moment in times(config.record_dir).items() if moment == before[name]] == [one]
 
 
 def test_folder_that_only_beam_reaches(local, tmp_path):
     config = by_beam(local, f"mounted://{tmp_path}/records/")
     prepare(config, 5)
-    (tmp_path / "records" / "clips-00001-of-00003.json").write_text("{")
+    written = times(tmp_path / "records")
+    (tmp_path / "records" / "manifest.json").unlink()
+    (gone, *_) = tmp_path.glob("records/clips/*/*.zip")
+    gone.unlink()
     prepare(config, 5)
-    assert contents(tmp_path / "records") == contents(local.record_dir)
+    assert visible(tmp_path / "records") == contents(local.record_dir)
+    changed = {name for name, moment in times(tmp_path / "records").items() if moment != written[name]}
+    assert changed == {gone.name}
     with pytest.raises(UserError, match=rf"--short_side=20, but the records in mounted://{tmp_path}/records "):
         prepare(dataclasses.replace(config, short_side=20), 5)
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "thesis.txt").touch()
-    with pytest.raises(UserError, match=r"thesis holds other files: choose an empty or new folder"):
+    with pytest.raises(UserError, match=r"thesis holds other files, or older records"):
         prepare(by_beam(local, f"mounted://{tmp_path}/thesis"), 5)
 
 
-@pytest.mark.parametrize("scheme", ["", "mounted://"])
-def test_full_disk(local, tmp_path, scheme):
-    config = by_beam(local, f"{scheme}{tmp_path}/records")
+def test_full_disk(local, tmp_path):
+    config = by_beam(local, f"{tmp_path}/records")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20000, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10000, hard))
     try:
         with pytest.raises(UserError, match=r"--runner=DirectRunner ended: .* written.*File too large.*") as caught:
             prepare(config, 5)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert "\n" not in str(caught.value)
-    assert list(contents(tmp_path / "records")) == ["plan.json"]
+    assert list(visible(tmp_path / "records")) == ["settings.json"]
 
 
 @pytest.mark.parametrize(

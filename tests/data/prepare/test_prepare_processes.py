@@ -19,7 +19,6 @@ from videos import moving, write_video
 from ccsn_tf.config import DataConfig
 from ccsn_tf.data.prepare.prepare import prepare
 from ccsn_tf.data.records.manifest import Manifest
-from ccsn_tf.files import only_process
 
 # As somebody whom permissions bind.
 AS_ANYBODY = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
@@ -44,13 +43,13 @@ def start():
 
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory):
-    """The config of 8 videos of different lengths, one of them broken, in 4 record files; its flow takes long."""
+    """The config of 8 videos of different lengths, one of them broken; its flow takes long."""
     root = tmp_path_factory.mktemp("processes") / "videos"
     for label in ("left", "right"):
         for number in range(4):
             write_video(root / label / f"{number}.avi", moving(6 + number % 2, seed=number))
     (root / "left" / "3.avi").write_bytes(b"no video")
-    return DataConfig(dataset="folder", video_dir=str(root), clips_per_shard=2, workers=2, flow="tvl1")
+    return DataConfig(dataset="folder", video_dir=str(root), workers=2, flow="tvl1")
 
 
 @pytest.fixture(scope="module")
@@ -73,12 +72,12 @@ def run(command):
 
 
 def visible(folder):
-    return {name: content for name, content in contents(folder).items() if name[0] != "."}
+    return {name: content for name, content in contents(folder).items() if not re.search(r"(^|/)\.", name)}
 
 
 @needs_proc
 @pytest.mark.timeout(7200)
-@pytest.mark.parametrize("kills", [4, pytest.param(200, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [2, pytest.param(200, marks=pytest.mark.slow)])
 def test_killed_at_any_moment_and_started_again(clips, whole, tmp_path, start, kills, seed=0):
     (whole, seconds), rng, config = whole, random.Random(seed), into(clips, tmp_path / "records")
     killed = finished = with_work_left = 0
@@ -99,7 +98,7 @@ def test_killed_at_any_moment_and_started_again(clips, whole, tmp_path, start, k
         assert contents(config.record_dir) == whole
         finished += 1
         for name in whole:  # the next one is to find something to do
-            if killed < kills and name != "plan.json" and rng.random() < 0.7:
+            if killed < kills and name != "settings.json" and rng.random() < 0.7:
                 pathlib.Path(config.record_dir, name).unlink()
     print(f"{killed} kills, {with_work_left} of them with work left, {finished} runs to the end, all alike")
     assert with_work_left > kills / 4
@@ -137,28 +136,17 @@ def test_workers_that_die_or_hang_cost_their_clips_until_the_next_run(clips, who
 
 
 @needs_proc
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_interrupted(clips, tmp_path, start, number):
     process = start(into(clips, tmp_path / "records"))
-    wait_until(lambda: list(tmp_path.glob("records/clips-*.json")) and len(processes_of(process.pid)) == 3)
+    wait_until(lambda: list(tmp_path.glob("records/clips/*/[!.]*.zip")) and len(processes_of(process.pid)) == 3)
     os.killpg(process.pid, number)  # as Ctrl-C in a terminal does
     out, err = process.communicate(timeout=20)
     assert process.returncode == 1 and not out
     assert err.endswith("\n\nprepare: interrupted; the same command goes on where this one stopped.\n")
     assert all(line.startswith("prepare") or not line for line in err.splitlines())
     assert not processes_of(process.pid)
-    assert list(tmp_path.glob("records/clips-*.json")) and not list(tmp_path.glob("records/.*"))
-
-
-def test_second_process_on_the_same_folder(clips, tmp_path, start):
-    config = into(clips, tmp_path / "records")
-    with only_process(config.record_dir):  # as the first has it
-        second = start(config)
-        out, err = second.communicate(timeout=60)
-    assert second.returncode == 1 and not out
-    assert err.startswith(f"prepare: {config.record_dir} is in use by process {os.getpid()} on ")
-    assert err.endswith(": wait for it, or end it.\n") and err.count("\n") == 1
-    assert not contents(config.record_dir)
+    assert list(tmp_path.glob("records/clips/*/[!.]*.zip")) and not list(tmp_path.glob("records/**/.*"))
 
 
 NO_LOCKS = """
@@ -168,6 +156,7 @@ fcntl.flock = flock
 """
 
 
+@pytest.mark.slow
 def test_two_processes_where_the_disk_knows_no_locks(clips, whole, tmp_path, start, monkeypatch):
     before_anything(NO_LOCKS, tmp_path, monkeypatch)
     config = into(clips, tmp_path / "records")
@@ -180,16 +169,17 @@ def test_two_processes_where_the_disk_knows_no_locks(clips, whole, tmp_path, sta
 # Disk and permissions
 
 
+@pytest.mark.slow
 def test_disk_that_is_full(clips, tmp_path):
     config = into(clips, tmp_path / "records")
     pathlib.Path(config.record_dir).mkdir()
     if run(["unshare", "-m", "mount", "-t", "tmpfs", "none", config.record_dir]).returncode:
         pytest.skip("a disk cannot be mounted here")
     mount = f"mount -t tmpfs -o size=64k none {config.record_dir}"
-    command = ["unshare", "-m", "sh", "-c", f'{mount} && "$@"; ls -A {config.record_dir}', "-"]
+    command = ["unshare", "-m", "sh", "-c", f'{mount} && "$@"; ls -AR {config.record_dir}', "-"]
     result = run([*command, *prepare_command(config)])
     error = result.stderr.splitlines()[-1]
-    assert re.match(rf"prepare: {config.record_dir}/clips-0000\d-of-00004\.\w+ cannot be written ", error)
+    assert re.match(rf"prepare: {config.record_dir}/clips/.*\.zip cannot be written ", error)
     assert error.endswith(" (No space left on device): free space, or choose another folder.")
     assert not any(name.startswith(".") for name in result.stdout.split())
     assert "Traceback" not in result.stderr
@@ -216,10 +206,10 @@ def test_what_is_forbidden(tmp_path):
     for name in ("run/0.avi", "run/1.avi"):
         write_video(tmp_path / "videos" / name, moving(6))
     (tmp_path / "videos" / "run" / "0.avi").chmod(0)
-    folders = [tmp_path / name for name in ("closed", "read_only", "unreadable", "plan", "open")]
+    folders = [tmp_path / name for name in ("closed", "read_only", "unreadable", "settings", "open")]
     for folder in folders:
         folder.mkdir()
-    (tmp_path / "plan" / "plan.json").touch(0)
+    (tmp_path / "settings" / "settings.json").touch(0)
     for folder, mode in zip(folders, (0o500, 0o500, 0, 0o700, 0o700), strict=True):
         folder.chmod(mode)
     folders[0] /= "records"
@@ -227,7 +217,7 @@ def test_what_is_forbidden(tmp_path):
     for folder, line in zip(folders[:2], result.stdout.splitlines()[:2], strict=True):
         assert line.startswith(f"{folder}/.lock cannot be written (Permission denied): "), result.stderr
     for path, line in zip(
-        (folders[2], folders[3] / "plan.json", tmp_path / "videos" / "run" / "0.avi"),
+        (folders[2], folders[3] / "settings.json", tmp_path / "videos" / "run" / "0.avi"),
         result.stdout.splitlines()[2:],
         strict=True,
     ):

@@ -9,7 +9,7 @@ from ccsn_tf.data.records.selection import cautions, evaluated_clips, few_per_cl
 
 
 def clip(label, group):
-    return StoredClip(f"{label}/{group}", label, group, "", 0, 0, 0, 0, 0)
+    return StoredClip(f"{label}/{group}", label, group, 0, 0, 0, 0, 0)
 
 
 def test_each_fold_is_kept_from_training_and_tested(tiny_data, tiny_manifest):

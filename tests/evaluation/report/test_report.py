@@ -1,8 +1,10 @@
 """A report of real records by a real, untrained network."""
 
 import dataclasses
+import functools
 import json
 import shutil
+import types
 
 import numpy as np
 import pytest
@@ -11,10 +13,15 @@ from layers import randomise_in_scale
 
 from ccsn_tf.config import Config
 from ccsn_tf.errors import UserError
+from ccsn_tf.evaluation import evaluate as module
 from ccsn_tf.evaluation.compare import read_scores
 from ccsn_tf.evaluation.evaluate import evaluate
 from ccsn_tf.evaluation.report.report import clip_strips, see_clip, turned_by_messages
+from ccsn_tf.evaluation.similar import Searcher
+from ccsn_tf.models import ccsn
 from ccsn_tf.models.build import build_model
+from ccsn_tf.models.flow import TVL1Flow
+from ccsn_tf.models.flow.loops import LOOPED, iterations
 from ccsn_tf.serving.clips import clips_to_try
 
 STRIPS = 5  # frames, flow, and three of attention
@@ -24,11 +31,11 @@ STRIPS = 5  # frames, flow, and three of attention
 def run(tiny_data, tiny_manifest, tmp_path):
     """Makes the config of a run, whose network is saved, and gives both."""
 
-    def make(**settings):
+    def make(classes=tiny_manifest.classes, **settings):
         config = Config(data=tiny_data).replace(
-            workdir=str(tmp_path), image_size=32, test_segments=2, embedding_dim=8, **settings
+            workdir=str(tmp_path), **{"image_size": 32, "test_segments": 2, "embedding_dim": 8, **settings}
         )
-        network = build_model(config.model, tiny_manifest.classes)
+        network = build_model(config.model, classes)
         randomise_in_scale(network)
         network.save(tmp_path / "model.keras")
         return config, network
@@ -43,20 +50,21 @@ def no_progress(done, total):
 def test_the_page_of_an_evaluation(run, tmp_path):
     config, _ = run()
     report = evaluate(config, page=tmp_path / "pages" / "mine.html")
-    assert report == json.loads((tmp_path / "evaluation.json").read_text())
-    first = (tmp_path / "pages" / "mine.html").read_text(encoding="utf-8")
-    page = Page(first)
+    assert report["num_repeating"] == 0 and report == json.loads((tmp_path / "evaluation.json").read_text())
+    page = Page((tmp_path / "pages" / "mine.html").read_text(encoding="utf-8"))
     shown = len(page.all("article"))
     assert 1 <= shown <= 12 and not page.needs() and len(page.strips()) == STRIPS * shown
     assert report["protocol"] in page.text and "connection_stage2" in page.text
-    evaluate(config, page=tmp_path / "again.html")
-    assert (tmp_path / "again.html").read_text(encoding="utf-8") == first  # the same clips, the same page
 
 
-def test_flow_that_the_network_computes(run, tiny_manifest):
+def test_flow_that_the_network_computes(run, tiny_manifest, monkeypatch):
+    quick = functools.partial(TVL1Flow, warps=2, iterations=10)
+    quick.from_config = TVL1Flow.from_config
+    monkeypatch.setattr(ccsn, "TVL1Flow", quick)
     config, network = run(flow_source="graph", num_segments=1)
     clip = next(clip for clip in tiny_manifest.clips if clip.label == "MoveRight")
-    frames, flow, attention = see_clip(clip, network, config)
+    with iterations(LOOPED):  # compiling takes longer
+        frames, flow, attention = see_clip(clip, network, config)
     assert frames.shape == (3, 32, 32, 3) and flow.shape == (3, 32, 32, 2)
     np.testing.assert_allclose(np.median(flow, axis=(0, 1, 2)), [2, 0], atol=0.15)  # in pixels of the stored frames
     assert len(clip_strips(frames, flow, attention)) == STRIPS
@@ -67,15 +75,12 @@ def test_flow_that_the_network_computes(run, tiny_manifest):
     assert attention is None and len(clip_strips(shown, same, attention)) == 2
 
 
-def test_a_page_that_is_a_folder_is_refused_before_the_work(tmp_path):
-    with pytest.raises(UserError, match=r"--report=.* is a folder"):
-        evaluate(Config().replace(workdir=str(tmp_path)), no_progress, page=tmp_path)
-
-
 def test_records_of_another_data_set_with_some_of_the_classes(run, tiny_data, tiny_manifest, tmp_path):
     """As another reader leaves them, with a split of its own: the same clips have the same scores."""
-    config, _ = run(connection="none")
-    evaluate(config)
+    config, _ = run(connection="none", test_segments=10)
+    assert evaluate(config, page=tmp_path / "page.html")["num_repeating"] == 6  # 13 fields, of which a snippet has 5
+    page = Page((tmp_path / "page.html").read_text(encoding="utf-8"))
+    assert "'none', which has no attention to show" in page.text and len(page.strips()) == 2 * len(page.all("article"))
     first = read_scores(tmp_path)
     shutil.copytree(tiny_data.record_dir, tmp_path / "other")
     kept = [clip for clip in tiny_manifest.clips if clip.label != "MoveDown"]
@@ -101,22 +106,36 @@ def test_records_of_another_data_set_with_some_of_the_classes(run, tiny_data, ti
         evaluate(config, no_progress)
 
 
-def test_records_of_other_classes_are_refused_before_the_work(run, tiny_manifest, tmp_path):
-    config, _ = run(connection="none")
-    (*first, last), model = tiny_manifest.classes, f"which the model in {tmp_path}"
-    for segments, repeating in ((9, 0), (10, 6)):  # 13 fields, of which a snippet has 5
-        assert evaluate(config.replace(test_segments=segments))["num_repeating"] == repeating
+def test_clips_of_unknown_classes_are_told_apart(run, tiny_manifest, tmp_path):
+    *known, unknown = tiny_manifest.classes
+    config, _ = run(tuple(known), connection="none", unknown_classes=(unknown,))
+    Searcher(config, str(tmp_path / "index.npz"))
+    report = evaluate(config, page=tmp_path / "page.html")
+    assert (report["num_clips"], report["num_unknown"]) == (4, 2)
+    page = Page((tmp_path / "page.html").read_text(encoding="utf-8"))
+    wrong = sum(row["clips"] > 0 for row in report["most_confused"])  # one of each pair of classes is shown
+    assert page.text.count("most like these training clips") == wrong
+    assert all(0 <= each["auroc"] <= 1 for each in report["rejection"].values())
+    assert report["calibration"]["fused"].keys() == {"temperature", "ece_before", "ece_after"}
+    with np.load(tmp_path / "class_embeddings.npz") as means:
+        assert means["classes"].tolist() == known and means["temporal"].shape == (2, 8)
+    with pytest.raises(UserError, match=f"--unknown_classes={known[0]} "):
+        evaluate(config.replace(unknown_classes=(known[0],)), no_progress)
+
+
+def test_what_is_refused_before_the_work(tiny_data, tiny_manifest, tmp_path, monkeypatch):
+    config = Config(data=tiny_data).replace(workdir=str(tmp_path))
+    with pytest.raises(UserError, match=r"--report=.* is a folder"):
+        evaluate(config, no_progress, page=tmp_path)
+    (*first, last), model = tiny_manifest.classes, f"the model in {tmp_path}"
     for known, sentence in (
-        (("Sit", "Stand"), f"has no class of the model in {tmp_path}: give records of some of classes Sit, Stand"),
-        (first, f"has class {last}, {model} does not know"),
+        (("Sit", "Stand"), f"has no class of {model}: give records of some of classes Sit, Stand"),
+        (first, f"has class {last}, which {model} does not know"),
     ):
-        build_model(config.model, known).save(tmp_path / "model.keras")
+        monkeypatch.setattr(module, "load_model", lambda path, known=known: types.SimpleNamespace(classes=known))
         with pytest.raises(UserError, match=f"^--record_dir=.* {sentence}"):
             evaluate(config, no_progress)
-    report = evaluate(config.replace(classes=first), page=tmp_path / "page.html")  # chosen: not left out in silence
-    assert (report["num_classes"], report["num_clips"]) == (2, 4)
-    page = Page((tmp_path / "page.html").read_text(encoding="utf-8"))
-    assert "'none', which has no attention to show" in page.text and len(page.strips()) == 2 * len(page.all("article"))
+    module._refuse_other_classes(first, tiny_manifest.classes, config.replace(classes=first))  # chosen: not in silence
 
 
 def test_clips_that_messages_turn_are_those_whose_answer_changes_the_most_gained_first():

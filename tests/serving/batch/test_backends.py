@@ -1,4 +1,8 @@
+"""Which export is taken, what it says about itself, and what is none of ours."""
+
 import importlib.util
+import json
+import pathlib
 import shutil
 import sys
 
@@ -11,50 +15,52 @@ from ccsn_tf.serving.batch import backends
 from ccsn_tf.serving.batch.backends import Exported, ModelThread, choose, read_metadata
 
 
-@pytest.fixture(scope="module")
-def models(exported, onnx_export, tmp_path_factory):
-    """One of each kind; the engine is only a name."""
-    plan = tmp_path_factory.mktemp("plan") / "model.plan"
-    plan.write_bytes(b"no engine")
-    return {"saved_model": str(exported.folder), "onnx": str(onnx_export("fp32").path), "tensorrt": str(plan)}
+@pytest.fixture
+def saved_model(tmp_path):
+    """A function of a source of flow that writes what is looked at to choose between exports; returns its folder."""
+
+    def write(flow_source):
+        for version in (2, 10):
+            beside = tmp_path / flow_source / str(version) / "assets.extra" / "ccsn.json"
+            beside.parent.mkdir(parents=True)
+            beside.write_text(json.dumps({"flow_source": flow_source}))
+            (beside.parents[1] / "saved_model.pb").touch()
+        return str(tmp_path / flow_source)
+
+    return write
 
 
-def test_the_fastest_that_can_run_here_is_taken(models, monkeypatch):
-    every = list(models.values())
+def test_the_fastest_that_can_run_here_is_taken(saved_model, tmp_path, monkeypatch):
+    stored, graph = saved_model("stored"), saved_model("graph")
+    onnx_file, plan = (str(tmp_path / f"model.{suffix}") for suffix in ("onnx", "plan"))
+    for path in (onnx_file, plan):
+        pathlib.Path(path).touch()
     monkeypatch.setattr(backends, "find_gpu", lambda: None)
-    assert choose(every) == Exported("onnx", models["onnx"])
-    assert choose(every, "saved_model") == Exported("saved_model", f"{models['saved_model']}/1")
-    assert choose(every, "tensorrt") == choose([models["tensorrt"]]) == Exported("tensorrt", models["tensorrt"])
-    monkeypatch.setattr(backends, "find_gpu", lambda: "a GPU")
-    assert choose(every).backend == "tensorrt"
-    monkeypatch.setattr(backends, "find_gpu", lambda: None)
+    assert choose([stored, onnx_file, plan]) == Exported("onnx", onnx_file)
+    assert choose([graph, onnx_file, plan]).backend == "saved_model"  # which is faster where it computes flow
+    assert choose([stored, onnx_file], "saved_model") == Exported("saved_model", f"{stored}/10")  # the newest
+    assert choose([f"{stored}/2"]).path == f"{stored}/2"
+    assert choose([stored, plan], "tensorrt") == choose([plan]) == Exported("tensorrt", plan)
     find = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "onnxruntime" else find(name))
-    assert choose(every).backend == "saved_model"
-    assert choose([models["onnx"]]).backend == "onnx"
+    with monkeypatch.context() as patch:
+        patch.setattr(importlib.util, "find_spec", lambda name: None if name == "onnxruntime" else find(name))
+        assert choose([stored, onnx_file]).backend == "saved_model" and choose([onnx_file]).backend == "onnx"
+    monkeypatch.setattr(backends, "find_gpu", lambda: "a GPU")
+    assert choose([graph, onnx_file, plan]).backend == "tensorrt"
 
 
-def test_what_computes_flow_is_fastest_as_a_saved_model(exported_frames, models, monkeypatch):
-    monkeypatch.setattr(backends, "find_gpu", lambda: None)
-    assert choose([models["onnx"], str(exported_frames.folder)]).backend == "saved_model"
-    assert choose([models["onnx"]]).backend == "onnx"
-
-
-def test_the_newest_version_or_a_chosen_one(exported, tmp_path):
-    for version in (2, 10):
-        shutil.copytree(exported.path, tmp_path / str(version))
-    assert choose([str(tmp_path)]).path == str(tmp_path / "10")
-    assert choose([str(tmp_path / "2")]).path == str(tmp_path / "2")
+@pytest.fixture(scope="module")
+def models(exported, onnx_export):
+    return {"saved_model": str(exported.folder), "onnx": str(onnx_export("fp32").path)}
 
 
 def test_metadata_and_identity(exported, models, tmp_path):
     saved, onnx_file = choose([models["saved_model"]]), choose([models["onnx"]])
     assert read_metadata(saved) == exported.metadata
     assert read_metadata(onnx_file)["weights_sha256"] == exported.metadata["weights_sha256"]
-    assert saved.sha256() == choose([models["saved_model"]]).sha256() != onnx_file.sha256()
     copy = tmp_path / "1"
     shutil.copytree(exported.path, copy)
-    assert Exported("saved_model", str(copy)).sha256() == saved.sha256()
+    assert Exported("saved_model", str(copy)).sha256() == saved.sha256() != onnx_file.sha256()
     (weights,) = copy.glob("variables/variables.data*")
     content = bytearray(weights.read_bytes())
     content[100] ^= 1
@@ -93,21 +99,21 @@ def test_models_that_are_none_of_ours(exported, models, tmp_path, monkeypatch):
     (tmp_path / "text.onnx").write_text("no model")
     with pytest.raises(UserError, match=r"text\.onnx is damaged or no ONNX file"):
         read_metadata(choose([str(tmp_path / "text.onnx")]))
-    with pytest.raises(UserError, match=r"model\.plan\.json is missing: .*export/to_tensorrt\.py"):
-        read_metadata(choose([models["tensorrt"]]))
+    (tmp_path / "model.plan").touch()
+    for read in (read_metadata, ModelThread):
+        with pytest.raises(UserError, match=r"model\.plan\.json is missing"):
+            read(choose([str(tmp_path / "model.plan")]))
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(UserError, match=r"onnxruntime is needed and cannot be imported .* -e '\.\[onnx\]'"):
         read_metadata(choose([models["onnx"]]))
 
 
-def test_models_that_cannot_be_loaded(exported, models, tmp_path):
+def test_a_damaged_model(exported, tmp_path):
     shutil.copytree(exported.path, tmp_path / "1")
     shutil.rmtree(tmp_path / "1" / "variables")
     (tmp_path / "1" / "SHA256SUMS").unlink()  # as of older exports
-    with pytest.raises(UserError, match=r"1 is damaged \(.*\): export it again with export/saved_model\.py"):
+    with pytest.raises(UserError, match=r"1 is damaged \(.*\): export it again"):
         ModelThread(choose([str(tmp_path)]))
-    with pytest.raises(UserError, match="is missing: name an engine"):
-        ModelThread(choose([models["tensorrt"]]))
 
 
 def test_a_batch_that_the_model_refuses(exported, models):

@@ -18,15 +18,15 @@ pytest.importorskip("apache_beam", reason="the extra `beam` is not installed")
 
 from ccsn_tf.serving.batch.beam import predict_by_beam
 
-SETTINGS = BatchSettings(all_scores=True, batch_size=2, workers=2, rows_a_part=3)
+SETTINGS = BatchSettings(all_scores=True, batch_size=2, workers=2, rows_a_part=2)
 IN_MEMORY = DataConfig(runner="DirectRunner", beam_args="--direct_running_mode=in_memory --direct_num_workers=1")
 
 
 @pytest.fixture(scope="module")
 def items(tmp_path_factory):
-    """Seven videos, and one that is none."""
+    """Five videos, and one that is none."""
     root = tmp_path_factory.mktemp("beam") / "videos"
-    for number in range(7):
+    for number in range(5):
         videos.write_video(root / f"{number}.avi", videos.moving(6 + number, seed=number))
     (root / "bad.avi").write_text("no video")
     return videos_of_folder(str(root))
@@ -61,18 +61,18 @@ def expected(items, export, tmp_path_factory):
 def test_several_processes_predict_what_the_local_runner_predicts(items, export, expected, tmp_path):
     runner, seen = DataConfig(runner="DirectRunner", workers=2), []
     summary = predict_by_beam(items, export, str(tmp_path), SETTINGS, runner, lambda *counts: seen.append(counts))
-    assert (summary["clips"], summary["predicted"], summary["failed"], summary["now"]) == (8, 7, 1, 8)
+    assert (summary["clips"], summary["predicted"], summary["failed"], summary["now"]) == (6, 5, 1, 6)
     assert sorted(path.name for path in tmp_path.glob("*.jsonl")) == [f"part-0000{number}.jsonl" for number in range(3)]
     agree(rows_of(tmp_path), expected)
-    assert seen == [(0, 8, 0), (8, 8, 1)]
+    assert seen == [(0, 6, 0), (6, 6, 1)]
 
 
 def test_local_and_beam_go_on_where_the_other_stopped(items, export, expected, tmp_path):
-    half = dataclasses.replace(items, items=items.items[:3])
-    assert predict_all(half, export, str(tmp_path), SETTINGS)["now"] == 3
-    assert predict_by_beam(items, export, str(tmp_path), SETTINGS, IN_MEMORY)["now"] == 5
+    half = dataclasses.replace(items, items=items.items[:2])
+    assert predict_all(half, export, str(tmp_path), SETTINGS)["now"] == 2
+    assert predict_by_beam(items, export, str(tmp_path), SETTINGS, IN_MEMORY)["now"] == 4
     (tmp_path / "part-00000.jsonl").unlink()
-    assert predict_all(items, export, str(tmp_path), SETTINGS)["now"] == 3
+    assert predict_all(items, export, str(tmp_path), SETTINGS)["now"] == 2
     agree(rows_of(tmp_path), expected)
     assert predict_by_beam(items, export, str(tmp_path), SETTINGS, IN_MEMORY)["now"] == 0
 

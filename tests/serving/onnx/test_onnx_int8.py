@@ -6,7 +6,6 @@ import onnx_graphs
 import pytest
 from onnx import numpy_helper
 
-from ccsn_tf.serving.onnx.graph import precision_of, product_precisions
 from ccsn_tf.serving.onnx.int8 import deep_convolutions, to_int8
 
 # One stream whose second convolution is passed by a shortcut, and by its shape.
@@ -66,15 +65,6 @@ def test_convolutions_compute_on_values_rounded_to_the_largest_of_all_batches():
     wanted = onnx_graphs.run(by_hand, {**activations, **weights, **biases})
     for name in ("c1", "c2"):
         np.testing.assert_allclose(found[name], wanted[name], atol=2e-5)
-
-
-def test_only_the_convolutions_named_are_quantised():
-    model = onnx_graphs.network()
-    int8 = to_int8(model, ["conv2"], [onnx_graphs.pixels()])
-    assert product_precisions(int8) == {**product_precisions(model), "conv2": "int8"}
-    assert precision_of(int8) == "int8" and types_of(int8).count("QuantizeLinear") == 1
-    kept = [(node.name, list(node.input)) for node in int8.graph.node]
-    assert all((node.name, list(node.input)) in kept for node in model.graph.node if node.name != "conv2")
 
 
 def test_a_dead_channel_and_a_tensor_for_two_convolutions():

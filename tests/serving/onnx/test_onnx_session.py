@@ -1,14 +1,13 @@
 """Files that ONNX Runtime is asked to run: ours, and others."""
 
-import json
-import os
+import hashlib
 import pathlib
-import subprocess
-import sys
+import types
 
 import numpy as np
 import onnx
 import onnx_graphs
+import onnxruntime
 import pytest
 
 from ccsn_tf.errors import UserError
@@ -34,45 +33,79 @@ def test_a_file_of_ours_runs_and_says_what_it_is(ours):
     assert content == ours.read_bytes() and metadata == model.metadata and len(proto.graph.node) == 19
 
 
-def test_metadata_replaces_what_was_there(ours):
-    model = onnx.load(ours)
-    model.metadata_props.add(key="other", value="x")
-    set_metadata(model, {"a": 1})
-    assert [(entry.key, json.loads(entry.value)) for entry in model.metadata_props] == [("ccsn_tf", {"a": 1})]
-
-
 @pytest.mark.parametrize("read", [OnnxModel, read_onnx], ids=["run", "read"])
 @pytest.mark.parametrize(
     ("fault", "sentence"),
     [
         ("missing", "is missing: name a file that export/to_onnx.py wrote"),
-        ("folder", "is missing: name a file that export/to_onnx.py wrote"),
         ("foreign", "was not written by export/to_onnx.py"),
-        ("text", "is damaged or no ONNX file"),
         ("cut", "is damaged or no ONNX file"),
-        ("empty", "is damaged or no ONNX file"),
     ],
 )
 def test_other_files_are_refused_in_one_sentence(read, fault, sentence, ours, tmp_path):
     path = tmp_path / "other.onnx"
-    if fault == "folder":
-        path.mkdir()
-    elif fault == "foreign":
+    if fault == "foreign":
         onnx.save(onnx_graphs.network(), path)
-    elif fault != "missing":
-        path.write_bytes({"text": b"hello\n" * 20, "cut": ours.read_bytes()[:700], "empty": b""}[fault])
+    elif fault == "cut":
+        path.write_bytes(ours.read_bytes()[:700])
     with pytest.raises(UserError) as error:
         read(str(path))
     assert sentence in str(error.value) and str(path) in str(error.value) and "\n" not in str(error.value)
 
 
-def test_onnx_runtime_reports_to_nobody(ours, tmp_path):
-    """Its wheels would, from 1.29 on, and keep what they report below the home folder."""
-    kept = {name: value for name, value in os.environ.items() if name not in ("ORT_DISABLE_TELEMETRY", "CI")}
-    program = "import sys; from ccsn_tf.serving.onnx.session import OnnxModel; OnnxModel(sys.argv[1])"
-    command = [sys.executable, "-c", program, str(ours)]
-    (tmp_path / "home").mkdir()
-    subprocess.run(
-        command, check=True, env={**kept, "HOME": str(tmp_path / "home")}, cwd=pathlib.Path(__file__).parents[3]
-    )
-    assert not list((tmp_path / "home").rglob("*"))
+GPU = ("TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider")
+
+
+@pytest.fixture
+def runtime(monkeypatch):
+    """ONNX Runtime with providers for a GPU, for which the CPU computes; those in `lost` do not start."""
+    asked, lost, real = [], [], onnxruntime.InferenceSession
+
+    class Session(real):
+        def __init__(self, source, options, providers):
+            asked.append(dict(providers))
+            super().__init__(source, options, providers=["CPUExecutionProvider"])
+
+        def get_providers(self):
+            return [name for name in asked[-1] if name not in lost]
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: list(GPU))
+    return types.SimpleNamespace(asked=asked, lost=lost)
+
+
+@pytest.mark.parametrize(
+    "source, inputs", [("stored", "rgb:{}x25x32x32x3,flow:{}x25x32x32x10"), ("graph", "frames:{}x25x6x32x32x3")]
+)
+def test_tensorrt_is_asked_for_an_engine_of_the_batches_and_keeps_it(source, inputs, ours, runtime):
+    metadata = {"image_size": 32, "flow_length": 5, "flow_source": source, "precision": "int8"}
+    model = onnx.load(ours)
+    set_metadata(model, metadata)
+    onnx.save(model, ours)
+    found = OnnxModel(str(ours), providers=GPU, clips=(8, 25))
+    assert found.metadata == metadata and found(onnx_graphs.pixels())["logits"].shape == (2, 2)
+    options = runtime.asked[-1]
+    assert list(options) == list(GPU) and options["CUDAExecutionProvider"] == options["CPUExecutionProvider"] == {}
+    told = options["TensorrtExecutionProvider"]
+    digest = hashlib.sha256(ours.read_bytes()).hexdigest()[:16]
+    cache = told.pop("trt_engine_cache_path")
+    assert cache == f"{ours}.tensorrt/{digest}-{onnxruntime.__version__}" and pathlib.Path(cache).is_dir()
+    assert told == {
+        "trt_engine_cache_enable": True,
+        "trt_profile_min_shapes": inputs.format(1, 1),
+        "trt_profile_opt_shapes": inputs.format(8, 8),
+        "trt_profile_max_shapes": inputs.format(8, 8),
+        "trt_int8_enable": True,
+    }
+
+
+def test_a_provider_that_is_not_there_or_does_not_start(ours, runtime, monkeypatch):
+    with pytest.raises(UserError, match=r"^--providers=CUDAExecutionProvider cannot run .*other.onnx \([^\n]*$"):
+        (ours.parent / "other.onnx").write_bytes(b"hello")
+        OnnxModel(str(ours.parent / "other.onnx"), providers=GPU[1:2])
+    runtime.lost.append("CUDAExecutionProvider")
+    with pytest.raises(UserError, match=r"^--providers=CUDAExecutionProvider cannot be started here: [^\n]*$"):
+        OnnxModel(str(ours), providers=GPU[1:])
+    monkeypatch.undo()
+    with pytest.raises(UserError, match=r"^--providers=TensorrtExecutionProvider,CUDAExecutionProvider is not among"):
+        OnnxModel(str(ours), providers=GPU)

@@ -2,16 +2,14 @@
 
     pytest -s -m slow tests/serving/saved_model/test_flow_paths.py
 
-prints how far the paths are apart with flow's default settings; without -m slow, its levels and iterations are few
-(and ONNX is left to test_onnx_flow.py).
-A further path that takes the network's frames is a line in `OF_FRAMES`.
+prints how far the paths are apart, with flow's default settings.
 """
 
 import kept_models
 import numpy as np
 import pytest
 import tensorflow as tf
-from serving_fixtures import QUICK_FLOW, export_verified, frames_run
+from serving_fixtures import export_verified, frames_run
 
 from ccsn_tf.data import flow
 from ccsn_tf.data.records.manifest import Manifest
@@ -23,30 +21,15 @@ from ccsn_tf.serving.client.clip_input import VideoFile, make_input
 from ccsn_tf.serving.onnx.export import OnnxSettings, export_onnx
 from ccsn_tf.serving.onnx.session import OnnxModel
 
+pytestmark = pytest.mark.slow
+
 LIMIT = 1e-3
-
-
-def by_saved_model(exported, frames):
-    """The signature `frames`."""
-    model = tf.saved_model.load(str(exported.path))
-    return model.signatures["frames"](frames=tf.constant(frames))["scores"].numpy()
-
-
-def by_onnx_runtime(exported, frames):
-    """The exported file in ONNX Runtime."""
-    path = export_onnx(exported.config, OnnxSettings(f"{exported.path}.onnx", must_be_real=True)).path
-    return OnnxModel(str(path))({"frames": frames})["scores"]
-
-
-# Functions of an export (see serving_fixtures) and of the frames that Keras takes, uint8 (N, K, L + 1, S, S, 3), to
-# the scores (N, classes), which must be those of Keras.
-OF_FRAMES = {"SavedModel": by_saved_model, "ONNX Runtime": by_onnx_runtime}
 
 
 class Paths:
     """The test clips of the model that takes frames, and a network with its weights that takes stored flow.
 
-    Stored flow is `tvl1_graph` of whole frames, by the model's settings. Names: "graph" and "stored".
+    Stored flow is `tvl1_graph` of whole frames, by the model's settings. Sources: "graph" and "stored".
     """
 
     def __init__(self, exported):
@@ -61,7 +44,9 @@ class Paths:
         }
         stored = build_model(self._configs["stored"].model, self._classes)
         stored.set_weights(exported.model.get_weights())
-        self._forward = {"graph": kept_models.make_forward(exported.model), "stored": kept_models.make_forward(stored)}
+        self._forward = {
+            name: kept_models.as_exported(m) for name, m in (("graph", exported.model), ("stored", stored))
+        }
 
     def of_jpegs(self, source, clips):
         """The network's inputs by name, (N, K, ...), as from records: of JPEG frames, and JPEG fields."""
@@ -77,7 +62,7 @@ class Paths:
         return f"{self._configs['graph'].data.video_dir}/{clip.name}.avi"
 
     def scores(self, source, inputs):
-        return softmax(self._forward[source](inputs)["logits"].numpy())
+        return softmax(self._forward[source](inputs)["logits"])
 
     def apart(self, make, clips):
         """How far apart the scores are of flow that the network computes and flow that it is given."""
@@ -93,21 +78,12 @@ def apart(ours, theirs):
     return float(np.abs(ours - theirs).max())
 
 
-@pytest.fixture(scope="module", params=["quick", pytest.param("defaults", marks=pytest.mark.slow)])
-def exported_flow(request, tmp_path_factory, module_patch):
-    settings = QUICK_FLOW if request.param == "quick" else {}
-    compiled = tf.function(TVL1Flow(**settings))
-    module_patch.setattr(flow, "_compiled_tvl1", lambda: compiled)
-    if settings:
-        return request.getfixturevalue("exported_frames")
-    root = tmp_path_factory.mktemp("defaults")
-    return export_verified(frames_run(root, settings), root / "model")
-
-
 @pytest.fixture(scope="module")
-def module_patch():
+def exported_flow(tmp_path_factory):
+    compiled, root = tf.function(TVL1Flow()), tmp_path_factory.mktemp("defaults")
     with pytest.MonkeyPatch.context() as patch:
-        yield patch
+        patch.setattr(flow, "_compiled_tvl1", lambda: compiled)
+        yield export_verified(frames_run(root, {}), root / "model")
 
 
 @pytest.fixture(scope="module")
@@ -117,32 +93,27 @@ def paths(exported_flow):
     return made
 
 
-def test_flow_of_the_same_pixels_as_bytes(paths):
-    """The two definitions are one: what a byte cannot hold of a field, the network rounds off as well."""
-    difference = paths.apart(paths.of_videos, paths.clips["square"])
-    print(f"\nstored as bytes, without JPEG: {difference:.1e}")
-    assert difference <= LIMIT
+def test_flow_in_records_and_flow_in_the_network(paths):
+    """The two are one, but for a JPEG in between (of frames and of fields), and for a crop before flow or after it."""
+    for words, make, clips, limit in (
+        ("stored as bytes, without JPEG", paths.of_videos, "square", LIMIT),
+        ("in records, JPEG quality 95", paths.of_jpegs, "square", 5e-3),
+        ("cropped, stored as bytes, without JPEG", paths.of_videos, "wide", 1e-2),
+    ):
+        difference = paths.apart(make, paths.clips[clips])
+        print(f"\n{words}: {difference:.1e}")
+        assert difference <= limit, words
 
 
-def test_jpegs_make_a_small_difference(paths):
-    """Stored flow is of the video's frames, and a JPEG; the network computes it from frames that are JPEGs."""
-    difference = paths.apart(paths.of_jpegs, paths.clips["square"])
-    print(f"\nin records, JPEG quality 95: {difference:.1e}")
-    assert difference < 5e-3
-
-
-def test_flow_of_a_crop_differs_at_its_borders(paths):
-    """Stored flow is of the whole frame, and is cropped; the network's is of the crop."""
-    difference = paths.apart(paths.of_videos, paths.clips["wide"])
-    print(f"\ncropped, stored as bytes, without JPEG: {difference:.1e}")
-    assert difference < 1e-2
-
-
-@pytest.mark.parametrize("path", ["SavedModel", pytest.param("ONNX Runtime", marks=pytest.mark.slow)])
-def test_paths_that_take_frames(paths, exported_flow, path):
+def test_paths_that_take_frames(paths, exported_flow):
     inputs = paths.of_jpegs("graph", [*paths.clips["square"], *paths.clips["wide"]])
     expected = paths.scores("graph", inputs)
     assert np.ptp(expected, axis=0).max() > 0.01  # the clips differ by more
-    difference = apart(OF_FRAMES[path](exported_flow, inputs["frames"]), expected)
-    print(f"\n{path}: {difference:.1e}")
-    assert difference <= LIMIT
+    saved = kept_models.load_saved_model(str(exported_flow.path)).signatures["frames"]
+    file = export_onnx(exported_flow.config, OnnxSettings(f"{exported_flow.path}.onnx", must_be_real=True)).path
+    for path, scores in (
+        ("SavedModel", saved(frames=tf.constant(inputs["frames"]))["scores"].numpy()),
+        ("ONNX Runtime", OnnxModel(str(file))(inputs)["scores"]),
+    ):
+        print(f"\n{path}: {apart(scores, expected):.1e}")
+        assert apart(scores, expected) <= LIMIT

@@ -9,12 +9,13 @@ import subprocess
 import sys
 
 import frames_requests
-import keras
+import kept_models
 import numpy as np
 import pytest
 import serving_requests
 import tensorflow as tf
 
+from ccsn_tf.evaluation.metrics import softmax
 from ccsn_tf.serving.client.config import ARRAY_SIGNATURES, JPEG_SIGNATURES
 from ccsn_tf.serving.clips import clips_to_try
 from ccsn_tf.serving.saved_model.fresh_process import Request, read_answers, write_requests
@@ -50,38 +51,33 @@ def run(loader, model_dir, folder, requests):
 
 
 @pytest.mark.parametrize("fixture", ["exported", "exported_frames"])
-def test_agrees_with_keras_on_real_clips(loader, request, fixture, tmp_path):
-    exported = request.getfixturevalue(fixture)
-    with clips_to_try(exported.config, tuple(exported.model.classes), 3, must_be_real=True) as clips:
-        arrays, jpegs = clips.arrays(2), clips.jpegs(2)
-    outputs = {name: value.numpy() for name, value in exported.model(arrays, training=False).items()}
-    for scores, logits in (("scores", "logits"), ("spatial_scores", "spatial_logits")):
-        outputs[scores] = keras.ops.convert_to_numpy(keras.ops.softmax(outputs[logits]))
-    outputs["temporal_scores"] = keras.ops.convert_to_numpy(keras.ops.softmax(outputs["temporal_logits"]))
-    source = exported.metadata["flow_source"]
-    requests = [Request(name, arrays) for name in ARRAY_SIGNATURES[source]] + [Request(JPEG_SIGNATURES[source], jpegs)]
-    answers = run(loader, exported.path, tmp_path, requests)
-    assert not any(answer.error for answer in answers)
-    assert all(compare(answer, outputs, exported.metadata) <= LIMITS[source] for answer in answers)
-
-
-@pytest.mark.parametrize("fixture", ["exported", "exported_frames"])
-def test_hostile_requests_are_refused_and_the_next_is_answered(loader, request, fixture, tmp_path):
+def test_real_clips_agree_with_keras_and_after_each_hostile_request_the_next_is_answered(
+    loader, request, fixture, tmp_path
+):
     """Here nobody checks what is fed before the graph does: no Python, and no more than the server's own session."""
     exported = request.getfixturevalue(fixture)
-    metadata = exported.metadata
-    if metadata["flow_source"] == "graph":
-        hostile, good = frames_requests.hostile(metadata), frames_requests.frames(metadata)
+    metadata, source = exported.metadata, exported.metadata["flow_source"]
+    with clips_to_try(exported.config, tuple(exported.model.classes), 3, must_be_real=True) as clips:
+        arrays, jpegs = clips.arrays(2), clips.jpegs(2)
+    outputs = kept_models.as_exported(exported.model)(arrays)
+    for stream in ("spatial", "temporal"):
+        outputs[f"{stream}_scores"] = softmax(outputs[f"{stream}_logits"])
+    good = [Request(name, arrays) for name in ARRAY_SIGNATURES[source]] + [Request(JPEG_SIGNATURES[source], jpegs)]
+    if source == "graph":
+        hostile = frames_requests.hostile(metadata)
     else:
         hostile = {name: (bad, "") for name, bad in serving_requests.hostile(metadata).items()}
-        good = serving_requests.arrays(metadata)
-    good = Request("serving_default", good)
-    answers = run(loader, exported.path, tmp_path, [each for bad, _ in hostile.values() for each in (bad, good)])
-    reference = answers[1].outputs["scores"]
-    for (name, (_, reason)), refused, answered in zip(hostile.items(), answers[::2], answers[1::2], strict=True):
-        assert refused.error.startswith(("INVALID_ARGUMENT", "NOT_FOUND")), (name, refused)
-        assert re.search(reason, " ".join(refused.error.split())), (name, refused)
-        np.testing.assert_array_equal(answered.outputs["scores"], reference)
+    # By the signature that costs least; by all of the network at the end.
+    after = Request("answer", {stream: np.ones((1, 2, 96), np.float32) for stream in ("spatial", "temporal")})
+    between = [each for bad, _ in hostile.values() for each in (bad, after)]
+    answers = run(loader, exported.path, tmp_path, [*good, *between, good[0]])
+    for answer in (*answers[: len(good)], answers[-1]):
+        assert not answer.error and compare(answer, outputs, metadata) <= LIMITS[source]
+    refused, answered = (answers[len(good) + offset : -1 : 2] for offset in (0, 1))
+    for (name, (_, reason)), bad, next_one in zip(hostile.items(), refused, answered, strict=True):
+        assert bad.error.startswith(("INVALID_ARGUMENT", "NOT_FOUND")), (name, bad)
+        assert re.search(reason, " ".join(bad.error.split())), (name, bad)
+        np.testing.assert_array_equal(next_one.outputs["scores"], answered[0].outputs["scores"])
 
 
 def test_a_folder_without_a_model(loader, tmp_path):

@@ -8,6 +8,7 @@ from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 from ccsn_tf.errors import UserError
 from ccsn_tf.serving.clips import clips_to_try
+from ccsn_tf.serving.saved_model import export as saved_model
 from ccsn_tf.serving.saved_model.export import export_saved_model
 from ccsn_tf.serving.saved_model.signatures import ServedFrames
 
@@ -17,6 +18,7 @@ def compiled_functions(path):
     return sum(function.attr["_XlaMustCompile"].b for function in graph.library.function)
 
 
+@pytest.mark.slow
 def test_only_where_it_is_asked_for_with_the_same_answers(exported_frames, frames_config, tmp_path):
     assert not compiled_functions(exported_frames.path) and exported_frames.metadata["xla"] is False
     # Compared here and on one clip: `verify` has XLA compile for each of its batches, twice.
@@ -31,23 +33,21 @@ def test_only_where_it_is_asked_for_with_the_same_answers(exported_frames, frame
     np.testing.assert_allclose(*answers, atol=1e-4)
 
 
-def test_where_xla_does_not_work_nothing_is_written_in_its_name(frames_config, monkeypatch, tmp_path):
-    monkeypatch.setattr("ccsn_tf.serving.saved_model.export.xla_works", lambda: False)
-    with pytest.raises(UserError, match=r"^--xla: XLA does not work on this machine .* leave it out\.$"):
-        export_saved_model(frames_config, str(tmp_path / "model"), xla=True)
-    assert not (tmp_path / "model").exists()
-
-
-def test_it_is_the_default_where_it_works(frames_config, monkeypatch, tmp_path):
+def test_it_is_the_default_where_it_works(frames_config, workdir_config, monkeypatch, tmp_path):
     """Its flag, --xla, is in all files for TensorFlow Serving (tests/export/test_tf_serving_files.py)."""
-    monkeypatch.setattr(ServedFrames, "save", lambda self, path: None)  # what is asked for is known before
+    folder, of_networks = str(tmp_path / "model"), []
+    monkeypatch.setattr(ServedFrames, "__init__", lambda self, network, metadata: of_networks.append(metadata["xla"]))
+    monkeypatch.setattr(ServedFrames, "save", lambda self, path: None)
+    monkeypatch.setattr(saved_model, "fold_batch_norms", lambda model: model)
+    kept_models.keep(monkeypatch, saved_model)
     for works in (True, False):
-        monkeypatch.setattr("ccsn_tf.serving.saved_model.export.xla_works", lambda works=works: works)
-        export = export_saved_model(frames_config, str(tmp_path / "model"), check=False, warmup=False)
-        assert export.metadata["xla"] is works
-
-
-def test_a_model_of_stored_flow_has_nothing_to_compile(workdir_config, tmp_path):
-    with pytest.raises(UserError, match=r"--xla is for models that compute flow .* leave it out"):
-        export_saved_model(workdir_config, str(tmp_path / "model"), xla=True)
-    assert not (tmp_path / "model").exists()
+        monkeypatch.setattr(saved_model, "xla_works", lambda works=works: works)
+        export_saved_model(frames_config, folder, check=False, warmup=False)
+    assert of_networks == [True, False]
+    for config, sentence in (
+        (frames_config, r"^--xla: XLA does not work on this machine .* leave it out\.$"),
+        (workdir_config, r"--xla is for models that compute flow .* leave it out"),
+    ):
+        with pytest.raises(UserError, match=sentence):
+            export_saved_model(config, folder + "2", xla=True)
+    assert not (tmp_path / "model2").exists()

@@ -1,59 +1,69 @@
-"""The driver's calls, against a stand-in for the driver that keeps the GPU's memory in this process."""
+"""What we ask of cuda-core, against a stand-in that keeps the GPU's memory in this process."""
+
+import sys
 
 import numpy as np
 import pytest
 import tensorrt_stand_ins
 
 from ccsn_tf.errors import UserError
-from ccsn_tf.serving.tensorrt import cuda
 from ccsn_tf.serving.tensorrt.cuda import Cuda, Gpu, find_gpu
 
 
-def test_the_gpu_is_named():
-    assert find_gpu(tensorrt_stand_ins.Driver("NVIDIA RTX A", "12.0")) == Gpu("NVIDIA RTX A", "12.0")
+@pytest.fixture
+def core(monkeypatch):
+    def put(**settings):
+        made = tensorrt_stand_ins.Core(**settings)
+        monkeypatch.setitem(sys.modules, "cuda.core", made)
+        return made
+
+    return put
 
 
-def test_without_driver_or_device_there_is_none(monkeypatch):
-    assert find_gpu(tensorrt_stand_ins.Driver(fail="cuInit", status=100)) is None
-    monkeypatch.setattr(cuda, "_LIBRARY", "libcuda_that_is_not_there.so.1")
+def test_the_gpu_is_named(core):
+    core(name="NVIDIA RTX A", capability=(12, 0))
+    assert find_gpu() == Gpu("NVIDIA RTX A", "12.0")
+
+
+def test_without_package_driver_or_device_there_is_none(core, monkeypatch):
+    core(fail="Device")
     assert find_gpu() is None
-    with pytest.raises(UserError, match="No NVIDIA driver is installed here"):
+    with pytest.raises(UserError, match=r"The GPU cannot be used \(no NVIDIA driver\): is NVIDIA's driver installed"):
+        Cuda()
+    monkeypatch.setitem(sys.modules, "cuda.core", None)
+    assert find_gpu() is None
+    with pytest.raises(UserError, match=r"cuda.core is needed .*\[tensorrt-rtx\]"):
         Cuda()
 
 
-def test_what_goes_up_comes_down_and_memory_is_given_back():
-    driver = tensorrt_stand_ins.Driver()
+def test_what_goes_up_comes_down_and_memory_is_given_back(core):
+    made = core()
     array, back = np.arange(12, dtype="float32").reshape(3, 4), np.zeros((3, 4), "float32")
-    with Cuda(driver) as gpu:
-        pointer = gpu.block("x", array.nbytes)
-        gpu.upload(pointer, array)
-        gpu.download(back, pointer)
-        gpu.synchronise()
-        assert gpu.stream == 2 and len(driver.blocks) == 1
-    np.testing.assert_array_equal(back, array)
-    assert not driver.blocks
-    assert driver.calls[-2:] == ["cuStreamDestroy_v2", "cuDevicePrimaryCtxRelease_v2"]
+    with Cuda() as gpu:
+        address = gpu.upload("x", array)
+        assert gpu.reserve("x", array.nbytes) == address and gpu.stream == 2
+        gpu.download({"x": back})
+        np.testing.assert_array_equal(back, array)
+        gpu.reserve("y", 10)
+        gpu.upload("x", array[:1])  # another size takes the block's place
+        assert sorted(each.size for each in made.open if hasattr(each, "size")) == [10, 10, 16, 16]
+    assert not made.open
 
 
-def test_a_block_is_kept_while_it_is_large_enough():
-    driver = tensorrt_stand_ins.Driver()
-    with Cuda(driver) as gpu:
-        first = gpu.block("x", 100)
-        assert gpu.block("x", 60) == first == gpu.block("x", 100)
-        assert gpu.block("y", 0) != first
-        gpu.block("x", 101)
-        assert sorted(len(block) for block in driver.blocks.values()) == [1, 101]
+def test_a_call_that_fails_says_which(core):
+    made = core(fail="allocate")
+    with Cuda() as gpu, pytest.raises(UserError, match=r"\(CUDA_ERROR_OUT_OF_MEMORY: no more\)"):
+        gpu.upload("x", np.zeros(8))
+    assert [each.size for each in made.open] == [64]  # pinned memory, which goes with its last reference
 
 
-@pytest.mark.parametrize(
-    ("status", "sentence"),
-    [
-        (2, r"cuMemAlloc_v2 failed with error 2 \(out of memory\)"),
-        (999, r"cuMemAlloc_v2 failed with error 999 \(unknown"),
-    ],
-)
-def test_a_call_that_fails_says_which(status, sentence):
-    driver = tensorrt_stand_ins.Driver(fail="cuMemAlloc_v2", status=status)
-    with Cuda(driver) as gpu, pytest.raises(UserError, match=sentence):
-        gpu.block("x", 8)
-    assert driver.calls[-1] == "cuDevicePrimaryCtxRelease_v2"
+def test_cuda_core_has_what_the_stand_in_has():
+    real = pytest.importorskip("cuda.core")
+    for made, names in (
+        (real.Device, ("name", "compute_capability", "set_current", "create_stream", "allocate")),
+        (real.LegacyPinnedMemoryResource, ("allocate",)),
+        (real.Buffer, ("size", "handle", "copy_from", "close", "__dlpack__", "__dlpack_device__")),
+        (real.Stream, ("handle", "sync", "close")),
+    ):
+        assert all(hasattr(made, name) for name in names), made
+    find_gpu()

@@ -1,4 +1,4 @@
-"""TLS and tokens: servers that ask for both and, once they have them, say that they know no model."""
+"""Servers that cannot be asked, each with its remedy: of another protocol, without the model, by TLS, with a token."""
 
 import concurrent.futures
 import contextlib
@@ -21,9 +21,10 @@ def files(tmp_path_factory):
     """A folder with certificates of localhost and of another host, their keys, a token and another."""
     folder = tmp_path_factory.mktemp("tls")
     for name, host in (("right", "localhost"), ("other", "other.example")):
-        command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", f"/CN={host}"]
-        command += ["-addext", f"subjectAltName=DNS:{host}", "-keyout", f"{folder}/{name}.key"]
-        subprocess.run([*command, "-out", f"{folder}/{name}.crt"], check=True, capture_output=True)
+        command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+        command += ["-days", "2", "-subj", f"/CN={host}", "-addext", f"subjectAltName=DNS:{host}"]
+        command += ["-keyout", f"{folder}/{name}.key", "-out", f"{folder}/{name}.crt"]
+        subprocess.run(command, check=True, capture_output=True)
     (folder / "token").write_text("s3cret\n")
     (folder / "wrong").write_text("guess")
     return folder
@@ -51,7 +52,7 @@ class QuietServer(http.server.ThreadingHTTPServer):
 
 @contextlib.contextmanager
 def servers(files, name):
-    """{scheme: port} of servers with a certificate."""
+    """{scheme: port} of servers with a certificate that ask for the token, and then know no model."""
     key, certificate = ((files / f"{name}.{suffix}") for suffix in ("key", "crt"))
     credentials = grpc.ssl_server_credentials([(key.read_bytes(), certificate.read_bytes())])
     by_grpc = grpc.server(concurrent.futures.ThreadPoolExecutor(2), handlers=[Refusing()])
@@ -68,58 +69,67 @@ def servers(files, name):
     by_grpc.stop(None)
 
 
-def refusal(kind, ports, files, ca="right", token="token"):
-    """What the client says that it was told."""
-    server = kind.format(f"localhost:{ports[kind.split(':')[0]]}")
-    files = [str(files / f"{ca}.crt") if ca else "", str(files / token) if token else ""]
-    client = Client(server, "ccsn", 5, 2, *files)
+def refusal(server, *files, model="ccsn", attempts=2):
+    """What the client says that it was told, in one sentence."""
+    client = Client(server, model, 5, attempts, *map(str, files))
     with pytest.raises(ServingError) as caught:
         client.metadata()
     client.close()
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(caught.value) and server in str(caught.value)
     return caught.value
 
 
-def test_both_are_given_and_taken(files):
-    with servers(files, "right") as ports:
+def test_certificates_and_tokens(files):
+    with servers(files, "right") as right, servers(files, "other") as other:
         for kind in KINDS:
-            assert refusal(kind, ports, files).code == "NOT_FOUND", kind
-            for token in ("wrong", ""):
-                error = refusal(kind, ports, files, token=token)
+            server, elsewhere = (kind.format(f"localhost:{ports[kind.split(':')[0]]}") for ports in (right, other))
+            certificate, token = files / "right.crt", files / "token"
+            assert refusal(server, certificate, token).code == "NOT_FOUND", kind
+            for wrong in (files / "wrong", ""):
+                error = refusal(server, certificate, wrong)
                 assert error.code == "UNAUTHENTICATED" and "--token_file" in str(error), kind
-            for ca in ("other", ""):
-                error = refusal(kind, ports, files, ca=ca)
-                assert error.code in ("UNAUTHENTICATED", "UNAVAILABLE"), kind
-                assert "certificate" in str(error).lower() and "--ca_file" in str(error), kind
-
-
-def test_a_certificate_of_another_host(files):
-    with servers(files, "other") as ports:
-        for kind in KINDS:
-            error = refusal(kind, ports, files, ca="other")
-            assert error.code in ("UNAUTHENTICATED", "UNAVAILABLE") and "--ca_file" in str(error), kind
+            # Not trusted, not in the system's store, and of another host.
+            for address, ca in ((server, files / "other.crt"), (server, ""), (elsewhere, files / "other.crt")):
+                error = refusal(address, ca, token)
+                assert error.code == "UNAUTHENTICATED" and "--ca_file" in str(error), (kind, ca)
 
 
 def test_tls_where_there_is_none_and_the_other_way_round(files, stand_in):
     plain = {"grpcs": stand_in.grpc_port, "https": stand_in.rest_port}
     for kind in KINDS:
-        assert "TLS" in str(refusal(kind, plain, files)), kind
+        error = refusal(kind.format(f"localhost:{plain[kind.split(':')[0]]}"), files / "right.crt", files / "token")
+        assert "TLS" in str(error), kind
     with servers(files, "right") as ports:
         for server in (f"localhost:{ports['grpcs']}", f"http://localhost:{ports['https']}"):
-            with pytest.raises(ServingError, match=r"cannot be reached.*grpcs:// or https://"):
-                Client(server, timeout=5, attempts=2).metadata()
+            assert "grpcs:// or https://" in str(refusal(server))
+
+
+def test_another_protocol(stand_in):
+    by_grpc, by_http = f"localhost:{stand_in.grpc_port}", f"localhost:{stand_in.rest_port}"
+    for server in (f"{by_grpc}/v2", f"http://{by_http}/v2"):
+        assert "another protocol" in str(refusal(server)) and "/v2" in str(refusal(server)), server
+    for server in (by_http, f"{by_http}/v2", f"http://{by_grpc}", f"http://{by_grpc}/v2"):
+        assert "http://" in str(refusal(server)), server
+
+
+def test_no_such_model_and_no_server(stand_in, unused_port):
+    for prefix, port in (("", stand_in.grpc_port), ("http://", stand_in.rest_port)):
+        error = refusal(f"{prefix}localhost:{port}", model="other")
+        assert error.code == "NOT_FOUND" and "--model" in str(error)
+        error = refusal(f"{prefix}localhost:{unused_port}")
+        assert error.code == "UNAVAILABLE" and "start it" in str(error)
 
 
 @pytest.mark.parametrize(
     "server, ca, token, words",
     [
+        *((server, "", "", "--server=.*is no address") for server in ("localhost", ":8500", "a:70000", "ftp://a:1")),
+        ("https://localhost:8501/v3", "", "", "--server=.*is no address"),
         ("localhost:8500", "right.crt", "", "--ca_file is for TLS"),
         ("http://localhost:8501", "", "token", "--token_file is for TLS"),
         ("https://localhost:8501", "absent", "", r"--ca_file=.*absent cannot be read"),
         ("https://localhost:8501", "token", "", r"--ca_file=.*token holds no certificates"),
         ("https://localhost:8501", "", "right.crt", r"--token_file=.*right.crt holds no token"),
-        ("https://localhost:8501/v3", "", "", "--server=.*is no address"),
-        ("ftp://localhost:21", "", "", "--server=.*is no address"),
     ],
 )
 def test_mistakes(files, server, ca, token, words):

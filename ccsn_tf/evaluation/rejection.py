@@ -1,0 +1,174 @@
+"""How sure an answer is, and whether it is about any of the classes at all.
+
+Temperatures: Guo et al., On Calibration of Modern Neural Networks, ICML 2017. Ways to tell a clip of an unknown class:
+the highest probability (Hendrycks and Gimpel, ICLR 2017), the same after the temperature, the energy (Liu et al.,
+NeurIPS 2020), and the distance of both embeddings to their mean in the predicted class.
+"""
+
+from __future__ import annotations
+
+import io
+import pathlib
+import zipfile
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from ccsn_tf.config.settings import PREDICTIONS, STREAMS
+from ccsn_tf.errors import UserError
+from ccsn_tf.evaluation.compare import read_evaluation
+from ccsn_tf.evaluation.metrics import Scores, auroc, expected_calibration_error, softmax
+from ccsn_tf.files import whole_file
+
+WAYS = ("embedding", "softmax", "temperature", "energy")
+KEPT = 0.95  # share of the validation clips that a threshold keeps
+_FILE = "class_embeddings.npz"
+_COLDEST, _HOTTEST = 0.05, 20.0  # temperatures; of clips that are all named right, the likelihood wants 0
+_FARTHEST = 2.0  # between unit vectors: the distance to a class without clips
+
+Means = dict[str, np.ndarray]  # of each stream: float (C, E), the mean embedding of a class; NaN where it has no clip
+
+
+def calibrate(scores: Scores, groups: Sequence[str], unknown: Scores | None = None) -> tuple[dict, dict, Means]:
+    """Temperatures, thresholds and mean embeddings of classes, by validation clips: those of an evaluation.
+
+    What is said of them is cross-fitted, or it would be too good: the clips are cut into two halves by group, and each
+    is judged by the temperature and the means of the other. What is kept is fitted on all of them.
+
+    Args:
+        scores: of the validation clips.
+        groups: of each; clips of one group are alike.
+        unknown: of clips of classes that the model does not know, to see how well they are told apart.
+
+    Returns:
+        {prediction: {"temperature", "ece_before", "ece_after"}}, expected calibration errors as fractions;
+        {way: {"threshold"}}, of `knownness`, with "auroc" against `unknown`; and the means.
+    """
+    halves, calibration = _halves(groups, scores.labels), {}
+    for name in PREDICTIONS:
+        logits, cross = scores.logits[name], np.ones(len(scores.labels))
+        for half in (False, True):
+            other = halves != half
+            cross[halves == half] = fit_temperature(logits[other], scores.labels[other])
+        calibration[name] = {
+            "temperature": fit_temperature(logits, scores.labels),
+            "ece_before": expected_calibration_error(softmax(logits), scores.labels),
+            "ece_after": expected_calibration_error(softmax(logits / cross[:, None]), scores.labels),
+        }
+    fused, rejection = scores.logits["fused"], {}
+    temperature, count = calibration["fused"]["temperature"], fused.shape[1]
+    means = class_means(scores.embeddings, scores.labels, count)
+    for way in WAYS:
+        known = np.empty(len(scores.labels))
+        for half in (False, True):
+            own, other = (
+                {name: values[halves == side] for name, values in scores.embeddings.items()}
+                for side in (half, not half)
+            )
+            cross = class_means(other, scores.labels[halves != half], count)
+            known[halves == half] = knownness(way, fused[halves == half], own, cross, temperature)
+        finite = known[np.isfinite(known)]
+        rejection[way] = {"threshold": float(np.quantile(finite, 1 - KEPT, method="lower")) if finite.size else 0.0}
+        if unknown:
+            found = knownness(way, unknown.logits["fused"], unknown.embeddings, means, temperature)
+            rejection[way]["auroc"] = auroc(known, found)
+    return calibration, rejection, means
+
+
+def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
+    """The temperature, 0.05 to 20, by which logits (N, C) are divided for the highest likelihood of the labels (N,).
+
+    The negative log-likelihood is convex in 1 / temperature: the sign of its slope leads to the minimum. Clips with
+    scores that are not finite say nothing; without any other it is 1.
+    """
+    finite = np.isfinite(logits).all(axis=1)
+    logits, labels = np.asarray(logits, np.float64)[finite], labels[finite]
+    if not len(labels):
+        return 1.0
+    own, low, high = logits[np.arange(len(labels)), labels], np.log(_COLDEST), np.log(_HOTTEST)
+    for _ in range(50):
+        middle = (low + high) / 2
+        expected = np.sum(softmax(logits / np.exp(middle)) * logits, axis=1)
+        low, high = (middle, high) if np.mean(expected - own) > 0 else (low, middle)
+    return float(np.exp((low + high) / 2))
+
+
+def class_means(embeddings: dict[str, np.ndarray], labels: np.ndarray, classes: int) -> Means:
+    """The mean embedding of each class in each stream; not of unit length: classes that scatter lie nearer to 0."""
+    counts = np.bincount(labels, minlength=classes)[:, None]
+    means = {}
+    for stream in STREAMS:
+        sums = np.zeros((classes, embeddings[stream].shape[1]))
+        np.add.at(sums, labels, embeddings[stream])
+        means[stream] = np.divide(sums, counts, out=np.full_like(sums, np.nan), where=counts > 0)
+    return means
+
+
+def knownness(
+    way: str, logits: np.ndarray, embeddings: dict[str, np.ndarray], means: Means, temperature: float
+) -> np.ndarray:
+    """How much clips are like those of known classes: float (N,), the higher the more.
+
+    Args:
+        way: of `WAYS`.
+        logits: (N, C), of the fused prediction.
+        embeddings: of each stream (N, E).
+        means: see `class_means`.
+        temperature: of the fused prediction.
+    """
+    if way == "energy":
+        logits = np.asarray(logits, np.float64)
+        highest = logits.max(axis=1)
+        return highest + np.log(np.sum(np.exp(logits - highest[:, None]), axis=1))
+    if way != "embedding":
+        return softmax(logits / (temperature if way == "temperature" else 1.0)).max(axis=1)
+    best = np.argmax(logits, axis=1)
+    distances = [np.linalg.norm(embeddings[stream] - means[stream][best], axis=1) for stream in STREAMS]
+    return -np.mean(np.nan_to_num(distances, nan=_FARTHEST), axis=0)
+
+
+def _halves(groups, labels):
+    """bool (N,): every other group of each class; of a class of one group, every other clip."""
+    groups, halves = np.asarray(groups), np.zeros(len(labels), bool)
+    for label in np.unique(labels):
+        own = np.flatnonzero(labels == label)
+        names, number = np.unique(groups[own], return_inverse=True)
+        halves[own] = (number if len(names) > 1 else np.arange(len(own))) % 2 == 1
+    return halves
+
+
+def write_means(workdir: str | pathlib.Path, classes: Sequence[str], means: Means) -> None:
+    """Writes the mean embeddings beside a run's evaluation.json."""
+    with whole_file(pathlib.Path(workdir, _FILE)) as beside, beside.open("wb") as file:
+        np.savez(file, classes=np.array(classes), **means)
+
+
+def rejection_of(workdir: str | pathlib.Path, way: str, classes: Sequence[str]) -> Callable[[dict], bool]:
+    """Whether an answer of a run's model is about none of the classes: a function of `StreamModel.answer`'s outputs.
+
+    Args:
+        workdir: of the run, evaluated.
+        way: of `WAYS`.
+        classes: of the model.
+
+    Raises:
+        UserError: an unknown way, or the run was not evaluated, or not by this version or with these classes.
+    """
+    if way not in WAYS:
+        raise UserError(f"--reject={way} is no way to reject: name one of {', '.join(WAYS)}.")
+    report, path = read_evaluation(workdir), pathlib.Path(workdir, _FILE)
+    try:
+        threshold, temperature = report["rejection"][way]["threshold"], report["calibration"]["fused"]["temperature"]
+        means = dict(np.load(io.BytesIO(path.read_bytes())))
+    except (KeyError, OSError, ValueError, zipfile.BadZipFile) as error:
+        raise UserError(
+            f"{path} or evaluation.json is not there ({error}): run evaluate.py --workdir={workdir}."
+        ) from None
+    if means["classes"].tolist() != list(classes):
+        raise UserError(f"{path} is of other classes than the model: run evaluate.py --workdir={workdir}.")
+
+    def rejects(outputs):
+        embeddings = {stream: outputs[f"{stream}_embedding"][None] for stream in STREAMS}
+        return bool(knownness(way, outputs["logits"][None], embeddings, means, temperature)[0] < threshold)
+
+    return rejects
