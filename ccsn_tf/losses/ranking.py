@@ -1,5 +1,7 @@
 """The modality ranking constraint: embeddings ordered by class within and across the two streams (docs/METHOD.md)."""
 
+import numbers
+
 from keras import ops
 
 from ccsn_tf.losses.mining import DISTANCES, MINING, pair_masks, pairwise_distance
@@ -181,7 +183,7 @@ def check_choice(name, value, choices):
 
 def at_least_0(name, value) -> float:
     """The value as a float; ValueError, with the argument's name, where it is negative or not finite."""
-    if not 0.0 <= value < float("inf"):
+    if not isinstance(value, numbers.Real) or not 0.0 <= value < float("inf"):
         raise ValueError(f"`{name}` must be a finite number of at least 0. Received: {name}={value}")
     return float(value)
 

@@ -71,7 +71,7 @@ def connection_maker(connection, **options) -> Callable[[str], ConnectionBlock] 
     maker = _MAKERS.get(connection) if isinstance(connection, str) else connection
     if maker is None:
         raise UserError(f"`connection` must be one of {', '.join(CONNECTIONS)}. Received: {connection!r}.")
-    if not callable(maker):
+    if not callable(maker) or isinstance(maker, keras.layers.Layer):
         raise UserError(
             "`connection` must be a name, a ConnectionBlock subclass or instance, or a function that returns one. "
             f"Received: {connection!r}."
@@ -80,7 +80,14 @@ def connection_maker(connection, **options) -> Callable[[str], ConnectionBlock] 
 
     def make(name):
         given = {"name": name, **options}
-        block = maker(**{key: value for key, value in given.items() if known is None or key in known})
+        given = {key: value for key, value in given.items() if known is None or key in known}
+        try:
+            block = maker(**given)
+        except TypeError as error:
+            raise UserError(
+                f"`connection` {connection!r} cannot be called with {', '.join(given)} ({error}): pass an instance, or "
+                "a function that returns one."
+            ) from error
         if not isinstance(block, ConnectionBlock):
             raise UserError(f"`connection` {connection!r} makes a {type(block).__name__}, not a ConnectionBlock.")
         return block
@@ -158,8 +165,13 @@ def _parameters(maker) -> set[str] | None:
 
 def _check_config(block):
     config = block.get_config()
-    parameters = inspect.signature(type(block).__init__).parameters.values()
+    parameters = list(inspect.signature(type(block).__init__).parameters.values())
     named = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and p.name != "self"]
+    if any(name not in named for name in config) and not any(p.kind is p.VAR_KEYWORD for p in parameters):
+        raise UserError(
+            f"`connection` {type(block).__name__}.__init__() does not take the arguments of the base class: let it "
+            "take **kwargs, and pass them on, as in super().__init__(**kwargs)."
+        )
     missing = [name for name in named if name not in config]
     if missing:
         raise UserError(

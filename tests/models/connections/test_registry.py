@@ -46,13 +46,6 @@ class Forgetful(Scaled):
         return config
 
 
-class Narrow(Exchange):
-    """One whose messages have another shape."""
-
-    def messages(self, spatial, temporal):
-        return spatial[..., :1], temporal[..., :1]
-
-
 def test_the_names_are_the_flags_choices():
     """The settings list what the registries hold, without loading them."""
     assert ["none", *connections._MAKERS] == CONNECTIONS and list(backbones._BUILDERS) == BACKBONES
@@ -101,9 +94,30 @@ def test_what_is_no_block_is_refused(connection):
         ccsn(connection)
 
 
-def test_messages_of_another_shape_are_refused():
-    with pytest.raises(ValueError, match="`connection` Narrow"):
-        ccsn(Narrow)
+@pytest.mark.parametrize(
+    "messages",
+    [
+        lambda s, t: (s[..., :1], t[..., :1]),
+        lambda s, t: s,
+        lambda s, t: (s, t, s),
+        lambda s, t: None,
+        lambda s, t: (0, 0),
+    ],
+)
+def test_messages_that_are_not_two_of_the_streams_shape_are_refused(messages):
+    narrow = type("Narrow", (Exchange,), {"messages": lambda self, *maps: messages(*maps)})
+    with pytest.raises(UserError, match=r"^`connection` Narrow.messages\(\) must return two tensors .*\.$"):
+        ccsn(narrow)
+
+
+def test_a_class_that_lacks_what_it_needs_is_told_so(tmp_path):
+    with pytest.raises(UserError, match=r"^`connection` Silent must define messages"):
+        ccsn(type("Silent", (ConnectionBlock,), {}))
+    with pytest.raises(UserError, match=r"^`connection` .*Scaled.* cannot be called .*'factor'"):
+        ccsn(Scaled)
+    closed = type("Closed", (Exchange,), {"__init__": lambda self: Exchange.__init__(self)})
+    with pytest.raises(UserError, match=r"^`connection` Closed.__init__\(\) does not take"):
+        ccsn(closed).save(tmp_path / "model.keras")
 
 
 def test_an_argument_that_the_configuration_lacks_is_named_when_it_would_be_lost(tmp_path):
