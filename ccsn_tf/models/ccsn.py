@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import keras
 
+from ccsn_tf.arguments import at_least_0, check_choice, check_whole, class_names
 from ccsn_tf.config.settings import STREAMS, DataConfig
 from ccsn_tf.errors import UserError
-from ccsn_tf.models.arguments import check_choice, check_numbers, check_whole, class_names
 from ccsn_tf.models.backbones import build_backbone
 from ccsn_tf.models.backbones.backbone import Backbone, for_flow, split_into_stages
 from ccsn_tf.models.connections import connection_config, connection_maker
@@ -116,7 +116,9 @@ class CCSN(TwoStreamModel):
         check_whole("num_segments", num_segments, *((2, 16) if consensus == "trn" else (1,)))
         check_whole("flow_length", flow_length, 1)
         check_whole("embedding_dim", embedding_dim, 1)
-        check_numbers("fusion_weights", fusion_weights, 2)
+        fusion_weights = [at_least_0("fusion_weights", weight) for weight in fusion_weights]
+        if len(fusion_weights) != 2:
+            raise UserError(f"`fusion_weights` must be two numbers. Received: {fusion_weights}.")
         if not fusion_features and not any(fusion_weights):
             raise UserError("`fusion_weights` of 0 without `fusion_features` leave nothing to fuse: pass one of them.")
         if flow is not None and not isinstance(flow, TVL1Flow):

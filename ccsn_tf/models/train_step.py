@@ -7,9 +7,9 @@ import contextlib
 import keras
 from keras import ops
 
+from ccsn_tf.arguments import at_least_0
 from ccsn_tf.errors import UserError
 from ccsn_tf.losses import JointLoss, positive_share
-from ccsn_tf.losses.ranking import at_least_0
 
 if keras.backend.backend() == "tensorflow":  # the network alone runs on every Keras backend
     import tensorflow as tf

@@ -49,13 +49,6 @@ def test_any_number_of_segments_in_any_order(span):
     assert_same(predict(network, shuffled), predict(network, inputs), exactly=False)
 
 
-def test_the_spans_differ_only_beyond_one_segment():
-    segment, clip = kept(), kept(span="clip")
-    assert [w.path for w in segment.weights] == [w.path for w in clip.weights]
-    assert_same(predict(segment, clips(segments=1)), predict(clip, clips(segments=1)), exactly=False)
-    assert np.abs(predict(segment, clips())["logits"] - predict(clip, clips())["logits"]).max() > 1e-4
-
-
 @pytest.mark.parametrize("network", [lambda: kept(span="clip"), lambda: model(consensus="trn")])
 def test_a_clip_is_judged_by_itself(network):
     """No clip's segments end up in another's consensus."""

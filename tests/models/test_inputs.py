@@ -59,15 +59,6 @@ def test_normalization_rounds_once(policy):
     np.testing.assert_array_equal(images, exact.astype(images.dtype))  # not of a difference of rounded bytes
 
 
-@pytest.mark.parametrize("segments", [1, 3])
-def test_unfold_undoes_fold_for_any_number_of_segments(segments):
-    clips = features(6 // segments, segments, 4, 5, 2)
-    folded = FoldSegments()(clips)
-    np.testing.assert_array_equal(np.asarray(folded), clips.reshape(6, 4, 5, 2))
-    unfolded = UnfoldSegments()([folded, np.zeros(clips.shape[:2], "uint8")])
-    np.testing.assert_array_equal(np.asarray(unfolded), clips)
-
-
 def test_the_input_is_normalised_once_and_mirrored_flow_is_its_negative():
     network, rgb, flow = kept("none"), pixels(2, 3, SIZE, SIZE, 3), pixels(2, 3, SIZE, SIZE, 10)
     maps = network.network("spatial")((rgb.reshape(6, SIZE, SIZE, 3).astype("float32") - 127.5) / 127.5)
@@ -87,12 +78,6 @@ def snippets():
     shifts = [[(1.0, 0.0), (0.0, 2.0)], [(-1.5, 0.5), (0.0, 0.0)]]
     grey = [[moving(shift, 32, 32, 3, seed=i) for i, shift in enumerate(row)] for row in shifts]
     return np.repeat(np.rint(grey).astype("uint8")[..., None], 3, axis=-1)
-
-
-def test_quantized_flow_is_that_of_records():
-    flow = np.random.default_rng(0).normal(0, 12, (2, 5, 5, 4)).astype("float32")
-    np.testing.assert_array_equal(QuantizedFlow(20.0)(flow), quantise(flow, 20.0))
-    np.testing.assert_array_equal(QuantizedFlow(10.0, 2.0)(flow), quantise(2 * flow, 10.0))
 
 
 def test_frames_give_what_rgb_and_stored_flow_give_and_are_saved(tmp_path):

@@ -26,18 +26,18 @@ def class_names(classes: Sequence[str] | int) -> list[str]:
 def check_choice(name: str, value, choices: Sequence[str]) -> None:
     """UserError for what is not among the choices."""
     if value not in choices:
-        raise UserError(f"`{name}` must be one of {', '.join(choices)}. Received: {value!r}.")
+        raise UserError(f"`{name}` must be one of {', '.join(choices)}. Received: {name}={value}.")
 
 
 def check_whole(name: str, value, least: int, most: float = math.inf) -> None:
     """UserError for what is no whole number from `least` to `most`."""
     if not isinstance(value, numbers.Integral) or not least <= value <= most:
         reach = f"of at least {least}" if most == math.inf else f"from {least} to {most}"
-        raise UserError(f"`{name}` must be a whole number {reach}. Received: {value!r}.")
+        raise UserError(f"`{name}` must be a whole number {reach}. Received: {name}={value}.")
 
 
-def check_numbers(name: str, values, count: int) -> None:
-    """UserError for anything but so many finite numbers of at least 0."""
-    valid = [isinstance(value, numbers.Real) and 0 <= value < math.inf for value in values]
-    if len(valid) != count or not all(valid):
-        raise UserError(f"`{name}` must be {count} finite numbers of at least 0. Received: {values!r}.")
+def at_least_0(name: str, value) -> float:
+    """The value as a float; UserError where it is no number, negative or not finite."""
+    if not isinstance(value, numbers.Real) or not 0 <= value < math.inf:
+        raise UserError(f"`{name}` must be a finite number of at least 0. Received: {name}={value}.")
+    return float(value)
