@@ -125,7 +125,7 @@ def _box_on_field(box, frame, field):
     box, frame, field = (tf.cast(part, tf.int64) for part in (box, frame, field))
     first, last = ((2 * place * field + frame) // (2 * frame) for place in (box[:2], box[:2] + box[2:]))
     begin = tf.minimum(first, field - 1)
-    return tf.cast(tf.concat([begin, tf.maximum(1, last - begin)], 0), tf.int32)
+    return tf.cast(tf.concat([begin, tf.maximum(last - begin, 1)], 0), tf.int32)
 
 
 def _centre(image, image_size):
