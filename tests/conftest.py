@@ -10,6 +10,7 @@ import keras
 import pytest
 import tensorflow as tf
 import videos
+from tensorflow.python.framework import ops
 
 # Two logical CPUs for the replica tests; TensorFlow takes this only before it is used.
 tf.config.set_logical_device_configuration(
@@ -48,9 +49,15 @@ def pytest_collection_modifyitems(config, items):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def memory_is_returned():
+def memory_is_returned(request):
     """What a file's tests leave behind is gone when they are done: graphs, and what the C library keeps of them."""
     yield
+    for function in vars(request.module).values():
+        if hasattr(function, "cache_clear") and function.__module__ == request.module.__name__:
+            function.cache_clear()
+    # TensorFlow keeps each graph with a custom gradient, as that of every training step is, for as long as it runs.
+    for name in [name for name in ops.gradient_registry.list() if name.startswith("CustomGradient")]:
+        del ops.gradient_registry._registry[name]
     keras.backend.clear_session()
     gc.collect()
     with contextlib.suppress(OSError, AttributeError):  # another C library

@@ -143,13 +143,8 @@ class Config:
     @classmethod
     def of_run(cls, workdir: str | pathlib.Path) -> Config:
         """Reads a run's config.json, wherever this process works. UserError: as `from_json`."""
-
-        def found(path):
-            below = os.path.normpath(os.path.join(workdir, path))
-            # Earlier versions wrote what they were given.
-            return path if os.path.exists(path) and not os.path.exists(below) else below
-
-        return cls.from_json(pathlib.Path(workdir, "config.json"), found)
+        path = pathlib.Path(workdir, "config.json")
+        return cls.from_json(path, lambda relative: os.path.normpath(os.path.join(workdir, relative)))
 
     @classmethod
     def from_json(cls, path: str | pathlib.Path, place: Callable[[str], str] = lambda path: path) -> Config:

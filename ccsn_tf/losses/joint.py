@@ -1,11 +1,14 @@
 """The whole objective: cross-entropy on three predictions and the modality ranking terms (docs/METHOD.md, Losses)."""
 
+import math
+
 import keras
 from keras import ops
 
+from ccsn_tf.arguments import at_least_0, check_choice
 from ccsn_tf.config.settings import PREDICTIONS
 from ccsn_tf.losses.mining import label_vector
-from ccsn_tf.losses.ranking import ModalityRankingLoss, at_least_0, check_choice
+from ccsn_tf.losses.ranking import ModalityRankingLoss
 
 FUSED = ("own", "sum")
 
@@ -111,6 +114,16 @@ class JointLoss(keras.losses.Loss):
     def weighted_ranking(self, terms):
         """lambda_intra * intra + lambda_inter * inter, a scalar."""
         return sum(self._weights[f"lambda_{term}"] * terms[term] for term in ("intra", "inter"))
+
+    def ranking_at_rest(self) -> float:
+        """The value of `intra` and `inter` where no positive is nearer than any negative; NaN where it is not known.
+
+        Both are sums of two hinges, which rest at their margin: a well-known collapse of batch-hard triplets.
+        """
+        settings = self._ranking.get_config()
+        if settings["temperature"] or settings["intra"] != "ranking":
+            return math.nan
+        return 2 * (math.log(2) if settings["soft_margin"] else settings["margin"])
 
     def call(self, labels, outputs):
         """The objective of a batch that is whole on one device, a float32 scalar."""

@@ -2,6 +2,7 @@
 
 from keras import ops
 
+from ccsn_tf.arguments import at_least_0, check_choice
 from ccsn_tf.losses.mining import DISTANCES, MINING, pair_masks, pairwise_distance
 
 INTRA = ("ranking", "centre", "both")
@@ -171,19 +172,6 @@ class ModalityRankingLoss:
     def get_config(self):
         """Returns the arguments that make an equal loss."""
         return {**self._options, "intra": self.intra}
-
-
-def check_choice(name, value, choices):
-    """ValueError, with the argument's name, for a value that is not among the choices."""
-    if value not in choices:
-        raise ValueError(f"`{name}` must be one of {', '.join(choices)}. Received: {name}={value}")
-
-
-def at_least_0(name, value) -> float:
-    """The value as a float; ValueError, with the argument's name, where it is negative or not finite."""
-    if not 0.0 <= value < float("inf"):
-        raise ValueError(f"`{name}` must be a finite number of at least 0. Received: {name}={value}")
-    return float(value)
 
 
 def _check(distance, mining, margin, temperature):

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import keras
 
+from ccsn_tf.arguments import at_least_0, check_choice, check_whole, class_names
 from ccsn_tf.config.settings import STREAMS, DataConfig
 from ccsn_tf.errors import UserError
 from ccsn_tf.models.backbones import build_backbone
@@ -106,14 +107,29 @@ class CCSN(TwoStreamModel):
         trainable=True,
     ):
         arguments = {key: value for key, value in locals().items() if key not in ("self", "__class__")}
-        classes = _class_names(classes)
-        _check_choice("position", position, POSITION_BIASES)
-        _check_choice("span", span, ("segment", "clip"))
-        _check_choice("consensus", consensus, ("mean", "trn"))
-        _check_choice("flow_source", flow_source, ("stored", "graph"))
+        classes = class_names(classes)
+        check_choice("position", position, POSITION_BIASES)
+        check_choice("span", span, ("segment", "clip"))
+        check_choice("consensus", consensus, ("mean", "trn"))
+        check_choice("flow_source", flow_source, ("stored", "graph"))
+        check_whole("attention_heads", attention_heads, 1)
+        check_whole("num_segments", num_segments, *((2, 16) if consensus == "trn" else (1,)))
+        check_whole("flow_length", flow_length, 1)
+        check_whole("embedding_dim", embedding_dim, 1)
+        fusion_weights = [at_least_0("fusion_weights", weight) for weight in fusion_weights]
+        if len(fusion_weights) != 2:
+            raise UserError(f"`fusion_weights` must be two numbers. Received: {fusion_weights}.")
+        if not fusion_features and not any(fusion_weights):
+            raise UserError("`fusion_weights` of 0 without `fusion_features` leave nothing to fuse: pass one of them.")
+        if flow is not None and not isinstance(flow, TVL1Flow):
+            raise UserError(f"`flow` must be a TVL1Flow, or None. Received: {flow!r}.")
+        if image_size is not None:
+            check_whole("image_size", image_size, 1)
         backbones, image_size = _backbones(backbone, image_size, 2 * flow_length)
         stages = list(backbones["spatial"].stages)
-        connect_at = tuple(connect_at) or backbones["spatial"].default_connect_at
+        connect_at = ((connect_at,) if isinstance(connect_at, str) else tuple(connect_at)) or backbones[
+            "spatial"
+        ].default_connect_at
         unknown = [stage for stage in connect_at if stage not in stages]
         if unknown:
             raise UserError(
@@ -123,7 +139,10 @@ class CCSN(TwoStreamModel):
         make_block = connection_maker(connection, dropout=connection_dropout, heads=attention_heads, position=position)
 
         segments = num_segments if consensus == "trn" else None
-        flow_scale = flow_scale or DataConfig.short_side / image_size
+        flow_scale = DataConfig.short_side / image_size if flow_scale is None else flow_scale
+        for key, value in (("flow_bound", flow_bound), ("flow_scale", flow_scale)):
+            if not 0 < value < float("inf"):
+                raise UserError(f"`{key}` must be a finite number above 0. Received: {value}.")
         if flow_source == "graph":
             flow = TVL1Flow.from_config({**(flow or TVL1Flow()).get_config(), "name": "temporal_flow"})
             inputs, seen = frame_inputs(segments, image_size, flow_length, flow, flow_bound, flow_scale)
@@ -166,7 +185,7 @@ class CCSN(TwoStreamModel):
         if weights == "imagenet":
             load_imagenet(backbone, self.network("spatial"))
         elif weights:
-            self.load_weights(weights)
+            _load_weights(self, weights)
         if weights == "imagenet" or (isinstance(backbone, Backbone) and not weights):
             initialise_temporal_from_spatial(self.network("spatial"), self.network("temporal"))
 
@@ -234,17 +253,15 @@ class CCSN(TwoStreamModel):
         return cls(**config)
 
 
-def _class_names(classes):
-    if isinstance(classes, int):
-        classes = [str(number) for number in range(classes)]
-    if isinstance(classes, str) or not len(classes):
-        raise UserError(f"`classes` must be names in label order, or their number. Received: {classes!r}.")
-    return list(map(str, classes))
-
-
-def _check_choice(name, value, choices):
-    if value not in choices:
-        raise UserError(f"`{name}` must be one of {', '.join(choices)}. Received: {value!r}.")
+def _load_weights(model, path):
+    try:
+        model.load_weights(path)
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise UserError(
+            f"`weights` {path} cannot be read into this network ({reason}): give None, imagenet, or the path of a "
+            ".weights.h5 file of a network like this one."
+        ) from error
 
 
 def _backbones(backbone, image_size, flow_channels):
@@ -255,6 +272,9 @@ def _backbones(backbone, image_size, flow_channels):
             raise UserError(f"`backbone` has an input of {own[0]}x{own[1]} pixels: pass `image_size` accordingly.")
         return {"spatial": backbone, "temporal": for_flow(backbone, flow_channels)}, own[0]
     image_size = image_size or 112
+
+    if isinstance(backbone, keras.layers.Layer):
+        raise UserError(f"`backbone` {backbone.name} is a network: pass a Backbone of it, which names its stages.")
 
     def build(channels):
         if not callable(backbone):

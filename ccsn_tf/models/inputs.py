@@ -58,6 +58,11 @@ def check_inputs(inputs, expected):
     missing = [name for name in expected if name not in inputs]
     if missing:
         raise UserError(f"`inputs` lack {', '.join(missing)}: they have {', '.join(inputs) or 'nothing'}.")
+    clips = {name: inputs[name].shape[0] for name in expected if getattr(inputs[name], "shape", None)}
+    if len(clips) < len(expected):
+        raise UserError(f"`inputs` {' and '.join(expected.keys() - clips)} must be arrays or tensors, with axes.")
+    if len(set(clips.values()) - {None}) > 1:
+        raise UserError(f"`inputs` must be of the same clips. Received: {clips}.")
     for name, tensor in expected.items():
         dtype = keras.backend.standardize_dtype(inputs[name].dtype)
         if keras.backend.standardize_dtype(tensor.dtype) == "uint8" != dtype:

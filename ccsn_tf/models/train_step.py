@@ -7,6 +7,7 @@ import contextlib
 import keras
 from keras import ops
 
+from ccsn_tf.arguments import at_least_0
 from ccsn_tf.errors import UserError
 from ccsn_tf.losses import JointLoss, positive_share
 
@@ -45,11 +46,16 @@ class TwoStreamModel(keras.Model):
             kwargs: the other arguments of Keras, less `loss_weights` and `weighted_metrics`.
 
         Raises:
-            UserError: another loss.
+            UserError: another loss, or arguments that it has no use for.
+            ValueError: `clip_norm` below 0.
         """
         loss = JointLoss() if loss is None else loss
         if not isinstance(loss, JointLoss):
             raise UserError(f"`loss` must be a JointLoss, which has the weights of all terms. Received: {loss!r}")
+        for name in ("loss_weights", "weighted_metrics"):
+            if kwargs.get(name):
+                raise UserError(f"`{name}` must be None: JointLoss has the weights, and no clip has one of its own.")
+        clip_norm = at_least_0("clip_norm", clip_norm)
         # The loss is not handed on: Keras would apply it to each of the outputs by itself.
         super().compile(optimizer=optimizer, metrics=metrics, **kwargs)
         self.loss, self.clip_norm = loss, clip_norm
@@ -124,13 +130,16 @@ class TwoStreamModel(keras.Model):
         return super().compute_metrics(x, y, y_pred["logits"], sample_weight)
 
     def _checked(self, labels):
-        labels = ops.cast(labels, "int32")
         if len(labels.shape) == 2 and labels.shape[1] == 1:
             labels = ops.squeeze(labels, axis=1)
-        classes = self.get_layer("spatial_logits").units
-        inside = tf.reduce_all((labels >= 0) & (labels < classes))
-        with tf.control_dependencies([tf.debugging.Assert(inside, [_BAD_LABELS], summarize=1)]):
-            return tf.identity(labels)
+        if len(labels.shape) != 1:
+            raise UserError(f"`y` must have one class index per clip, shape (B,). Received: {tuple(labels.shape)}.")
+        whole = ops.cast(labels, "int32")
+        known = (
+            (whole >= 0) & (whole < self.get_layer("spatial_logits").units) & (ops.cast(whole, labels.dtype) == labels)
+        )
+        with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(known), [_BAD_LABELS], summarize=1)]):
+            return tf.identity(whole)
 
     def _clip(self, replica, gradients):
         """Clips the summed gradient, then divides it among the replicas, for the optimizer to sum again."""
@@ -191,8 +200,8 @@ def _sentences(model):
             raise
         classes = model.get_layer("spatial_logits").units
         raise UserError(
-            f"`y` has labels outside the {classes} classes of the model, 0 to {classes - 1}: correct them, or build "
-            "the model for all classes."
+            f"`y` has labels that are none of the model's {classes} classes, the whole numbers 0 to {classes - 1}: "
+            "correct them, or build the model for all classes."
         ) from None
 
 
@@ -238,8 +247,10 @@ def _several_workers(model):
 
 
 def _unpack(data):
-    inputs, labels, *weights = data
-    if any(weight is not None for weight in weights):
+    inputs, labels, weights = keras.utils.unpack_x_y_sample_weight(data)
+    if labels is None:
+        raise UserError("`y` is missing: the clips' class indices, (B,), or `x` as a dataset of (inputs, labels).")
+    if weights is not None:
         raise UserError("`sample_weight` must be None: a triplet belongs to three clips, so it has no clip's weight.")
     return inputs, labels
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 
 import keras
 import numpy as np
 
 from ccsn_tf.config.settings import STREAMS
-from ccsn_tf.losses import JointLoss
 from ccsn_tf.models.connections.block import ConnectionBlock, other_calls, relative_change
 
 SMALL = 0.01  # a block that adds less does nothing
@@ -46,17 +44,6 @@ def block_shares(model: keras.Model, inputs: Inputs) -> dict[str, float]:
     return shares
 
 
-def value_at_rest(loss: JointLoss) -> float:
-    """The value of `intra` and `inter` where no positive is nearer than any negative; NaN where it is not known.
-
-    Both are sums of two hinges, which rest at their margin: a well-known collapse of batch-hard triplets.
-    """
-    settings = loss.get_config()
-    if settings["temperature"] or settings["intra"] != "ranking":
-        return math.nan
-    return 2 * (math.log(2) if settings["soft_margin"] else settings["margin"])
-
-
 class CooperationState(keras.callbacks.Callback):
     """Logs the blocks' shares at the end of each epoch, and warns, in the last quarter, where the method does
     nothing.
@@ -86,7 +73,7 @@ class CooperationState(keras.callbacks.Callback):
                 f"After epoch {epoch + 1} these add less than {SMALL:.0%} to their stream: {', '.join(small)}. The "
                 "connection does next to nothing: raise its rate, as in --lr_mults=connection:10.",
             )
-        rest, weights = value_at_rest(self.model.loss), self.model.loss.get_config()
+        rest, weights = self.model.loss.ranking_at_rest(), self.model.loss.get_config()
         for term in ("intra", "inter"):
             if weights[f"lambda_{term}"] and logs[term] >= AT_REST * rest:
                 self._warn(

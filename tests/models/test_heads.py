@@ -6,7 +6,7 @@ import math
 import keras
 import numpy as np
 import pytest
-from layers import arrays, features, num_parameters, randomise, run_layer_test, weights_by_name
+from layers import features, num_parameters, randomise, run_layer_test, weights_by_name
 from small_models import clips, kept, model, predict
 
 from ccsn_tf.config import ModelConfig
@@ -24,14 +24,6 @@ from ccsn_tf.models.heads import MOST_SUBSETS, TemporalRelation, WeightedSum, or
 )
 def test_layer(layer, arguments, inputs):
     run_layer_test(layer, arguments, inputs)
-
-
-def test_weighted_sum_has_a_weight_for_every_input():
-    first, second = features(2, 5), features(2, 5, seed=1)
-    (total,) = arrays(WeightedSum([1.0, 1.5])([first, second]))
-    np.testing.assert_array_equal(total, first + np.float32(1.5) * second)
-    with pytest.raises(ValueError):
-        WeightedSum([1.0, 1.0])([first] * 3)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,3 @@
-import math
-
 import keras
 import numpy as np
 import pytest
@@ -7,7 +5,7 @@ import pytest
 import ccsn_tf as ct
 from ccsn_tf.losses import JointLoss
 from ccsn_tf.models.connections.block import ConnectionBlock
-from ccsn_tf.training.cooperation import CooperationState, block_shares, value_at_rest
+from ccsn_tf.training.cooperation import CooperationState, block_shares
 
 
 class Stretched(ConnectionBlock):
@@ -48,16 +46,6 @@ def test_shares_are_those_of_each_block(split):
 def test_a_model_without_connection_has_none():
     none = model(None)
     assert block_shares(none, batch(none)) == {}
-
-
-def test_ranking_rests_where_distances_are_equal():
-    """All embeddings one point: every triplet violates by its margin."""
-    same = np.tile(np.float32([[1, 0]]), (4, 1))
-    outputs = {"spatial_embedding": same, "temporal_embedding": same}
-    for loss in (JointLoss(), JointLoss(margin=0.5), JointLoss(soft_margin=True)):
-        terms = loss.ranking(np.int32([0, 0, 1, 1]), outputs)
-        assert [float(terms[name]) for name in ("intra", "inter")] == pytest.approx([value_at_rest(loss)] * 2, rel=1e-5)
-    assert math.isnan(value_at_rest(JointLoss(temperature=0.1)))
 
 
 @pytest.mark.parametrize(("inter", "connection", "warned"), [(0.6, "sum", 2), (0.3, Stretched, 0)])

@@ -110,7 +110,6 @@ def test_others_start_from_the_run_of_an_rgb_checkpoint(tmp_path, torch, monkeyp
         (("bninception", "rgb.pth", "flow.pth"), {}, "--temporal: there are no weights for flow in the layout bninc"),
         (("tsn", "nowhere.pth"), {}, r"nowhere\.pth does not exist"),
         (("tsn", "flow.pth"), {}, r"^--spatial: .*flow\.pth does not fit bn_inception: .*weight is \(7, 7, 4, 64\)"),
-        (("tsn", "", "flow.pth"), {"flow_length": 5}, r"needs \(7, 7, 10, 64\)\. Check --layout, and --flow_length"),
         (("tsn", "rgb.pth"), {"class_file": "two.txt"}, r"two\.txt names 2 classes, the weights are for 3"),
     ],
 )

@@ -65,13 +65,13 @@ def connection_maker(connection, **options) -> Callable[[str], ConnectionBlock] 
     if connection is None or connection == "none":
         return None
     if isinstance(connection, dict):
-        connection = keras.saving.deserialize_keras_object(connection)
+        connection = _saved(connection)
     if isinstance(connection, ConnectionBlock):
         return _copies(connection)
     maker = _MAKERS.get(connection) if isinstance(connection, str) else connection
     if maker is None:
         raise UserError(f"`connection` must be one of {', '.join(CONNECTIONS)}. Received: {connection!r}.")
-    if not callable(maker):
+    if not callable(maker) or isinstance(maker, keras.layers.Layer):
         raise UserError(
             "`connection` must be a name, a ConnectionBlock subclass or instance, or a function that returns one. "
             f"Received: {connection!r}."
@@ -80,7 +80,14 @@ def connection_maker(connection, **options) -> Callable[[str], ConnectionBlock] 
 
     def make(name):
         given = {"name": name, **options}
-        block = maker(**{key: value for key, value in given.items() if known is None or key in known})
+        given = {key: value for key, value in given.items() if known is None or key in known}
+        try:
+            block = maker(**given)
+        except TypeError as error:
+            raise UserError(
+                f"`connection` {connection!r} cannot be called with {', '.join(given)} ({error}): pass an instance, or "
+                "a function that returns one."
+            ) from error
         if not isinstance(block, ConnectionBlock):
             raise UserError(f"`connection` {connection!r} makes a {type(block).__name__}, not a ConnectionBlock.")
         return block
@@ -98,6 +105,32 @@ def connection_config(connection, blocks: list[ConnectionBlock]):
         return connection or "none"
     _check_config(blocks[0])
     return keras.saving.serialize_keras_object(blocks[0])
+
+
+def _saved(config):
+    """The block of a serialised form.
+
+    Its class is the one of that name in the module that it was saved from, as it is defined last (a notebook's cell can
+    be run twice); or that of another module, as long as only one has a class of that name.
+    """
+    found = {cls.__module__: cls for cls in _subclasses(ConnectionBlock) if cls.__name__ == config["class_name"]}
+    if not found:
+        return keras.saving.deserialize_keras_object(config)
+    if len(found) > 1 and config["module"] not in found:
+        raise UserError(
+            f"`connection` {config['class_name']} of the module {config['module']} is not defined, but others of that "
+            f"name are, in {', '.join(found)}: import it, or only one of them."
+        )
+    kind = found.get(config["module"]) or next(iter(found.values()))
+    with keras.saving.custom_object_scope({config["registered_name"]: kind}):
+        return keras.saving.deserialize_keras_object(config)
+
+
+def _subclasses(kind):
+    """All of them that there are, in the order of their definition as far as they have the same base."""
+    for subclass in kind.__subclasses__():
+        yield subclass
+        yield from _subclasses(subclass)
 
 
 def _copies(block):
@@ -132,8 +165,13 @@ def _parameters(maker) -> set[str] | None:
 
 def _check_config(block):
     config = block.get_config()
-    parameters = inspect.signature(type(block).__init__).parameters.values()
+    parameters = list(inspect.signature(type(block).__init__).parameters.values())
     named = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and p.name != "self"]
+    if any(name not in named for name in config) and not any(p.kind is p.VAR_KEYWORD for p in parameters):
+        raise UserError(
+            f"`connection` {type(block).__name__}.__init__() does not take the arguments of the base class: let it "
+            "take **kwargs, and pass them on, as in super().__init__(**kwargs)."
+        )
     missing = [name for name in named if name not in config]
     if missing:
         raise UserError(

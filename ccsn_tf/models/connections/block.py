@@ -60,6 +60,7 @@ class ConnectionBlock(keras.layers.Layer):
     def __init__(self, dropout=0.0, **kwargs):
         super().__init__(**kwargs)
         self.dropout = dropout
+        self._complaint = ""
 
     def build(self, input_shape):
         spatial, temporal = input_shape
@@ -77,32 +78,47 @@ class ConnectionBlock(keras.layers.Layer):
             drop = Dropout(self.dropout, whole, dtype=self.dtype_policy, name=f"{stream}_dropout")
             self.drops.append(drop)
 
+    def __call__(self, inputs, *args, **kwargs):
+        try:
+            return super().__call__(inputs, *args, **kwargs)
+        except UserError as error:
+            # Keras, which infers shapes, makes a page of it.
+            raise UserError(self._complaint or str(error)) from None
+
     def call(self, inputs, training=None):
+        shape, other = (tuple(stream.shape) for stream in inputs)
+        if not _fits(shape, other):
+            self._complain(
+                f"`inputs` of the streams, which {self.name} joins, have other numbers of clips or segments: its maps "
+                f"are {shape} and {other}."
+            )
         messages = self.messages(*inputs)
-        self._check(messages, inputs)
+        received = messages
+        if isinstance(messages, (tuple, list)):
+            received = [tuple(message.shape) if hasattr(message, "shape") else message for message in messages]
+        if not isinstance(received, list) or len(received) != 2 or not all(_fits(each, shape) for each in received):
+            self._complain(
+                f"`connection` {type(self).__name__}.messages() must return two tensors of the streams' shape, "
+                f"{shape}, to the spatial and to the temporal stream. Received: {received}."
+            )
         return tuple(
             stream + drop(norm(message, training=training), training=training)
             for stream, norm, drop, message in zip(inputs, self.norms, self.drops, messages, strict=True)
         )
 
-    def _check(self, messages, inputs):
-        received = [tuple(message.shape) for message in messages] if isinstance(messages, (tuple, list)) else messages
-        if len(received) != 2 or not all(map(_fits, received, (tuple(stream.shape) for stream in inputs))):
-            raise UserError(
-                f"`connection` {type(self).__name__}.messages() must return two tensors of the streams' shape, "
-                f"{tuple(inputs[0].shape)}, to the spatial and to the temporal stream. Received: {received}"
-            )
+    def _complain(self, sentence):
+        self._complaint = sentence
+        raise UserError(sentence)
 
     def get_config(self):
         return {**super().get_config(), "dropout": self.dropout}
 
     def build_messages(self, shape):
-        """Creates the layers of `messages` for maps of `shape`."""
-        raise NotImplementedError
+        """Creates the layers of `messages` for maps of `shape`; none, where it is not defined."""
 
     def messages(self, spatial, temporal):
         """The messages (to the spatial stream, to the temporal stream), shaped as the maps."""
-        raise NotImplementedError
+        self._complain(f"`connection` {type(self).__name__} must define messages(spatial, temporal).")
 
     def pointwise(self, shape, units, name, **options):
         """A built 1x1 convolution: a Dense layer over the last axis, whatever the number of position axes."""
@@ -137,7 +153,11 @@ def relative_change(before, after) -> float:
 
 def _fits(shape, wanted):
     """Whether two shapes are equal as far as both are known."""
-    return len(shape) == len(wanted) and all(a == b or None in (a, b) for a, b in zip(shape, wanted, strict=True))
+    return (
+        isinstance(shape, tuple)
+        and len(shape) == len(wanted)
+        and all(a == b or None in (a, b) for a, b in zip(shape, wanted, strict=True))
+    )
 
 
 class SumConnection(ConnectionBlock):

@@ -8,37 +8,30 @@ Example:
 
 from __future__ import annotations
 
+import asyncio
+import concurrent.futures
 import json
-import random
 import re
-import time
-from collections.abc import Callable
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 import numpy as np
 
 from ccsn_tf.config import Config
-from ccsn_tf.data.views import InputForm, to_jpegs
 from ccsn_tf.errors import UserError
 from ccsn_tf.evaluation.metrics import softmax
-from ccsn_tf.serving.client.calls import StatusError
-from ccsn_tf.serving.client.clip_input import VideoFile, network_input
+from ccsn_tf.serving.client.calls import StatusError, persist
+from ccsn_tf.serving.client.clip_input import VideoFile, jpeg_inputs, network_input
 from ccsn_tf.serving.client.config import JPEG_SIGNATURES, client_config
 from ccsn_tf.serving.client.kserve import KServeGrpcTransport, KServeTransport
 from ccsn_tf.serving.client.server import Server
 from ccsn_tf.serving.client.tf_serving import GrpcTransport, RestTransport
 
-Result = TypeVar("Result")
-
-# The request did not reach a model, or was turned away before it ran. To classify is to change nothing, so even a call
-# whose answer was lost on the way back may be repeated. Everything else would fail again.
-RETRIED = ("UNAVAILABLE", "RESOURCE_EXHAUSTED")
-FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0  # seconds
-
 # As the libraries say it, without a code for it.
 _NOT_TRUSTED = re.compile("certificate|handshake|verification", re.IGNORECASE)
 _OTHER_PROTOCOL = re.compile("http1|settings frame|wrong.version", re.IGNORECASE)
-_NEEDED = {"scores", "spatial_logits", "temporal_logits"}  # of the outputs of a network
+# Of the answers of a signature, and of the outputs of a network.
+_OF_SIGNATURE = {"scores", "top_labels", "top_scores"}
+_OF_NETWORK = {"scores", "spatial_logits", "temporal_logits"}
 
 
 class Transport(Protocol):
@@ -79,7 +72,7 @@ class Client:
         model: the model's name on the server.
         timeout: seconds for a request, retries included.
         attempts: how often a request is sent at most. Repeated are only those that met no server, a full queue or a
-            broken connection (see `RETRIED`).
+            broken connection (see `calls.persist`).
         ca_file: PEM file of the certificates that TLS trusts; empty: the system's.
         token_file: file of a token that is sent as `Authorization: Bearer`, by TLS only; empty: none.
 
@@ -156,32 +149,30 @@ class Client:
             signature, inputs = "serving_default", network_input(VideoFile(path, path), config, segments).arrays
         answer = self.predict(signature, {name: value[None] for name, value in inputs.items()}, version)
         answer = {name: value[0] for name, value in answer.items()}
-        if self._transport.takes_jpegs:
-            return answer
-        if _NEEDED - answer.keys() or answer["scores"].shape != (len(metadata["classes"]),):
+        needed = _OF_SIGNATURE if self._transport.takes_jpegs else _OF_NETWORK
+        if needed - answer.keys() or answer["scores"].shape != (len(metadata["classes"]),):
             raise ServingError("INTERNAL", f"{self.server} answers otherwise than its metadata say: export it again.")
-        return _with_top(answer, metadata)
+        return answer if self._transport.takes_jpegs else _with_top(answer, metadata)
 
     def _model(self):
         known = self._known
         if known is None:  # several threads may ask at once: no harm, and none waits for the timeouts of the others
-            version = max(self._persist(self._transport.versions, first=True), default=None)
-            if version is None:
-                raise ServingError("UNAVAILABLE", f"{self.server} has no version of {self.model} ready: wait for it.")
-            metadata = self._ask_metadata(version)
+            try:
+                version = max(self._persist(self._transport.versions, first=True), default=None)
+                if version is None:
+                    raise ServingError(
+                        "UNAVAILABLE", f"{self.server} has no version of {self.model} ready: wait for it."
+                    )
+                metadata = json.loads(self._persist(lambda left: self._transport.metadata(version, left)))
+            except (ServingError, KeyError, TypeError, ValueError) as error:
+                if isinstance(error, ServingError) and error.code not in ("INVALID_ARGUMENT", "FAILED_PRECONDITION"):
+                    raise
+                raise UserError(
+                    f"Model {self.model} on {self.server} has no metadata of ours ({error}): name a model that "
+                    "export/saved_model.py or export/triton/repository.py wrote."
+                ) from None
             self._known = known = version, metadata, client_config(metadata)
         return known
-
-    def _ask_metadata(self, version):
-        try:
-            return json.loads(self._persist(lambda left: self._transport.metadata(version, left)))
-        except (ServingError, KeyError, TypeError, ValueError) as error:
-            if isinstance(error, ServingError) and error.code not in ("INVALID_ARGUMENT", "FAILED_PRECONDITION"):
-                raise
-            raise UserError(
-                f"Model {self.model} on {self.server} has no metadata of ours ({error}): name a model that "
-                "export/saved_model.py or export/triton/repository.py wrote."
-            ) from None
 
     def _persist(self, call, first=False):
         """`persist`; `first`: the call tells whether the server speaks our protocol at all."""
@@ -189,7 +180,8 @@ class Client:
             return persist(call, self.timeout, self.attempts)
         except StatusError as failure:
             code, reason = failure.code, " ".join(failure.message.split()) or "no reason given"
-        if _OTHER_PROTOCOL.search(reason) or (first and code in ("INVALID_ARGUMENT", "INTERNAL")):
+        no_way_in = code in ("UNAVAILABLE", "UNAUTHENTICATED")
+        if (first and code in ("INVALID_ARGUMENT", "INTERNAL")) or (no_way_in and _OTHER_PROTOCOL.search(reason)):
             code = "UNIMPLEMENTED"
         elif code == "UNAVAILABLE" and self._by_tls and _NOT_TRUSTED.search(reason):
             code = "UNAUTHENTICATED"
@@ -214,57 +206,44 @@ class Client:
             return f"does not let this client in ({reason}): give --token_file, by grpcs:// or https://."
         if code == "UNAVAILABLE":
             return (
-                f"cannot be reached ({reason}): start it, name another --server, or write grpcs:// or https:// if it "
-                "speaks TLS."
+                f"cannot be reached ({reason}): start it, name another --server, or write http:// for REST, "
+                "grpcs:// or https:// for TLS."
             )
         if code == "RESOURCE_EXHAUSTED":
             return f"has too much to do ({reason}): try again later, or with fewer callers."
         return f"refuses the request ({code}: {reason})."
 
 
-def persist(call: Callable[[float], Result], timeout: float, attempts: int) -> Result:
-    """Calls until it succeeds, fails for good, or attempts or time run out.
-
-    Pauses double from 0.1 s to 2 s; each is shortened by a random half, so that callers who failed together do not
-    come back together.
+class AsyncClient:
+    """`Client` for asyncio: the same calls, awaited, in threads of its own.
 
     Args:
-        call: called with the seconds that are left; raises `StatusError`.
-        timeout: seconds, pauses included.
-        attempts: at most so many calls.
-
-    Raises:
-        StatusError: of the last attempt.
+        server, options: as of `Client`.
+        calls: at the same time, at most; further ones wait for a thread, and `timeout` begins when they have one.
     """
-    end = time.monotonic() + timeout
-    for attempt in range(1, attempts + 1):
-        try:
-            return call(end - time.monotonic())
-        except StatusError as failure:
-            pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (attempt - 1)) * random.uniform(0.5, 1.0)
-            late = time.monotonic() + pause >= end
-            if failure.code not in RETRIED or attempt == attempts or late:
-                raise
-            time.sleep(pause)
-    raise ValueError(f"attempts must be at least 1. Received: attempts={attempts}")
 
+    def __init__(self, server: str, calls: int = 32, **options):
+        self._client, self._threads = Client(server, **options), concurrent.futures.ThreadPoolExecutor(calls)
 
-def jpeg_inputs(path: str, config: Config, segments: int) -> dict[str, np.ndarray]:
-    """One video as a signature of JPEGs takes it, bytes in object arrays.
+    async def metadata(self) -> dict:
+        """See `Client.metadata`."""
+        return await self._call(self._client.metadata)
 
-    Args:
-        path: a video file.
-        config: from `client_config`.
-        segments: K.
+    async def classify_video(self, path: str, segments: int = 0) -> dict[str, np.ndarray]:
+        """See `Client.classify_video`."""
+        return await self._call(self._client.classify_video, path, segments)
 
-    Returns:
-        rgb (K,) and flow (K, L); of a model that computes flow, frames (K, L + 1) alone.
+    async def predict(self, signature: str, inputs: dict[str, np.ndarray], version: int | None = None) -> dict:
+        """See `Client.predict`."""
+        return await self._call(self._client.predict, signature, inputs, version)
 
-    Raises:
-        VideoError: the video cannot be used.
-    """
-    jpegs = to_jpegs(InputForm(config.model).of_video(path, config, segments), config.data.jpeg_quality)
-    return {name: np.array(values, object) for name, values in jpegs.items()}
+    async def close(self) -> None:
+        """Frees the connections, once the calls under way have ended."""
+        await asyncio.to_thread(self._threads.shutdown)
+        self._client.close()
+
+    def _call(self, method, *arguments):
+        return asyncio.get_running_loop().run_in_executor(self._threads, method, *arguments)
 
 
 def _with_top(outputs, metadata):

@@ -1,4 +1,4 @@
-"""A clip to what an exported model takes, pixel for pixel what its JPEG signature makes of it. No TensorFlow.
+"""A clip to what an exported model takes: arrays, pixel for pixel what its JPEG signature makes of it, or the JPEGs.
 
 What is taken from a video goes through JPEG, as what training saw and `serving.client` sends has gone.
 """
@@ -88,3 +88,21 @@ def network_input(
         arrays = form.empty((num_segments,))
         form.write(snippets, box, mirrored, arrays)
     return ClipInput(arrays, watch.seconds)
+
+
+def jpeg_inputs(path: str, config: Config, segments: int) -> dict[str, np.ndarray]:
+    """One video as a signature of JPEGs takes it, bytes in object arrays.
+
+    Args:
+        path: a video file.
+        config: from `client_config`.
+        segments: K.
+
+    Returns:
+        rgb (K,) and flow (K, L); of a model that computes flow, frames (K, L + 1) alone.
+
+    Raises:
+        VideoError: the video cannot be used.
+    """
+    jpegs = to_jpegs(InputForm(config.model).of_video(path, config, segments), config.data.jpeg_quality)
+    return {name: np.array(values, object) for name, values in jpegs.items()}

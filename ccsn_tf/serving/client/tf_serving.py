@@ -69,8 +69,7 @@ class RestTransport(_TFServing):
             raise StatusError("INTERNAL", "the answer has no outputs")
         outputs = content["outputs"]
         # Of a signature with one output the server leaves out the name; ours are called as their signature.
-        named = outputs if isinstance(outputs, dict) else {signature: outputs}
-        return {name: _from_json(value) for name, value in named.items()}
+        return _arrays(_from_json, outputs if isinstance(outputs, dict) else {signature: outputs})
 
 
 class GrpcTransport(_TFServing):
@@ -91,7 +90,14 @@ class GrpcTransport(_TFServing):
         named = [{"key": name, "value": _to_proto(value)} for name, value in inputs.items()]
         service = "tensorflow.serving.PredictionService"
         answer = self._call(service, "Predict", timeout, model_spec=spec, inputs=named)
-        return {each.key: _from_proto(each.value) for each in answer.outputs}
+        return _arrays(_from_proto, {each.key: each.value for each in answer.outputs})
+
+
+def _arrays(function, outputs):
+    try:
+        return {name: function(value) for name, value in outputs.items()}
+    except (KeyError, TypeError, ValueError) as error:
+        raise StatusError("INTERNAL", f"the answer is not of tensors that we know ({error!r})") from None
 
 
 def _to_json(value):
@@ -119,8 +125,6 @@ def _to_proto(value):
 
 
 def _from_proto(tensor):
-    if tensor.dtype not in _ANSWERED:
-        raise StatusError("INTERNAL", f"the answer is of another type, {tensor.dtype}")
     dtype, field = _ANSWERED[tensor.dtype]
     shape, values = [dim.size for dim in tensor.tensor_shape.dim], getattr(tensor, field)
     if tensor.tensor_content:

@@ -159,7 +159,7 @@ def write_warmup(path: pathlib.Path, requests: Sequence[Request]) -> None:
         from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
     except ImportError:
         raise UserError(
-            "Warm-up requests need tensorflow-serving-api: pip install -c constraints.txt -e '.[serving]', or pass "
+            "Warm-up requests need tensorflow-serving-api: pip install -c constraints.txt -e '.[export]', or pass "
             "--nowarmup."
         ) from None
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -11,10 +11,11 @@ import shutil
 
 from google.protobuf import text_encoding
 
+from ccsn_tf.data.views import InputForm
 from ccsn_tf.errors import UserError
 from ccsn_tf.files import write_text
 from ccsn_tf.serving import model_card, versions
-from ccsn_tf.serving.client.config import MAX_SEGMENTS
+from ccsn_tf.serving.client.config import MAX_SEGMENTS, client_config
 from ccsn_tf.serving.onnx.graph import bound_axis
 from ccsn_tf.serving.onnx.session import METADATA_KEY, read_onnx
 from ccsn_tf.serving.sums import write_sums
@@ -206,7 +207,7 @@ def config_text(backend: str, metadata: dict, settings: TritonSettings, segments
         settings: of the serving.
         segments: of the clip that warms the model up.
     """
-    shapes = _shapes_of_a_segment(metadata)
+    shapes = InputForm(client_config(metadata).model).shapes(())
     inputs = [_tensor(name, "TYPE_UINT8", (-1, *shape)) for name, shape in shapes.items()]
     outputs = [_tensor(name, "TYPE_FP32", (len(metadata["classes"]),), LABELS) for name in _BY_CLASS]
     outputs += [_tensor(name, "TYPE_FP32", (metadata["embedding_dim"],)) for name in _EMBEDDINGS]
@@ -232,13 +233,6 @@ model_warmup [ {{
   batch_size: 1
 {warmup}}} ]
 {_ACCELERATOR if settings.tensorrt else ""}"""
-
-
-def _shapes_of_a_segment(metadata):
-    size, length = metadata["image_size"], metadata["flow_length"]
-    if metadata.get("flow_source") == "graph":
-        return {"frames": (length + 1, size, size, 3)}
-    return {"rgb": (size, size, 3), "flow": (size, size, 2 * length)}
 
 
 def _tensor(name, data_type, dims, labels=""):

@@ -75,16 +75,6 @@ def test_stages_one_after_the_other_are_the_network(name, channels, policy):
     np.testing.assert_array_equal(compose(models, images(32, channels)), expected)
 
 
-def test_splitting_twice_and_saving_a_stage(tmp_path):
-    backbone = build_backbone("tiny", 48, 3)
-    split_into_stages(backbone, "first")
-    stage = split_into_stages(backbone, "second")["stage2"]
-    assert stage.input.name == "second_stage2_input"
-    stage.save(tmp_path / "stage.keras")
-    loaded = keras.models.load_model(tmp_path / "stage.keras")
-    np.testing.assert_array_equal(np.asarray(loaded(images(24, 32))), np.asarray(stage(images(24, 32))))
-
-
 @pytest.mark.parametrize(
     ("stages", "message"),
     [

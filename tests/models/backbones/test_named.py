@@ -88,18 +88,7 @@ def test_pixels_are_scaled_as_published(name, pixel, expected):
     np.testing.assert_allclose(np.asarray(scaling.apply(np.array(pixel))), expected, atol=1e-6)
 
 
-@pytest.mark.parametrize(("size", "last"), [(48, (6, 6)), ((50, 70), (7, 9))])
-def test_tiny_at_other_sizes(size, last):
-    assert build_backbone("tiny", size, 3).network.output_shape == (None, *last, 96)
-
-
 @pytest.mark.parametrize("size", [40, 31, (64, 24)])
 def test_a_size_at_which_bn_inception_s_branches_differ_or_pooling_uses_all_up(size):
     with pytest.raises(UserError, match=r"^`image_size`"):
         build_backbone("bn_inception", size, 3)
-
-
-def test_two_builds_share_names_but_no_weights():
-    first, second = (build_backbone("efficientnet_lite0", 32, 3).network for _ in range(2))
-    assert [layer.name for layer in first.layers] == [layer.name for layer in second.layers]
-    assert not {id(weight) for weight in first.weights} & {id(weight) for weight in second.weights}

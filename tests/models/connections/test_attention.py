@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 from blocks import CLIP, SEGMENT, dense, joined, made, pair
-from layers import POLICIES, arrays, dtype_policy, features, randomise
+from layers import POLICIES, arrays, dtype_policy, randomise
 
 from ccsn_tf.config import ModelConfig, settings
 from ccsn_tf.models.connections.attention import (
@@ -108,13 +108,6 @@ def test_shared_affinity_against_loops(shape, heads):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
-@BOTH
-@pytest.mark.parametrize(("channels", "heads", "width"), [(64, 4, 32), (24, 5, 10), (6, 4, 4), (2, 4, 4)])
-def test_inner_width_is_half_the_channels_in_whole_heads(make, channels, heads, width):
-    block, maps = make(heads), features(1, 2, 2, channels)
-    assert [array.shape for array in arrays(block([maps, maps]))] == [maps.shape] * 2 and block.width == width
-
-
 @pytest.mark.parametrize("position", POSITION_BIASES)
 def test_only_a_position_bias_sees_where_the_other_stream_s_features_are(position):
     block, (spatial, temporal) = CrossAttention(2, position, name="block"), pair(SEGMENT)
@@ -123,19 +116,6 @@ def test_only_a_position_bias_sees_where_the_other_stream_s_features_are(positio
     before, after = (arrays(block.messages(spatial, maps))[0] for maps in (temporal, shuffled))
     difference = np.abs(after - before).max()
     assert difference < 1e-5 if position == "none" else difference > 1e-2
-
-
-@pytest.mark.parametrize("make", [lambda: CrossAttention(2, "none", name="block"), lambda: SharedAffinityConnection(2)])
-def test_weights_serve_maps_of_another_size(make):
-    """At twice the resolution every place says the same four times: the messages stay what they were."""
-    block, maps = make(), pair(SEGMENT)
-    made(block, maps)
-    for coarse, fine in zip(arrays(block(maps)), arrays(block([_doubled(x) for x in maps])), strict=True):
-        np.testing.assert_allclose(fine, _doubled(coarse), rtol=1e-5, atol=1e-5)
-
-
-def _doubled(maps):
-    return maps.repeat(2, axis=1).repeat(2, axis=2)
 
 
 @BOTH
@@ -163,13 +143,6 @@ def test_widths_start_geometric_from_local_to_flat(heads):
     neighbours = -1 / (2 * np.array(deviations) ** 2)  # which are one unit apart on an 8x8 map
     np.testing.assert_allclose(bias[:, 0, 1], neighbours, rtol=2e-6)
     np.testing.assert_array_equal(bias[:, 5, 5], 0.0)
-
-
-def test_mlp_starts_at_zero_and_can_leave_it():
-    layer = MLPBias(3, hidden=7)
-    layer.build()
-    np.testing.assert_array_equal(np.asarray(layer(height=3, width=4)), 0.0)
-    assert np.ptp(layer.inner.kernel.numpy()) > 0 and layer.get_config()["hidden"] == 7
 
 
 @pytest.mark.parametrize("kind", BIASES)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from layers import randomise
 
+import ccsn_tf as ct
 from ccsn_tf.config.settings import BACKBONES, CONNECTIONS
 from ccsn_tf.errors import UserError
 from ccsn_tf.models import backbones, connections
@@ -43,13 +44,6 @@ class Forgetful(Scaled):
         config = super().get_config()
         config.pop("factor")
         return config
-
-
-class Narrow(Exchange):
-    """One whose messages have another shape."""
-
-    def messages(self, spatial, temporal):
-        return spatial[..., :1], temporal[..., :1]
 
 
 def test_the_names_are_the_flags_choices():
@@ -100,9 +94,30 @@ def test_what_is_no_block_is_refused(connection):
         ccsn(connection)
 
 
-def test_messages_of_another_shape_are_refused():
-    with pytest.raises(ValueError, match="`connection` Narrow"):
-        ccsn(Narrow)
+@pytest.mark.parametrize(
+    "messages",
+    [
+        lambda s, t: (s[..., :1], t[..., :1]),
+        lambda s, t: s,
+        lambda s, t: (s, t, s),
+        lambda s, t: None,
+        lambda s, t: (0, 0),
+    ],
+)
+def test_messages_that_are_not_two_of_the_streams_shape_are_refused(messages):
+    narrow = type("Narrow", (Exchange,), {"messages": lambda self, *maps: messages(*maps)})
+    with pytest.raises(UserError, match=r"^`connection` Narrow.messages\(\) must return two tensors .*\.$"):
+        ccsn(narrow)
+
+
+def test_a_class_that_lacks_what_it_needs_is_told_so(tmp_path):
+    with pytest.raises(UserError, match=r"^`connection` Silent must define messages"):
+        ccsn(type("Silent", (ConnectionBlock,), {}))
+    with pytest.raises(UserError, match=r"^`connection` .*Scaled.* cannot be called .*'factor'"):
+        ccsn(Scaled)
+    closed = type("Closed", (Exchange,), {"__init__": lambda self: Exchange.__init__(self)})
+    with pytest.raises(UserError, match=r"^`connection` Closed.__init__\(\) does not take"):
+        ccsn(closed).save(tmp_path / "model.keras")
 
 
 def test_an_argument_that_the_configuration_lacks_is_named_when_it_would_be_lost(tmp_path):
@@ -111,6 +126,29 @@ def test_an_argument_that_the_configuration_lacks_is_named_when_it_would_be_lost
         model.save(tmp_path / "model.keras")
     with pytest.raises(UserError, match="get_config"):
         ccsn(Forgetful(2.0), connect_at=("stage1", "stage2"))
+
+
+def test_classes_of_one_name_are_told_apart_by_their_modules(tmp_path):
+    """As of two files that each have one, and of a notebook's cell that is run twice."""
+
+    def saved(module):
+        kind = type("Twin", (Exchange,), {"__module__": module})
+        model = ccsn(kind)
+        model.save(tmp_path / f"{module}.keras")
+        return kind
+
+    def loaded(module):
+        return type(ct.load_model(tmp_path / f"{module}.keras").connection_blocks[0])
+
+    one, two = saved("one"), saved("two")
+    assert (loaded("one"), loaded("two")) == (one, two)
+    again = type("Twin", (Exchange,), {"__module__": "one"})
+    assert loaded("one") is again and loaded("two") is two
+    one.__module__ = again.__module__ = "moved"
+    with pytest.raises(UserError, match=r"`connection` Twin of the module one is not defined, but .*two"):
+        loaded("one")
+    two.__name__ = "Other"
+    assert loaded("one") is again
 
 
 def test_a_registered_block_is_a_name_and_can_be_replaced(monkeypatch):

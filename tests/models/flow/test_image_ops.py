@@ -7,7 +7,6 @@ import pytest
 from ccsn_tf.models.flow.image_ops import (
     derivatives,
     divergence,
-    enlarge,
     forward_differences,
     grey,
     halve,
@@ -42,13 +41,6 @@ def test_halve(size):
     wide = np.pad(image[0], [(0, size[0] % 2), (0, size[1] % 2)], mode="edge")
     expected = wide.reshape(-(-size[0] // 2), 2, -(-size[1] // 2), 2).mean(axis=(1, 3))
     np.testing.assert_allclose(halve(image)[0], expected, rtol=1e-5, atol=1e-6)
-
-
-def test_enlarge_keeps_a_constant_field():
-    fields = np.ones((2, 3, 4, 5), "float32") * np.float32([1.0, -2.0])[:, None, None, None]
-    larger = np.asarray(enlarge(fields, 7, 10))
-    assert larger.shape == (2, 3, 7, 10)
-    np.testing.assert_allclose(larger, np.broadcast_to(fields[:, :, :1, :1], larger.shape), rtol=1e-6)
 
 
 def test_derivatives_are_exact_on_cubics():

@@ -96,16 +96,6 @@ def test_repeat(way):
             assert tuple(int(number) for number in fibonacci(tf.constant(1), tf.constant(1), times)) == wanted
 
 
-def test_what_is_compiled_serves_other_sizes_and_numbers():
-    @compiled
-    def scaled(images, factor):
-        return images * factor
-
-    for size, factor in ((3, 2.0), (3, 4.0), (5, 2.0)):
-        np.testing.assert_array_equal(scaled(tf.ones(size), factor), np.full(size, factor))
-    np.testing.assert_array_equal(scaled(np.ones(3, "int32"), 2), np.full(3, 2))
-
-
 def test_where_xla_does_not_work_flow_is_computed_without(monkeypatch, caplog):
     wanted, function = small()(FRAMES), tf.function
 

@@ -4,10 +4,13 @@ That is the server at CCSN_TF_SERVING_ADDRESS (gRPC) and CCSN_TF_SERVING_REST_AD
 CCSN_TF_SERVING_MODEL_DIR (an --export_dir) as "ccsn".
 """
 
+import asyncio
 import json
 import os
 import pathlib
 import shutil
+import subprocess
+import sys
 
 import kept_models
 import numpy as np
@@ -20,7 +23,8 @@ from ccsn_tf.data.video import VideoError
 from ccsn_tf.errors import UserError
 from ccsn_tf.evaluation.predict import predict_video
 from ccsn_tf.serving import versions
-from ccsn_tf.serving.client.client import Client, ServingError, jpeg_inputs
+from ccsn_tf.serving.client.client import AsyncClient, Client, ServingError
+from ccsn_tf.serving.client.clip_input import jpeg_inputs
 from ccsn_tf.serving.client.config import client_config
 
 GIVEN = "CCSN_TF_SERVING_ADDRESS"
@@ -86,6 +90,18 @@ def test_a_video_is_classified(client, metadata, expected, exported, moving_vide
             np.testing.assert_allclose(answer[scores], of_keras[stream], atol=0.02)  # but for the JPEGs
 
 
+def test_many_are_awaited_at_once(stand_in, moving_video):
+    async def ask():
+        client = AsyncClient(f"localhost:{stand_in.grpc_port}", calls=3)
+        answers = await asyncio.gather(*(client.classify_video(moving_video, segments) for segments in (1, 2, 3, 1)))
+        await client.close()
+        return answers
+
+    first, *others, last = asyncio.run(ask())
+    np.testing.assert_array_equal(first["scores"], last["scores"])
+    assert all(np.abs(other["scores"] - first["scores"]).max() > 1e-5 for other in others)
+
+
 def test_bad_videos_are_the_user_s_matter(client, tmp_path):
     with pytest.raises(VideoError, match="does not exist"):
         client.classify_video(str(tmp_path / "absent.mp4"))
@@ -128,3 +144,28 @@ def test_a_model_of_somebody_else(tmp_path, moving_video):
         for address in (f"localhost:{server.grpc_port}", f"http://localhost:{server.rest_port}"):
             with pytest.raises(UserError, match="has no metadata of ours"):
                 Client(address).classify_video(moving_video)
+
+
+def test_the_script_needs_no_tensorflow(stand_in, moving_video):
+    """What `pip install .` brings is enough: everything else is as if it were not there."""
+    code = """if True:
+        import runpy, sys
+
+        extras = {"tensorflow", "keras", "tensorflow_serving", "jinja2", "onnx", "onnxruntime", "matplotlib", "h5py"}
+
+        class Absent:
+            def find_spec(self, name, path=None, target=None):
+                if name.split(".")[0] in extras:
+                    raise ModuleNotFoundError(name, name=name)
+
+        sys.meta_path.insert(0, Absent())
+        sys.argv = sys.argv[1:]
+        runpy.run_path(sys.argv[0], run_name="__main__")
+    """
+    script = pathlib.Path(__file__).parents[3] / "scripts" / "query.py"
+    for server in (f"localhost:{stand_in.grpc_port}", f"http://localhost:{stand_in.rest_port}"):
+        command = [sys.executable, "-c", code, script, f"--server={server}", "--json", moving_video]
+        result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+        assert result.returncode == 0, result.stderr
+        (top, _) = json.loads(result.stdout)["top"]
+        assert top["class"] == Client(server).classify_video(moving_video)["top_labels"][0]

@@ -110,12 +110,13 @@ def test_a_server_that_comes_back_is_found(exported, request_inputs, unused_port
         (b"HTTP/1.1 200 OK\r\nContent-Length: 90\r\n\r\n{", "UNAVAILABLE", "cannot be reached"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]", "INTERNAL", "is that a model server"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", "INTERNAL", "no outputs"),
+        (b'HTTP/1.1 200 OK\r\nContent-Length: 29\r\n\r\n{"outputs": {"scores": [{}]}}', "INTERNAL", "tensors"),
         (b"HTTP/1.1 500 No\r\nContent-Length: 4\r\n\r\noops", "INTERNAL", "HTTP status 500"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n" + b" " * 70_000_000, "OUT_OF_RANGE", "longer than"),
         (b"\x00\x01\x02 hello\r\n\r\n", "INTERNAL", "does not speak HTTP"),
         (b"", "UNAVAILABLE", "cannot be reached"),
     ],
-    ids=["cut", "list", "empty", "error", "endless", "binary", "silent"],
+    ids=["cut", "list", "empty", "objects", "error", "endless", "binary", "silent"],
 )
 def test_strange_answers(reply, code, words, request_inputs):
     """A server that reads a request, sends `reply`, and closes."""

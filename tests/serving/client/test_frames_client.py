@@ -14,7 +14,8 @@ from ccsn_tf.data.video import VideoError
 from ccsn_tf.serving.batch.backends import choose
 from ccsn_tf.serving.batch.plan import BatchSettings, Items, clips_of_records, videos_of_folder
 from ccsn_tf.serving.batch.run import predict_all
-from ccsn_tf.serving.client.client import Client, ServingError, jpeg_inputs
+from ccsn_tf.serving.client.client import Client, ServingError
+from ccsn_tf.serving.client.clip_input import jpeg_inputs
 from ccsn_tf.serving.client.config import client_config
 from ccsn_tf.serving.client.local import LocalModel
 

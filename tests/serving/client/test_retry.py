@@ -2,9 +2,8 @@
 
 import pytest
 
-from ccsn_tf.serving.client import client as retry
-from ccsn_tf.serving.client.calls import StatusError
-from ccsn_tf.serving.client.client import persist
+from ccsn_tf.serving.client import calls
+from ccsn_tf.serving.client.calls import LONGEST_PAUSE, StatusError, persist
 
 
 class Clock:
@@ -12,8 +11,8 @@ class Clock:
 
     def __init__(self, monkeypatch):
         self.now, self.pauses = 100.0, []
-        monkeypatch.setattr(retry.time, "monotonic", lambda: self.now)
-        monkeypatch.setattr(retry.time, "sleep", self.sleep)
+        monkeypatch.setattr(calls.time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(calls.time, "sleep", self.sleep)
 
     def sleep(self, seconds):
         self.pauses.append(seconds)
@@ -48,7 +47,7 @@ def test_goes_on_until_there_is_an_answer(clock, code):
     clock.persist(code, 4, timeout=30, attempts=5)
     assert clock.pauses != first, "callers come back together"
     clock.persist(code, 12, timeout=100, attempts=20)
-    assert max(clock.pauses) <= retry.LONGEST_PAUSE and min(clock.pauses[6:]) >= retry.LONGEST_PAUSE / 2
+    assert max(clock.pauses) <= LONGEST_PAUSE and min(clock.pauses[6:]) >= LONGEST_PAUSE / 2
 
 
 @pytest.mark.parametrize("code", ["INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "INTERNAL"])

@@ -47,12 +47,12 @@ def engine(onnx_export, tmp_path):
 def test_a_repository_of_an_onnx_file(onnx_export, tmp_path):
     """What a Triton without a GPU cannot show; test_triton_server.py has the rest."""
     settings = TritonSettings("actions", 3, max_batch=6, queue_delay_us=700, instances=2, tensorrt=True)
-    version = make_repository(str(onnx_export("int8").path), str(tmp_path / "models"), settings)
+    version = make_repository(str(onnx_export("fp16").path), str(tmp_path / "models"), settings)
     assert version == tmp_path / "models" / "actions" / "3"
     assert sorted(os.listdir(version)) == ["MODEL_CARD.md", "SHA256SUMS", "model.onnx"]
     assert sorted(os.listdir(version.parent)) == ["3", "config.pbtxt", "labels.txt"]
     assert (version.parent / "labels.txt").read_text() == "MoveDown\nMoveLeft\nMoveRight\n"
-    assert metadata_of(version.parent)[3]["precision"] == "int8"
+    assert metadata_of(version.parent)[3]["precision"] == "fp16"
     for line in (
         'name: "actions"',
         "max_batch_size: 6",
