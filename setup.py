@@ -21,7 +21,7 @@ EXTRAS = {
     # For data-centre GPUs; not in "all": its packages come from NVIDIA's index.
     "tensorrt": ["cuda-bindings", "cuda-core", "onnx", "onnxruntime", "tensorrt>=10.13,<12"],
     "tensorrt-rtx": ["cuda-bindings", "cuda-core", "onnx", "onnxruntime", "tensorrt-rtx"],
-    "test": ["pytest", "pytest-timeout", "pytest-xdist", "pyyaml", "ruff"],
+    "test": ["pytest<9.2", "pytest-timeout", "pytest-xdist", "pyyaml", "ruff"],
 }
 EXTRAS["demo"] = sorted({*EXTRAS["train"], *EXTRAS["export"], *EXTRAS["figures"]})
 EXTRAS["all"] = sorted({each for name, group in EXTRAS.items() if name != "tensorrt" for each in group})

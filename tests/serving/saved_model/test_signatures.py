@@ -124,6 +124,6 @@ def test_warm_up_without_its_package(monkeypatch, tmp_path):
         return load(name, *arguments)
 
     monkeypatch.setattr(builtins, "__import__", absent)
-    with pytest.raises(UserError, match=r"\[serving\].*--nowarmup"):
+    with pytest.raises(UserError, match=r"\[export\].*--nowarmup"):
         write_warmup(tmp_path / "requests", [])
     assert not (tmp_path / "requests").exists()
