@@ -33,7 +33,8 @@ def calibrate(scores: Scores, groups: Sequence[str], unknown: Scores | None = No
     """Temperatures, thresholds and mean embeddings of classes, by validation clips: those of an evaluation.
 
     What is said of them is cross-fitted, or it would be too good: the clips are cut into two halves by group, and each
-    is judged by the temperature and the means of the other. What is kept is fitted on all of them.
+    is judged by the temperature and the means of the other. What is kept is fitted on all of them, and so is the
+    temperature behind the threshold of "temperature".
 
     Args:
         scores: of the validation clips.

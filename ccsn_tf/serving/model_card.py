@@ -36,9 +36,6 @@ def _settings(metadata):
 
 def _head(metadata, form, proof) -> Iterator[str]:
     settings = _settings(metadata)
-    from_others = any(
-        settings.get(name) not in (None, "", "none") for name in ("pretrained", "init_spatial", "init_temporal")
-    )
     versions = ", ".join(f"{name} {version}" for name, version in metadata["versions"].items())
     yield f"# Action recognition: {settings['dataset']}, {len(metadata['classes'])} classes"
     yield ""
@@ -51,10 +48,10 @@ def _head(metadata, form, proof) -> Iterator[str]:
             "form": f"{form}, {metadata['exported']}",
             "made with": versions,
             "weights, SHA-256": metadata["weights_sha256"],
-            "compared with the trained model": proof or "not",
+            "compared with the trained model": proof or "not compared",
             "owner, contact": _FILL_IN,
             "licence of the weights": _FILL_IN,
-            "licence of those that training began with": _FILL_IN if from_others else "began with none",
+            "licence of the initial weights, if any": _FILL_IN,
             f"licence of the training data ({settings['dataset']})": _FILL_IN,
             "intended use; uses that it is not for": _FILL_IN,
         }

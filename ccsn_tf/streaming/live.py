@@ -46,7 +46,7 @@ class LivePage:
         self._name, self._image, self._windows = name, None, collections.deque(maxlen=_KEPT)
         self._count, self._lock = 0, threading.Lock()
         # Pages of other sites must not read this one by a name of theirs that leads here.
-        self._hosts = None if host else _LOOPBACK
+        self._hosts = _LOOPBACK if not host or host in _LOOPBACK else None
         try:
             opened = socket.create_server((host or _LOOPBACK[0], int(port)))
         except OSError as error:
@@ -88,7 +88,8 @@ class LivePage:
         request = Request(environ)
         request.trusted_hosts = self._hosts and list(self._hosts)
         try:
-            if request.host and request.path == "/":
+            request.host  # noqa: B018  # refuses the names of others
+            if request.path == "/":
                 response = Response(_PAGE.read_text(encoding="utf-8"), mimetype="text/html")
             elif request.path == "/windows":
                 response = Response(self._since(request.args.get("after", 0, int)), mimetype="application/json")
