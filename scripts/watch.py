@@ -26,7 +26,7 @@ from ccsn_tf.models.build import load_model
 from ccsn_tf.progress import Progress
 from ccsn_tf.serving.watched import SavedStream, is_workdir
 from ccsn_tf.streaming.annotate import write_video
-from ccsn_tf.streaming.live import LivePage
+from ccsn_tf.streaming.live_page import LivePage
 from ccsn_tf.streaming.model import TrainedModel
 from ccsn_tf.streaming.source import FileSource, open_source
 from ccsn_tf.streaming.timeline import short_clock

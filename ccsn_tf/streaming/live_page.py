@@ -16,7 +16,7 @@ from ccsn_tf.errors import UserError
 from ccsn_tf.streaming.source import Frame
 from ccsn_tf.streaming.watcher import Answer
 
-_PAGE = pathlib.Path(__file__).with_name("live.html")
+_PAGE = pathlib.Path(__file__).with_name("live_page.html")
 _KEPT = 1200  # windows that a page which is opened late gets to see
 _LOOPBACK = ("127.0.0.1", "localhost")
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ccsn_tf.errors import UserError
-from ccsn_tf.streaming.live import LivePage
+from ccsn_tf.streaming.live_page import LivePage
 from ccsn_tf.streaming.source import Frame
 from ccsn_tf.streaming.watcher import Answer
 
