@@ -75,12 +75,11 @@ def main(sources):
     names = ("window", "every", "output", "page", "enter", "leave", "min_length")
     settings = WatchSettings(**{name: given[name].value for name in names}, top_k=model.config.eval.top_k)
     stopped, progress = threading.Event(), Progress("watch", "s")
-
-    page = LivePage(given.serve, source.name) if given.serve else None
+    live = LivePage(given.serve, source.name) if given.serve else None
 
     def show(answer, top):
-        if page:
-            page.add(answer, top)
+        if live:
+            live.add(answer, top)
         shown = "   ".join(f"{100 * score:5.1f} %  {name}" for name, score in top[:_SHOWN]) or "         none"
         print(f"{short_clock(answer.start)} - {short_clock(answer.end)}   {shown}", flush=True)
         if source.seconds and not sys.stdout.isatty():  # in a terminal the lines themselves show it
@@ -89,14 +88,14 @@ def main(sources):
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, frame: stop(stopped))
     say = functools.partial(print, "watch:", file=sys.stderr)
-    if page:
-        say(f"live at {page.url}")
-        hooks["see"] = page.see
+    if live:
+        say(f"live at {live.url}")
+        hooks["see"] = live.see
     try:
         found = watch(model, source, settings, stopped, show, say, **hooks)
     finally:
-        if page:
-            page.close()
+        if live:
+            live.close()
     for each in found.segments:
         print(f"{short_clock(each.start)} - {short_clock(each.end)}   {100 * each.score:3.0f} %  {each.label}")
     if given.video:

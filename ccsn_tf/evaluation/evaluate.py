@@ -65,16 +65,15 @@ def evaluate(
     if page and (workdir / INDEX).exists():
         index = read_index(workdir / INDEX, config)
     segments, crops = config.eval.test_segments, config.eval.test_crops
-    forward, views = _views(model, config, clips, classes, segments, crops)
-    scores = score_clips(forward, views, len(clips), segments, crops, progress, config.eval.average)
+    forward, views = _network(model, config)
+    scores = score_clips(forward, views(clips, classes), len(clips), segments, crops, progress, config.eval.average)
     confusion = confusion_matrix(scores.logits["fused"], scores.labels)
     groups = np.array([f"{clip.label}/{clip.group}" for clip in clips])
     strange, unknown = config.eval.unknown_classes, None
     if strange:
         others = evaluated_clips(config, manifest, strange)
-        views = _views(model, config, others, strange, segments, crops)
         shown = Progress("unknown classes", "clips")
-        unknown = score_clips(*views, len(others), segments, crops, shown, config.eval.average)
+        unknown = score_clips(forward, views(others, strange), len(others), segments, crops, shown, config.eval.average)
     calibration, rejection, means = calibrate(scores, groups, unknown)
     report = {
         "dataset": config.data.dataset,
@@ -110,21 +109,31 @@ def evaluate(
         alone = None
         if model.connection_blocks:
             with without_messages(model.connection_blocks):
-                forward, views = _views(model, config, clips, classes, segments, crops)
+                forward, views = _network(model, config)
                 progress = Progress("without messages", "clips")
-                alone = score_clips(forward, views, len(clips), segments, crops, progress, config.eval.average)
+                alone = score_clips(
+                    forward, views(clips, classes), len(clips), segments, crops, progress, config.eval.average
+                )
         write_report(page, config, model, clips, scores, alone, report, confusion, index)
     return report
 
 
-def _views(model, config, clips, classes, segments, crops):
-    """The network, or its top where the frozen stages were run before, and what it is shown of each clip."""
+def _network(model, config):
+    """The network, or its top where the frozen stages are run before; and a function of clips and their classes that
+    gives what it is shown of each."""
+    segments, crops = config.eval.test_segments, config.eval.test_crops
     if not config.train.feature_cache:
-        views = evaluation_views(clips, classes, config.data.record_dir, config.model, segments, crops)
+
+        def views(clips, classes):
+            return evaluation_views(clips, classes, config.data.record_dir, config.model, segments, crops)
+
         return make_forward(model), views
     frozen = FeatureCache(model, config)
-    progress = Progress("frozen stages", "clips")
-    return make_forward(frozen.top), frozen.evaluation_views(clips, classes, segments, crops, progress)
+
+    def kept(clips, classes):
+        return frozen.evaluation_views(clips, classes, segments, crops, Progress("frozen stages", "clips"))
+
+    return make_forward(frozen.top), kept
 
 
 def _refuse_other_classes(known: Sequence[str], recorded: Sequence[str], config: Config) -> None:

@@ -48,9 +48,8 @@ def calibrate(scores: Scores, groups: Sequence[str], unknown: Scores | None = No
     halves, calibration = _halves(groups, scores.labels), {}
     for name in PREDICTIONS:
         logits, cross = scores.logits[name], np.ones(len(scores.labels))
-        for half in (False, True):
-            other = halves != half
-            cross[halves == half] = fit_temperature(logits[other], scores.labels[other])
+        for part in (halves, ~halves):
+            cross[part] = fit_temperature(logits[~part], scores.labels[~part])
         calibration[name] = {
             "temperature": fit_temperature(logits, scores.labels),
             "ece_before": expected_calibration_error(softmax(logits), scores.labels),
@@ -59,15 +58,14 @@ def calibrate(scores: Scores, groups: Sequence[str], unknown: Scores | None = No
     fused, rejection = scores.logits["fused"], {}
     temperature, count = calibration["fused"]["temperature"], fused.shape[1]
     means = class_means(scores.embeddings, scores.labels, count)
+    parts = []
+    for part in (halves, ~halves):
+        own, other = ({name: values[side] for name, values in scores.embeddings.items()} for side in (part, ~part))
+        parts.append((part, own, class_means(other, scores.labels[~part], count)))
     for way in WAYS:
         known = np.empty(len(scores.labels))
-        for half in (False, True):
-            own, other = (
-                {name: values[halves == side] for name, values in scores.embeddings.items()}
-                for side in (half, not half)
-            )
-            cross = class_means(other, scores.labels[halves != half], count)
-            known[halves == half] = knownness(way, fused[halves == half], own, cross, temperature)
+        for part, own, cross in parts:
+            known[part] = knownness(way, fused[part], own, cross, temperature)
         finite = known[np.isfinite(known)]
         rejection[way] = {"threshold": float(np.quantile(finite, 1 - KEPT, method="lower")) if finite.size else 0.0}
         if unknown:

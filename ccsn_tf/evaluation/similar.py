@@ -7,14 +7,14 @@ import hashlib
 import os
 import pathlib
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from ccsn_tf.config import Config
 from ccsn_tf.config.settings import STREAMS
 from ccsn_tf.data.pipeline import evaluation_views
-from ccsn_tf.data.records.manifest import Manifest
+from ccsn_tf.data.records.manifest import Manifest, StoredClip
 from ccsn_tf.data.records.selection import of_records, select_clips
 from ccsn_tf.data.sampling import centre_starts
 from ccsn_tf.data.views import InputForm
@@ -99,7 +99,8 @@ class Searcher:
             UserError: the records are not there, or have no such clip; no matplotlib; it cannot be written.
         """
         names, labels = self.index.names, self.index.labels
-        clips = stored_frames([names[number] for number, _ in found], self._config, _SHOWN)
+        stored = stored_clips(self._config)
+        clips = stored_frames([names[number] for number, _ in found], stored, self._config, _SHOWN)
         snippets = InputForm(self._config.model).of_video(video, self._config, _SHOWN)
         cells = [(os.path.basename(video), _middles(snippets, self._config))]
         for (number, alike), frames in zip(found, clips, strict=True):
@@ -122,14 +123,20 @@ def read_index(path: str | pathlib.Path, config: Config) -> Index:
         raise UserError(f"--index={path} is no index ({error}): name another file, or remove it.") from None
 
 
-def stored_frames(names: Sequence[str], config: Config, count: int) -> list[list[np.ndarray]]:
+def stored_clips(config: Config) -> dict[str, StoredClip]:
+    """The clips in `record_dir` by name. UserError: see `Manifest.read`, which looks at every record."""
+    return {clip.name: clip for clip in Manifest.read(config.data.record_dir).clips}
+
+
+def stored_frames(
+    names: Sequence[str], stored: Mapping[str, StoredClip], config: Config, count: int
+) -> list[list[np.ndarray]]:
     """Of each of these clips `count` frames, evenly spaced, uint8 (H, W, 3), out of `record_dir`.
 
     Raises:
-        UserError: it has no such clip.
+        UserError: `stored`, of `stored_clips`, has no such clip.
     """
     folder, found = config.data.record_dir, []
-    stored = {clip.name: clip for clip in Manifest.read(folder).clips}
     for name in names:
         if name not in stored:
             raise UserError(f"--record_dir={folder} has no clip {name} of the index: name the records it is of.")

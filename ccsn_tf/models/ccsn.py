@@ -26,7 +26,7 @@ from ccsn_tf.models.inputs import (
     stored_inputs,
 )
 from ccsn_tf.models.train_step import TwoStreamModel
-from ccsn_tf.models.weights import initialise_temporal_from_spatial, load_imagenet
+from ccsn_tf.models.weights import initialise_temporal_from_spatial, load_imagenet, load_weights_file
 
 
 @keras.saving.register_keras_serializable("ccsn_tf")
@@ -127,9 +127,8 @@ class CCSN(TwoStreamModel):
             check_whole("image_size", image_size, 1)
         backbones, image_size = _backbones(backbone, image_size, 2 * flow_length)
         stages = list(backbones["spatial"].stages)
-        connect_at = ((connect_at,) if isinstance(connect_at, str) else tuple(connect_at)) or backbones[
-            "spatial"
-        ].default_connect_at
+        chosen = (connect_at,) if isinstance(connect_at, str) else tuple(connect_at)
+        connect_at = chosen or backbones["spatial"].default_connect_at
         unknown = [stage for stage in connect_at if stage not in stages]
         if unknown:
             raise UserError(
@@ -185,7 +184,7 @@ class CCSN(TwoStreamModel):
         if weights == "imagenet":
             load_imagenet(backbone, self.network("spatial"))
         elif weights:
-            _load_weights(self, weights)
+            load_weights_file(self, weights)
         if weights == "imagenet" or (isinstance(backbone, Backbone) and not weights):
             initialise_temporal_from_spatial(self.network("spatial"), self.network("temporal"))
 
@@ -251,17 +250,6 @@ class CCSN(TwoStreamModel):
         if isinstance(config["backbone"], dict):
             config["backbone"] = Backbone.from_config(config["backbone"])
         return cls(**config)
-
-
-def _load_weights(model, path):
-    try:
-        model.load_weights(path)
-    except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0].rstrip(".")
-        raise UserError(
-            f"`weights` {path} cannot be read into this network ({reason}): give None, imagenet, or the path of a "
-            ".weights.h5 file of a network like this one."
-        ) from error
 
 
 def _backbones(backbone, image_size, flow_channels):

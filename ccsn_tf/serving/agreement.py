@@ -12,8 +12,8 @@ from ccsn_tf.config.settings import PREDICTIONS
 from ccsn_tf.data.pipeline import evaluation_views
 from ccsn_tf.data.records.selection import evaluated_clips, of_records
 from ccsn_tf.errors import UserError
-from ccsn_tf.evaluation.metrics import softmax, top_k_accuracy
-from ccsn_tf.evaluation.predict import Scores, make_forward, score_clips
+from ccsn_tf.evaluation.metrics import Scores, softmax, top_k_accuracy
+from ccsn_tf.evaluation.predict import make_forward, score_clips
 from ccsn_tf.models.flow.loops import LOOPED, iterations
 from ccsn_tf.serving.clips import Clips
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ccsn_tf.evaluation.predict import Scores
+from ccsn_tf.evaluation.metrics import Scores
 from ccsn_tf.serving.agreement import compare_scores
 
 LOGITS = np.array([[4.0, 0, 0], [0, 3, 0], [0, 0, 2], [1, 0, 0]])

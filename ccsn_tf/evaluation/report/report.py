@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import keras
 import numpy as np
@@ -15,7 +15,7 @@ from ccsn_tf.data.records.manifest import StoredClip
 from ccsn_tf.evaluation.metrics import Scores, predictions, softmax
 from ccsn_tf.evaluation.report import pictures
 from ccsn_tf.evaluation.report.template import page_template
-from ccsn_tf.evaluation.similar import Index, stored_frames
+from ccsn_tf.evaluation.similar import Index, stored_clips, stored_frames
 from ccsn_tf.files import write_text
 from ccsn_tf.models.attention_maps import clip_attention, last_attention_block
 from ccsn_tf.models.ccsn import CCSN
@@ -49,14 +49,14 @@ def write_report(
     fused = scores.logits["fused"]
     predicted = predictions(fused, scores.labels)
     right, wrong = most_confident(fused, scores.labels, predicted, [clip.name for clip in clips], _SHOWN)
+    stored = stored_clips(config) if index else {}
 
     def card(number):
         logits = {stream: values[number] for stream, values in scores.logits.items()}
         strips = clip_strips(*see_clip(clips[number], model, config))
         if index and predicted[number] != scores.labels[number]:
-            strips.append(
-                nearest_strip(index, {name: rows[number] for name, rows in scores.embeddings.items()}, config)
-            )
+            embeddings = {name: rows[number] for name, rows in scores.embeddings.items()}
+            strips.append(nearest_strip(index, embeddings, stored, config))
         return {
             "name": clips[number].name,
             "true_class": model.classes[scores.labels[number]],
@@ -210,10 +210,13 @@ def clip_strips(frames, flow, attention) -> list[dict[str, str]]:
     return [dict(zip(("image", "caption", "text"), strip, strict=True)) for strip in strips]
 
 
-def nearest_strip(index: Index, embeddings: dict[str, np.ndarray], config: Config) -> dict[str, str]:
+def nearest_strip(
+    index: Index, embeddings: dict[str, np.ndarray], stored: Mapping[str, StoredClip], config: Config
+) -> dict[str, str]:
     """The training clips that a mistaken clip is most like, a frame each."""
     found = index.nearest(embeddings, "both", _SNIPPETS)
-    frames = [shown[0] for shown in stored_frames([index.names[number] for number, _ in found], config, 1)]
+    names = [index.names[number] for number, _ in found]
+    frames = [shown[0] for shown in stored_frames(names, stored, config, 1)]
     named = ", ".join(f"{index.labels[number]} {alike:.2f}" for number, alike in found)
     caption = f"most like these training clips, by both embeddings: {named}"
     return {"image": pictures.frame_strip(frames), "caption": caption, "text": f"Nearest training clips: {named}"}

@@ -17,6 +17,7 @@ import numpy as np
 from ccsn_tf.errors import UserError
 from ccsn_tf.serving import versions
 from ccsn_tf.serving.client.config import FILE_NAME
+from ccsn_tf.serving.onnx.session import CPU
 from ccsn_tf.serving.sums import check_sums, sha256
 from ccsn_tf.serving.tensorrt.cuda import find_gpu
 
@@ -37,7 +38,7 @@ class Exported:
 
     backend: str
     path: str
-    providers: tuple[str, ...] = ("CPUExecutionProvider",)
+    providers: tuple[str, ...] = (CPU,)
     clips: tuple[int, int] = (1, 1)
 
     def sha256(self) -> str:
