@@ -36,7 +36,10 @@ setup(
     python_requires=">=3.11,<3.14",
     packages=[*find_packages(include=["ccsn_tf", "ccsn_tf.*"]), "ccsn_tf_scripts"],
     package_dir={"ccsn_tf_scripts": "scripts"},
-    package_data={"ccsn_tf.evaluation.report": ["page.html"], "ccsn_tf.streaming": ["page.html", "live_page.html"]},
+    package_data={
+        "ccsn_tf.evaluation.report": ["page.html"],
+        "ccsn_tf.streaming": ["page.html", "live_page.html", "pages.css"],
+    },
     entry_points={
         "console_scripts": [
             f"ccsn-{name.replace('_', '-')} = ccsn_tf_scripts.{name}:console"

@@ -13,10 +13,11 @@ import cv2
 import numpy as np
 
 from ccsn_tf.errors import UserError
+from ccsn_tf.evaluation.report.template import page_template
 from ccsn_tf.streaming.source import Frame
 from ccsn_tf.streaming.watcher import Answer
 
-_PAGE = pathlib.Path(__file__).with_name("live_page.html")
+_TEMPLATE = pathlib.Path(__file__).with_name("live_page.html")
 _KEPT = 1200  # windows that a page which is opened late gets to see
 _LOOPBACK = ("127.0.0.1", "localhost")
 
@@ -43,6 +44,7 @@ class LivePage:
         host, _, port = address.rpartition(":")
         if not port.isdecimal() or int(port) > 65535:
             raise UserError(f"`serve`={address}: name a port, as in 8080, or both, as in 0.0.0.0:8080.")
+        self._page = page_template(_TEMPLATE).render()
         self._name, self._image, self._windows = name, None, collections.deque(maxlen=_KEPT)
         self._count, self._lock = 0, threading.Lock()
         # Pages of other sites must not read this one by a name of theirs that leads here.
@@ -90,7 +92,7 @@ class LivePage:
         try:
             request.host  # noqa: B018  # refuses the names of others
             if request.path == "/":
-                response = Response(_PAGE.read_text(encoding="utf-8"), mimetype="text/html")
+                response = Response(self._page, mimetype="text/html")
             elif request.path == "/windows":
                 response = Response(self._since(request.args.get("after", 0, int)), mimetype="application/json")
             elif request.path == "/picture" and self._image is not None:

@@ -104,7 +104,14 @@ def test_what_a_reader_must_know():
 def test_a_wheel_carries_the_template(tmp_path):
     command = [sys.executable, "setup.py", "--quiet", "build_py", f"--build-lib={tmp_path}"]
     subprocess.run(command, cwd=pathlib.Path(__file__).parents[3], check=True, capture_output=True)
-    assert (tmp_path / "ccsn_tf" / "evaluation" / "report" / "page.html").is_file()
+    package = tmp_path / "ccsn_tf"
+    for file in (
+        "evaluation/report/page.html",
+        "streaming/page.html",
+        "streaming/live_page.html",
+        "streaming/pages.css",
+    ):
+        assert (package / file).is_file()
 
 
 def test_a_phone_need_not_scroll_sideways(tmp_path):
