@@ -3,12 +3,14 @@
 import atexit
 import functools
 import multiprocessing
+import multiprocessing.forkserver
 import os
 import pathlib
 import runpy
 import subprocess
 import sys
 import tempfile
+import unittest.mock
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -79,9 +81,12 @@ def _checked(result, code):
 
 @functools.cache
 def _with_tensorflow():
-    """Where processes begin: copies of one that has imported TensorFlow and done nothing with it."""
+    """Where processes begin: copies of one that has imported TensorFlow, as quiet as scripts make it, and done nothing
+    with it."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_SLOW_TO_IMPORT)
+    with unittest.mock.patch.dict(os.environ, TF_CPP_MIN_LOG_LEVEL="3"):
+        multiprocessing.forkserver.ensure_running()
     return context
 
 
