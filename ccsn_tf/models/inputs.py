@@ -71,7 +71,8 @@ def check_inputs(inputs, expected):
                 "np.round(x).astype('uint8') of values 0 to 255."
             )
         found, wanted = tuple(inputs[name].shape), tuple(tensor.shape)
-        if len(found) != len(wanted) or any(None not in pair and len(set(pair)) > 1 for pair in zip(found, wanted)):
+        pairs = zip(found, wanted, strict=False)
+        if len(found) != len(wanted) or any(None not in pair and len(set(pair)) > 1 for pair in pairs):
             shape = ", ".join(str(size or free) for size, free in zip(wanted, "BK   ", strict=False))
             raise UserError(
                 f"`inputs` {name} must have the shape ({shape}) that the model is built for. Received: {found}: pass "
