@@ -56,7 +56,6 @@ BAD |= {
     for name, reason in {
         "half.avi": "is truncated|is damaged after frame",
         "half.mp4": "cannot be read as a video",
-        "changing.avi": "changes its frame size at frame 5: re-encode it",
         "picture-announced.avi": r"is damaged after frame 0 \(its header is wrong, or .* more than 67108864",
         "pixels-announced.mov": "has frames of 1440000x36 pixels: at most 32000 a side",
         "frames-announced.avi": "is truncated: 10 of 1000000000 frames",
