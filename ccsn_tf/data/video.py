@@ -30,6 +30,9 @@ _OF_DECODER = {"max_pixels": str(MAX_PIXELS)}
 _OPTIONS = {"format_whitelist": FORMATS, "protocol_whitelist": "file", **_OF_DECODER}
 
 
+_AGAIN = "get it again, or leave it out."
+
+
 class VideoError(UserError):
     """A video that cannot be used; the message names the file and says why."""
 
@@ -184,12 +187,14 @@ class _Video:
         except VideoError:
             raise
         except (av.FFmpegError, ValueError) as error:
-            raise VideoError(f"{self._path} is damaged after frame {self._count} ({_reason(error)}).") from None
+            raise VideoError(
+                f"{self._path} is damaged after frame {self._count} ({_reason(error)}): {_AGAIN}"
+            ) from None
         if self._count == 0:
-            raise VideoError(f"{self._path} holds no frame.")
+            raise VideoError(f"{self._path} holds no frame: {_AGAIN}")
         declared = self.declared
         if declared - self._count > _TOLERATED_LOSS and not self._came_late(declared):
-            raise VideoError(f"{self._path} is truncated: {self._count} of {declared} frames could be decoded.")
+            raise VideoError(f"{self._path} is truncated, {self._count} of {declared} frames are there: {_AGAIN}")
 
     def _decoded(self):
         for packet in self._container.demux(self._stream):
@@ -232,14 +237,16 @@ def _open(path) -> Iterator[_Video]:
         # The prefix keeps FFmpeg from taking a name with a colon for an address.
         container = av.open(f"file:{path}", options=_OPTIONS, metadata_errors="replace")
     except (av.FFmpegError, OSError, ValueError) as error:
-        raise VideoError(f"{path} cannot be read as a video ({_reason(error, 'no container, ')}).") from None
+        raise VideoError(f"{path} cannot be read as a video ({_reason(error, 'no container, ')}): {_AGAIN}") from None
     with container:
         stream = container.streams.best("video")  # not a cover picture, if there is anything else
         if stream is None or stream.disposition & Disposition.attached_pic:
-            raise VideoError(f"{path} has no video stream{'' if stream is None else ', only a cover picture'}.")
+            raise VideoError(
+                f"{path} has no video stream{'' if stream is None else ', only a cover picture'}: leave it out."
+            )
         decoder = stream.codec_context
         if decoder is None:
-            raise VideoError(f"{path} is damaged, or in a format that this FFmpeg cannot decode.")
+            raise VideoError(f"{path} is damaged, or in a format that this FFmpeg cannot decode: re-encode it.")
         decoder.options = _OF_DECODER
         decoder.thread_count = 1
         yield _Video(path, container, stream)
@@ -262,7 +269,7 @@ def _refuse_at_sight(path):
         kind = "folder" if stat.S_ISDIR(status.st_mode) else "device or pipe"
         raise VideoError(f"{path} is a {kind}, not a video file.")
     if announced and announced > status.st_size:
-        raise VideoError(f"{path} is truncated: {status.st_size} of {announced} bytes are there.")
+        raise VideoError(f"{path} is truncated, {status.st_size} of {announced} bytes are there: {_AGAIN}")
 
 
 def _reason(error, also=""):
