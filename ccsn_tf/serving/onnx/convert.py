@@ -14,8 +14,8 @@ from onnx import TensorProto, helper
 
 from ccsn_tf.errors import UserError
 from ccsn_tf.models.flow.loops import WRITTEN_OUT, iterations
+from ccsn_tf.models.folding import fold_batch_norms
 from ccsn_tf.serving import optional
-from ccsn_tf.serving.onnx.folding import fold_batch_norms
 
 # The last one that tf2onnx 1.17 writes valid graphs for, and all that TensorRT 10 reads.
 OPSET = 17
