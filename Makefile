@@ -19,7 +19,7 @@ help:  ## this list
 
 install: $(VENV)/.all  ## only set up: the environment .venv
 
-demo: $(DEMO_STAMP)  ## render videos, train with and without connection, compare, predict, export
+demo: $(DEMO_STAMP)  ## render videos, train with and without connection, compare, predict, export, watch
 	@$(RUN) scripts/demo.py $(ARGS)
 
 # Flow that many runs share is stored once.

@@ -2,7 +2,7 @@
 
     python benchmarks/run.py NAME [--output=report.json] [flags of that benchmark]
 
-NAME is flow, inference, input, model, prepare, training or watch (docs/BENCHMARKS.md).
+NAME is flow, inference, input, model, prepare, timeline, training or watch (docs/BENCHMARKS.md).
 """
 
 import datetime
@@ -24,7 +24,7 @@ command_line.load_tensorflow()
 from ccsn_tf.errors import UserError
 from ccsn_tf.files import write_text
 
-BENCHMARKS = ("flow", "inference", "input", "model", "prepare", "training", "watch")
+BENCHMARKS = ("flow", "inference", "input", "model", "prepare", "timeline", "training", "watch")
 
 flags.DEFINE_string("output", "", "benchmark: JSON file for the figures; empty: the table is only printed.")
 

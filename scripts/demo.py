@@ -1,4 +1,5 @@
-"""The demo, start to finish: renders videos, prepares records, trains without and with connection, compares, exports.
+"""The demo, start to finish: renders videos, prepares records, trains without and with connection, compares, exports,
+watches.
 
     python scripts/demo.py [--epochs=3 ...]
 
@@ -6,6 +7,7 @@ The settings are those of demo.flags, unless flags say otherwise. Every step is 
 type it to do the same by hand. A step that was done is not done again, so the demo can be stopped and started at will.
 """
 
+import json
 import pathlib
 import random
 import shlex
@@ -14,13 +16,16 @@ import sys
 import time
 
 from ccsn_tf.config import flags as command_line
+from ccsn_tf.data.demo.render import render_long
 from ccsn_tf.errors import UserError
 from ccsn_tf.evaluation.compare import read_evaluation
 from ccsn_tf.progress import clock
+from ccsn_tf.streaming.timeline import beside
 
 _HERE = pathlib.Path(__file__).parent
 _ROOT = pathlib.Path("demo")
 _EXPORT = _ROOT / "model"
+_SCENE = _ROOT / "scene"
 _RUNS = {"none": _ROOT / "without_connection", "cross_attention": _ROOT / "ccs"}
 
 
@@ -42,8 +47,26 @@ def main(arguments):
         run_step("export/saved_model", [f"--workdir={workdir}", f"--export_dir={_EXPORT}"])
     print("\nThe same clip, by the exported model in a process that has TensorFlow alone:")
     run_step("query", [f"--export_dir={_EXPORT}", str(clip)])
+    print("\nA scene of half a minute, in which both objects turn now and then, watched:")
+    right = watch_scene(workdir, config.data.demo_size, config.train.seed)
+    print(f"\n{100 * right:.0f} % of the windows are named right.")
     seconds = time.monotonic() - begun
-    print(f"\nPictures: {workdir}/history.png and confusion.png. Taken: {clock(seconds)}.")
+    print(f"Pictures: {_SCENE}.html, {workdir}/history.png and confusion.png. Taken: {clock(seconds)}.")
+
+
+def watch_scene(workdir, size, seed):
+    """Renders and watches the scene; the share of windows that are named as what is true in their middle."""
+    video, lines, page = (_SCENE.with_suffix(suffix) for suffix in (".mp4", ".jsonl", ".html"))
+    turns = render_long(video, size=size, seed=seed)
+    for path in (lines, *beside(lines)):
+        path.unlink(missing_ok=True)
+    given = ["--window=1", "--every=0.5", f"--output={lines}", f"--page={page}"]
+    run_step("watch", [f"--model={workdir}", str(video), *given])
+    found = []
+    for line in map(json.loads, lines.read_text(encoding="utf-8").splitlines()):
+        true = [name for start, name in turns if start <= (line["start"] + line["end"]) / 2][-1]
+        found.append(line["top"][0]["class"] == true)
+    return sum(found) / len(found)
 
 
 def run_step(script, arguments):

@@ -28,7 +28,7 @@ def main(arguments):
     command_line.no_arguments(arguments)
     config, page = command_line.config_of_run(), flags.FLAGS.report
     page = {"true": pathlib.Path(config.train.workdir, "REPORT.html"), "false": ""}.get(page, page)
-    report = evaluate(config, Progress("evaluate", "clips"), page)
+    report = evaluate(config, Progress("evaluate", "clips"), page, print)
     print(
         f"{report['dataset']} split {report['split']}, {report['num_clips']} test clips of {report['num_classes']} "
         f"classes, connection {report['connection']}; {report['protocol']}"

@@ -3,9 +3,10 @@
     python scripts/watch.py --model=MODEL SOURCE [--window=2.0 --every=0.5]
     python scripts/watch.py --model=MODEL match.mp4 --output=match.jsonl --page=match.html [--reject]
 
-MODEL is a work directory, or what export/saved_model.py wrote. SOURCE is a video file, a camera (0), an address
-(rtsp://, http://, https://, udp://), or - (MPEG-TS on standard input). A line a window is printed, and written to
---output as JSON; at the end, also after Ctrl-C, the segments stand beside it as .json, .vtt and .csv. docs/WATCH.md.
+MODEL is a work directory, or what export/saved_model.py or export/to_onnx.py wrote. SOURCE is a video file, a camera
+(0), an address (rtsp://, http://, https://, udp://), or - (MPEG-TS on standard input). A line a window is printed, and
+written to --output as JSON; at the end, also after Ctrl-C, the segments stand beside it as .json, .vtt and .csv.
+docs/WATCH.md.
 """
 
 import functools
@@ -21,10 +22,10 @@ from ccsn_tf.config import flags as command_line
 command_line.load_tensorflow()
 
 from ccsn_tf.errors import UserError
-from ccsn_tf.evaluation.rejection import WAYS, rejection_of
+from ccsn_tf.evaluation.rejection import WAYS, rejection, rejection_of
 from ccsn_tf.models.build import load_model
 from ccsn_tf.progress import Progress
-from ccsn_tf.serving.watched import SavedStream, is_workdir
+from ccsn_tf.serving.watched import exported_stream, is_workdir
 from ccsn_tf.streaming.annotate import write_video
 from ccsn_tf.streaming.live_page import LivePage
 from ccsn_tf.streaming.model import TrainedModel
@@ -33,7 +34,7 @@ from ccsn_tf.streaming.timeline import short_clock
 from ccsn_tf.streaming.watch import WatchSettings, watch
 
 _DEFAULTS = WatchSettings()
-flags.DEFINE_string("model", "", "watch: a work directory, or a folder of export/saved_model.py.")
+flags.DEFINE_string("model", "", "watch: a work directory, a folder of export/saved_model.py, or an .onnx file.")
 flags.DEFINE_float("window", _DEFAULTS.window, "watch: seconds that an answer is about.")
 flags.DEFINE_float("every", _DEFAULTS.every, "watch: seconds from one answer to the next.")
 flags.DEFINE_string("output", "", "watch: file of JSON lines, a line a window; .json, .vtt and .csv stand beside it.")
@@ -68,10 +69,10 @@ def main(sources):
     if given.video and not isinstance(source, FileSource):
         raise UserError(f"--video is made of a file that can be read again, and {source.name} is none: leave it out.")
     way, hooks = {"true": WAYS[0], "false": ""}.get(given.reject, given.reject), {}
-    if way and not is_workdir(given.model):
-        raise UserError("--reject needs what evaluate.py leaves beside a run: name a work directory as --model.")
-    if way:
+    if way and is_workdir(given.model):
         hooks["rejects"] = rejection_of(given.model, way, model.classes)
+    elif way:
+        hooks["rejects"] = rejection(model.evaluation, way)
     names = ("window", "every", "output", "page", "enter", "leave", "min_length")
     settings = WatchSettings(**{name: given[name].value for name in names}, top_k=model.config.eval.top_k)
     stopped, progress = threading.Event(), Progress("watch", "s")
@@ -110,11 +111,11 @@ def main(sources):
 def chosen_model(path):
     """What --model names."""
     if not path:
-        raise UserError("--model is not given: name a work directory, or a folder of export/saved_model.py.")
+        raise UserError("--model is not given: name a work directory, or an export.")
     if is_workdir(path):
         flags.FLAGS.workdir = path
         return TrainedModel(load_model(str(pathlib.Path(path, "model.keras"))), command_line.config_of_run())
-    model = SavedStream(path)
+    model = exported_stream(path)
     given = {name: flags.FLAGS[name].value for name in ("test_segments", "top_k") if flags.FLAGS[name].present}
     model.config = model.config.replace(**given)
     return model

@@ -122,7 +122,7 @@ def _means(reports):
         "auroc": {
             way: _mean([report["rejection"][way]["auroc"] for report in reports])
             for way in WAYS
-            if reports and all(report.get("num_unknown") for report in reports)
+            if reports and all(report.get("num_unknown") and way in report["rejection"] for report in reports)
         },
     }
 

@@ -17,7 +17,7 @@ from ccsn_tf.evaluation.embeddings import embedding_report
 from ccsn_tf.evaluation.figures import save_confusion
 from ccsn_tf.evaluation.metrics import Scores, confusion_matrix, most_confused, per_class_accuracy, summarise
 from ccsn_tf.evaluation.predict import make_forward, score_clips
-from ccsn_tf.evaluation.rejection import calibrate, write_means
+from ccsn_tf.evaluation.rejection import WAYS, calibrate, write_means
 from ccsn_tf.evaluation.report.report import write_report
 from ccsn_tf.evaluation.similar import INDEX, read_index
 from ccsn_tf.files import whole_file, write_text
@@ -30,7 +30,10 @@ _MOST_CONFUSED = 10  # kinds of mistakes that are listed
 
 
 def evaluate(
-    config: Config, progress: Callable[[int, int], None] = lambda done, total: None, page: str | pathlib.Path = ""
+    config: Config,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    page: str | pathlib.Path = "",
+    say: Callable[[str], None] = lambda line: None,
 ) -> dict:
     """Scores the test clips with `config.train.workdir`'s model.keras and writes the results beside it.
 
@@ -46,7 +49,8 @@ def evaluate(
         config: of the run (config.json), with the test protocol to use.
         progress: called with (clips done, clips in all).
         page: where to write a report for people, one HTML file (`write_report`); empty: none. Where the work directory
-            has an index (`Searcher`), it shows what mistaken clips are like.
+            has an index (`Searcher`) of this model, it shows what mistaken clips are like.
+        say: receives lines for people.
 
     Returns:
         The content of evaluation.json.
@@ -63,7 +67,10 @@ def evaluate(
     classes = tuple(model.classes)  # its own label order, whatever the order in the records
     clips, index = evaluated_clips(config, manifest, classes), None
     if page and (workdir / INDEX).exists():
-        index = read_index(workdir / INDEX, config)
+        try:
+            index = read_index(workdir / INDEX, config)
+        except UserError as error:
+            say(f"The report is without nearest clips: {error}")
     segments, crops = config.eval.test_segments, config.eval.test_crops
     forward, views = _network(model, config)
     scores = score_clips(forward, views(clips, classes), len(clips), segments, crops, progress, config.eval.average)
@@ -74,7 +81,8 @@ def evaluate(
         others = evaluated_clips(config, manifest, strange)
         shown = Progress("unknown classes", "clips")
         unknown = score_clips(forward, views(others, strange), len(others), segments, crops, shown, config.eval.average)
-    calibration, rejection, means = calibrate(scores, groups, unknown)
+    ways = [way for way in WAYS if way != "energy" or config.eval.average == "logits"]
+    calibration, rejection, means = calibrate(scores, groups, unknown, ways)
     report = {
         "dataset": config.data.dataset,
         "split": config.data.split,

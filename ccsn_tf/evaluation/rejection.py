@@ -29,7 +29,9 @@ _FARTHEST = 2.0  # between unit vectors: the distance to a class without clips
 Means = dict[str, np.ndarray]  # of each stream: float (C, E), the mean embedding of a class; NaN where it has no clip
 
 
-def calibrate(scores: Scores, groups: Sequence[str], unknown: Scores | None = None) -> tuple[dict, dict, Means]:
+def calibrate(
+    scores: Scores, groups: Sequence[str], unknown: Scores | None = None, ways: Sequence[str] = WAYS
+) -> tuple[dict, dict, Means]:
     """Temperatures, thresholds and mean embeddings of classes, by validation clips: those of an evaluation.
 
     What is said of them is cross-fitted, or it would be too good: the clips are cut into two halves by group, and each
@@ -40,6 +42,7 @@ def calibrate(scores: Scores, groups: Sequence[str], unknown: Scores | None = No
         scores: of the validation clips.
         groups: of each; clips of one group are alike.
         unknown: of clips of classes that the model does not know, to see how well they are told apart.
+        ways: of `WAYS`; probabilities that were averaged have no energy.
 
     Returns:
         {prediction: {"temperature", "ece_before", "ece_after"}}, expected calibration errors as fractions;
@@ -62,7 +65,7 @@ def calibrate(scores: Scores, groups: Sequence[str], unknown: Scores | None = No
     for part in (halves, ~halves):
         own, other = ({name: values[side] for name, values in scores.embeddings.items()} for side in (part, ~part))
         parts.append((part, own, class_means(other, scores.labels[~part], count)))
-    for way in WAYS:
+    for way in ways:
         known = np.empty(len(scores.labels))
         for part, own, cross in parts:
             known[part] = knownness(way, fused[part], own, cross, temperature)
@@ -143,31 +146,47 @@ def write_means(workdir: str | pathlib.Path, classes: Sequence[str], means: Mean
 
 
 def rejection_of(workdir: str | pathlib.Path, way: str, classes: Sequence[str]) -> Callable[[dict], bool]:
-    """Whether an answer of a run's model is about none of the classes: a function of `StreamModel.answer`'s outputs.
-
-    Args:
-        workdir: of the run, evaluated.
-        way: of `WAYS`.
-        classes: of the model.
+    """`rejection` by what an evaluation has left beside a run.
 
     Raises:
-        UserError: an unknown way, or the run was not evaluated, or not by this version or with these classes.
+        UserError: see `rejection`; or the run was not evaluated, or not by this version or with these classes.
+    """
+    report, path = read_evaluation(workdir), pathlib.Path(workdir, _FILE)
+    try:
+        means = dict(np.load(io.BytesIO(path.read_bytes())))
+        known = means.pop("classes").tolist()
+    except (KeyError, OSError, ValueError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path} is not there ({error}): run evaluate.py --workdir={workdir}.") from None
+    if known != list(classes):
+        raise UserError(f"{path} is of other classes than the model: run evaluate.py --workdir={workdir}.")
+    return rejection(report, way, means)
+
+
+def rejection(report: dict | None, way: str, means: Means | None = None) -> Callable[[dict], bool]:
+    """Whether an answer of a model is about none of the classes: a function of `StreamModel.answer`'s outputs.
+
+    Args:
+        report: evaluation.json of its run, if that was evaluated.
+        way: of `WAYS`.
+        means: of `calibrate`; None: not known, as of exports, whose answers may lack logits too.
+
+    Raises:
+        UserError: an unknown way, or one that has no threshold, or needs the means.
     """
     if way not in WAYS:
         raise UserError(f"--reject={way} is no way to reject: name one of {', '.join(WAYS)}.")
-    report, path = read_evaluation(workdir), pathlib.Path(workdir, _FILE)
     try:
         threshold, temperature = report["rejection"][way]["threshold"], report["calibration"]["fused"]["temperature"]
-        means = dict(np.load(io.BytesIO(path.read_bytes())))
-    except (KeyError, OSError, ValueError, zipfile.BadZipFile) as error:
+    except (KeyError, TypeError):
         raise UserError(
-            f"{path} or evaluation.json is not there ({error}): run evaluate.py --workdir={workdir}."
+            f"--reject={way} has no threshold: run evaluate.py, with --average=logits, and export again, if at all."
         ) from None
-    if means["classes"].tolist() != list(classes):
-        raise UserError(f"{path} is of other classes than the model: run evaluate.py --workdir={workdir}.")
+    if way in ("embedding", "energy") and means is None:
+        raise UserError(f"--reject={way} needs a work directory as --model: name one, or pass --reject=softmax.")
 
     def rejects(outputs):
+        logits = outputs["logits"] if "logits" in outputs else np.log(np.maximum(outputs["scores"], 1e-30))
         embeddings = {stream: outputs[f"{stream}_embedding"][None] for stream in STREAMS}
-        return bool(knownness(way, outputs["logits"][None], embeddings, means, temperature)[0] < threshold)
+        return bool(knownness(way, logits[None], embeddings, means, temperature)[0] < threshold)
 
     return rejects

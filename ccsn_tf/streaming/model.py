@@ -10,6 +10,7 @@ import tensorflow as tf
 from ccsn_tf.config import Config
 from ccsn_tf.evaluation.metrics import softmax
 from ccsn_tf.models.ccsn import CCSN
+from ccsn_tf.models.folding import fold_batch_norms
 from ccsn_tf.models.snippets import snippet_parts
 from ccsn_tf.models.train_step import LOGITS
 
@@ -36,7 +37,8 @@ class StreamModel(Protocol):
 
 
 class TrainedModel:
-    """A `StreamModel` of a trained network in this process.
+    """A `StreamModel` of a trained network in this process, without its normalisations (`fold_batch_norms`), which
+    takes a sixth less time on a CPU.
 
     Args:
         model: the network.
@@ -48,7 +50,7 @@ class TrainedModel:
 
     def __init__(self, model: CCSN, config: Config):
         self.classes, self.config = tuple(model.classes), config
-        snippets, heads = snippet_parts(model)
+        snippets, heads = snippet_parts(fold_batch_norms(model))
 
         def snippet(inputs):
             features = snippets({name: tensor[:, None] for name, tensor in inputs.items()})

@@ -14,12 +14,13 @@ import videos
 from moving_frames import texture
 from streams import BrightnessModel
 
-from benchmarks import flow, inference_worker, input, prepare, training, video_answer, watch
+from benchmarks import flow, inference_worker, input, prepare, timeline, training, video_answer, watch
 from benchmarks.known_motion import known_motions
 from benchmarks.side import Side
 from ccsn_tf.config import Config
 from ccsn_tf.data.flow import make_estimator
 from ccsn_tf.errors import UserError
+from ccsn_tf.streaming.segments import Segment
 
 
 def options(**values):
@@ -178,3 +179,31 @@ def test_a_stream_is_watched(monkeypatch):
     (row,) = report["flows"].values()
     assert row["snippets_a_window"] in (4, 5) and min(row["ratio"], row["cpu_ratio"], row["real_time"]) > 0
     assert rows_of(watch, report)[0].startswith("| DIS | ")
+
+
+def test_segments_are_right_once_each():
+    true = [Segment("a", 0, 10, 1), Segment("b", 10, 20, 1), Segment("a", 30, 40, 1)]
+    found = [Segment("a", 1, 9, 0.9), Segment("a", 2, 10, 0.8), Segment("b", 5, 16, 0.9), Segment("b", 30, 40, 0.9)]
+    assert timeline.segment_f1(found, true) == pytest.approx(2 * 1 / 7)
+    assert timeline.segment_f1([*found, Segment("a", 30, 40, 0.1)], true) == pytest.approx(2 * 2 / 8)
+    assert timeline.segment_f1([], true) == 0
+
+
+def test_a_long_video_is_watched_and_predicted(tiny_set, workdir_config, tmp_path, monkeypatch):
+    monkeypatch.setattr(timeline.command_line, "config_of_run", lambda: workdir_config.replace(test_segments=100))
+    monkeypatch.setattr(timeline, "rejection_of", lambda *arguments: lambda outputs: True)
+    config = Config().replace(dataset="ucf101", video_dir=str(tiny_set / "videos"), split_dir=str(tiny_set / "lists"))
+    chosen = options(timeline_video=str(tmp_path / "t.mp4"), timeline_minutes=1.0, timeline_scratch=2.6)
+    report = timeline.run(config, chosen)
+    truth = json.loads((tmp_path / "t.truth.json").read_text())
+    assert report["clips"] == {"known": len(truth), "unknown": 0} and len({clip["name"] for clip in truth}) > 4
+    assert [clip["start"] for clip in truth[1:]] == [clip["end"] for clip in truth[:-1]]
+    assert truth[-1]["end"] == pytest.approx(len(truth) * 14 / videos.FPS, abs=0.01)
+    found = report["ways"]["no rejection"]
+    assert found["known"] == found["all"] and found["inside"] is found["unknown"] is None
+    assert report["ways"]["energy"] | {"inside": 0} == {"known": 0, "unknown": None, "inside": 0, "all": 0, "f1": 0}
+    assert report["scratch"]["windows"] == 2 and report["scratch"]["difference"] < 1e-5
+    assert len(rows_of(timeline, report | {"scratch": None})) == 5 and " x |" in timeline.table(report)
+    (tmp_path / "t.truth.json").unlink()
+    with pytest.raises(UserError, match="--timeline_video"):
+        timeline.run(config, chosen)

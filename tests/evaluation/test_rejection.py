@@ -9,7 +9,14 @@ import pytest
 
 from ccsn_tf.errors import UserError
 from ccsn_tf.evaluation.metrics import Scores, auroc, expected_calibration_error, softmax
-from ccsn_tf.evaluation.rejection import WAYS, calibrate, class_means, fit_temperature, rejection_of, write_means
+from ccsn_tf.evaluation.rejection import (
+    WAYS,
+    calibrate,
+    class_means,
+    fit_temperature,
+    rejection_of,
+    write_means,
+)
 
 CLASSES, WIDTH = ("a", "b", "c"), 4
 
@@ -94,6 +101,12 @@ def test_what_an_evaluation_keeps_rejects_what_is_strange(tmp_path):
     for way, classes, words in (("guess", CLASSES, "--reject=guess"), ("energy", ("a", "c", "b"), "other classes")):
         with pytest.raises(UserError, match=words):
             rejection_of(tmp_path, way, classes)
+    rejects, certain = rejection(report, "temperature"), np.array([0.99, 0.005, 0.005])  # of an export
+    ends = {f"{stream}_embedding": np.zeros(WIDTH) for stream in ("spatial", "temporal")}
+    assert rejects({"scores": np.full(3, 1 / 3), **ends}) and not rejects({"scores": certain, **ends})
+    for way in ("embedding", "energy"):
+        with pytest.raises(UserError, match=f"--reject={way} needs a work directory"):
+            rejection(report, way)
     (tmp_path / "evaluation.json").write_text("{}")  # of an earlier version
     with pytest.raises(UserError, match=r"run evaluate\.py"):
         rejection_of(tmp_path, "energy", CLASSES)

@@ -5,8 +5,8 @@ import pytest
 from small_models import SIZE, clips, kept, model, predict
 
 from ccsn_tf.errors import UserError
+from ccsn_tf.models.folding import fold_batch_norms
 from ccsn_tf.models.snippets import snippet_parts
-from ccsn_tf.serving.onnx.folding import fold_batch_norms
 
 
 @pytest.mark.parametrize("connection", ["cross_attention", "sum", None])

@@ -32,6 +32,8 @@ def test_the_demo_ends_with_an_answer_of_the_exported_model(tmp_path):
     assert set(trained) == set(exported) == set(CLASSES)
     # The exported model sees JPEGs, which count for little.
     assert [exported[name] for name in CLASSES] == pytest.approx([trained[name] for name in CLASSES], abs=3)
+    assert re.search(r"^\d+ % of the windows are named right\.$", output, re.MULTILINE)
+    assert (tmp_path / "demo" / "scene.html").stat().st_size > 10_000
     again = run("scripts/demo.py", *SMALL, cwd=tmp_path).stdout
     assert "scripts/train.py" not in again and "export/saved_model.py" not in again
     assert shares(again, "query") == exported

@@ -8,13 +8,13 @@ import pytest
 import tensorflow as tf
 
 from ccsn_tf.errors import UserError
-from ccsn_tf.serving.watched import SavedStream, is_workdir
+from ccsn_tf.serving.watched import exported_stream, is_workdir
 from ccsn_tf.streaming.model import TrainedModel
 from ccsn_tf.streaming.source import open_source
 from ccsn_tf.streaming.watch import WatchSettings, watch
 
 
-def test_an_export_answers_as_the_trained_model(exported, moving_video):
+def test_exports_answer_as_the_trained_model(exported, onnx_export, moving_video):
     assert is_workdir(exported.config.train.workdir) and not is_workdir(exported.path)
 
     def answers(model):
@@ -22,22 +22,27 @@ def test_an_export_answers_as_the_trained_model(exported, moving_video):
         watch(model, open_source(moving_video), settings, threading.Event(), lambda *each: found.append(each))
         return [answer.outputs for answer, _ in found]
 
-    found = [answers(TrainedModel(exported.model, exported.config)), answers(SavedStream(str(exported.folder)))]
-    assert len(found[0]) == len(found[1]) >= 4
-    for ours, theirs in zip(*found, strict=True):
-        for output in ours.keys() & theirs.keys():
-            np.testing.assert_allclose(theirs[output], ours[output], atol=1e-5)
+    trained = answers(TrainedModel(exported.model, exported.config))
+    for path in (exported.folder, onnx_export("fp32").path):
+        found = answers(exported_stream(str(path)))
+        assert len(found) == len(trained) >= 4
+        for ours, theirs in zip(trained, found, strict=True):
+            assert len(ours.keys() & theirs.keys()) >= 5
+            for output in ours.keys() & theirs.keys():
+                np.testing.assert_allclose(theirs[output], ours[output], atol=1e-5)
 
 
-def test_exports_that_cannot_watch(exported, tmp_path):
+def test_exports_that_cannot_watch(exported, onnx_export, tmp_path):
     with pytest.raises(UserError, match="absent is missing"):
-        SavedStream(str(tmp_path / "absent"))
-    (tmp_path / "a.onnx").touch()
-    with pytest.raises(UserError, match=r"a\.onnx has no signatures"):
-        SavedStream(str(tmp_path / "a.onnx"))
+        exported_stream(str(tmp_path / "absent"))
+    with pytest.raises(UserError, match=r"fp16\.onnx has no model\.fp16\.snippet\.onnx and .* beside it"):
+        exported_stream(str(onnx_export("fp16").path))
+    (tmp_path / "a.plan").touch()
+    with pytest.raises(UserError, match=r"a\.plan knows clips alone"):
+        exported_stream(str(tmp_path / "a.plan"))
     holder = tf.Module()
     function = tf.function(lambda x: {"y": x}).get_concrete_function(tf.TensorSpec((), tf.float32))
     tf.saved_model.save(holder, str(tmp_path / "old"), signatures={"serving_default": function})
     shutil.copytree(exported.path / "assets.extra", tmp_path / "old" / "assets.extra")
     with pytest.raises(UserError, match="old has no signatures snippet and answer: export it again"):
-        SavedStream(str(tmp_path / "old"))
+        exported_stream(str(tmp_path / "old"))

@@ -104,6 +104,18 @@ def test_a_stream_whose_frames_change_their_size(tmp_path):
     assert sizes[0] == (36, 48) and sizes[-1] == (48, 64) and len(sizes) >= 38
 
 
+def test_frames_out_of_order_are_left_out_and_counted(tmp_path):
+    """A live stream that is sent again from 0.4 seconds before, as after a loss."""
+    options = {"codec": "libx264", "format": "mpegts", "options": {"bf": "0"}, "times": range(20, 50)}
+    first = transport_stream(tmp_path / "a.ts", 30)
+    again = videos.write_video(tmp_path / "b.ts", videos.moving(30), **options).read_bytes()
+    with broadcast(first + again) as address:
+        source = open_source(address)
+        frames, _ = read(source, until=lambda frames, said: len(said) == 1)
+    assert source.live and source.late == 10 and len(frames) == 50
+    np.testing.assert_allclose(np.diff([frame.time for frame in frames]), 0.04, atol=2e-3)
+
+
 def test_standard_input(tmp_path, monkeypatch):
     transport_stream(tmp_path / "a.ts")
     descriptor = os.open(tmp_path / "a.ts", os.O_RDONLY)

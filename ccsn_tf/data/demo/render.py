@@ -27,6 +27,7 @@ NUM_GROUPS = 25
 NUM_TEST_GROUPS = 5
 """As in UCF101 the first groups are for testing, the others for training. Clips of a group share their backdrop."""
 
+RATE = 25  # frames a second
 _MARKER = "demo.json"
 _VERSION = 1  # raise it when a change of the rendering changes the files
 
@@ -140,6 +141,27 @@ def _backdrop(seed, group, size):
     return scene.paint_backdrop(np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(group,))), size)
 
 
+def render_long(path: str | os.PathLike, seconds: int = 30, size: int = 64, seed: int = 0) -> list[tuple[float, str]]:
+    """Renders a video in which the objects turn every 2 to 5 seconds, as MP4 (H.264), which browsers play.
+
+    The backdrop is one of the test clips'.
+
+    Returns:
+        (Second, class from there on), from 0 on.
+    """
+    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0,)))  # of no clip
+    first = str(rng.choice(list(scene.DIRECTIONS)))
+    drawn = scene.sample_scene(rng, first, size, seconds * RATE, _backdrop(seed, 1, size))
+    drawn, turns = scene.let_turn(drawn, rng, 2 * RATE, 5 * RATE)
+    with whole_file(path) as beside, av.open(str(beside), "w", format="mp4") as file:
+        stream = file.add_stream("libx264", rate=RATE, options={"crf": "8", "bf": "0"})
+        stream.height, stream.width, stream.pix_fmt = size, size, "yuv420p"
+        for frame in scene.render_scene(drawn):
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        file.mux(stream.encode())
+    return [(frame / RATE, CLASSES[list(scene.DIRECTIONS).index(direction)]) for frame, direction in turns]
+
+
 def _render_clip(videos, clip, beat, size, num_frames, seed):
     write_clip(videos / clip.name, scene.render_scene(scene_of(clip, size, num_frames, seed)))
     beat(num_frames)
@@ -153,7 +175,7 @@ def write_clip(path: str | os.PathLike, frames: np.ndarray) -> None:
     """
     finest_but_one = {"qmin": "2", "qmax": "2"}  # a constant quantiser: no visible block edges
     with whole_file(path) as beside, av.open(str(beside), "w", format="avi", options={"fflags": "+bitexact"}) as file:
-        stream = file.add_stream("mpeg4", rate=25, options=finest_but_one)
+        stream = file.add_stream("mpeg4", rate=RATE, options=finest_but_one)
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = "yuv420p"
         stream.codec_context.gop_size = 1

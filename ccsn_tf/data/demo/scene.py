@@ -14,6 +14,7 @@ gives it away:
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import cv2
 import numpy as np
@@ -144,6 +145,26 @@ def sample_scene(rng: np.random.Generator, direction: str, size: int, num_frames
         backdrop=np.rot90(backdrop, rng.integers(4)),
         origin=rng.uniform(_MAX_SHAKE * unit, len(backdrop) - size - _MAX_SHAKE * unit - 2, 2),
     )
+
+
+def let_turn(
+    scene: Scene, rng: np.random.Generator, shortest: int, longest: int
+) -> tuple[Scene, list[tuple[int, str]]]:
+    """The scene with objects that turn, both at once, after `shortest` to `longest` frames, into other directions.
+
+    Returns:
+        The scene, and (frame, direction of the marked object from there on), from frame 0 on.
+    """
+    frames, turns = len(scene.positions), [(0, (scene.direction, scene.other_direction))]
+    steps = np.zeros((frames, 2, 2))
+    for frame in range(1, frames):
+        if frame - turns[-1][0] == longest or (frame - turns[-1][0] >= shortest and rng.random() < 1 / longest):
+            pairs = [pair for pair in itertools.permutations(DIRECTIONS, 2) if pair[MARKED] != turns[-1][1][MARKED]]
+            turns.append((frame, pairs[rng.integers(len(pairs))]))
+        steps[frame] = [DIRECTIONS[name] for name in turns[-1][1]]
+    shaken = scene.camera[:, None] + scene.speed * np.cumsum(steps, axis=0)
+    positions = (scene.positions[0] - scene.camera[0] + shaken) % scene.size
+    return dataclasses.replace(scene, positions=positions), [(frame, pair[MARKED]) for frame, pair in turns]
 
 
 def render_scene(scene: Scene) -> np.ndarray:

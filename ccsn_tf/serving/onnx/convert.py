@@ -14,8 +14,10 @@ from onnx import TensorProto, helper
 
 from ccsn_tf.errors import UserError
 from ccsn_tf.models.flow.loops import WRITTEN_OUT, iterations
+from ccsn_tf.models.folding import fold_batch_norms
+from ccsn_tf.models.snippets import snippet_parts
 from ccsn_tf.serving import optional
-from ccsn_tf.serving.onnx.folding import fold_batch_norms
+from ccsn_tf.serving.client.config import STREAM_SIGNATURES
 
 # The last one that tf2onnx 1.17 writes valid graphs for, and all that TensorRT 10 reads.
 OPSET = 17
@@ -33,21 +35,52 @@ def to_onnx(model: keras.Model) -> onnx.ModelProto:
     Raises:
         UserError: the converter had something to complain of, or what it wrote is not valid ONNX.
     """
+    network = fold_batch_norms(model)
+
+    def outputs(inputs):
+        made = network(inputs, training=False)
+        return {**made, "scores": tf.nn.softmax(made["logits"])}
+
+    clips = {name: tf.TensorSpec(tensor.shape, tf.uint8, name=name) for name, tensor in model.input.items()}
+    return _converted(outputs, clips, ("batch", "segments"))
+
+
+def stream_to_onnx(model: keras.Model) -> dict[str, onnx.ModelProto]:
+    """The network in two parts (`snippet_parts`), as the signatures of a SavedModel have them.
+
+    Returns:
+        By `STREAM_SIGNATURES`: from the inputs without "segments" to "spatial" and "temporal", ("snippets", D); and
+        from these, ("batch", "segments", D), to the outputs.
+
+    Raises:
+        UserError: as `to_onnx`, and `snippet_parts`.
+    """
+    snippets, heads = snippet_parts(fold_batch_norms(model))
+
+    def features(inputs):
+        found = snippets({name: value[:, None] for name, value in inputs.items()})
+        return {stream: feature[:, 0] for stream, feature in found.items()}
+
+    ones = {name: tf.TensorSpec((None, *each.shape[2:]), tf.uint8, name=name) for name, each in model.input.items()}
+    snippet = _converted(features, ones, ("snippets",))
+    widths = {value.name: value.type.tensor_type.shape.dim[-1].dim_value for value in snippet.graph.output}
+    clips = {name: tf.TensorSpec((None, None, width), tf.float32, name=name) for name, width in widths.items()}
+    return dict(zip(STREAM_SIGNATURES, (snippet, _converted(heads, clips, ("batch", "segments"))), strict=True))
+
+
+def _converted(function, specs, axes):
+    """A function of {name: tensor}, at inference, as ONNX; the leading axes are dynamic and named."""
     tf2onnx = optional("tf2onnx", "onnx")
-    network, names = fold_batch_norms(model), list(model.input)
 
     def outputs(*arrays):
-        made = network(dict(zip(names, arrays, strict=True)), training=False)
-        return {**made, "scores": tf.nn.softmax(made["logits"])}
+        return function(dict(zip(specs, arrays, strict=True)))
 
     os.environ["TF2ONNX_CATCH_ERRORS"] = "FALSE"  # else each pass copies the graph, to go on when it fails
     with _complaints_are_errors("tf2onnx"), iterations(WRITTEN_OUT):
         converted, _ = tf2onnx.convert.from_function(
-            tf.function(outputs, autograph=False),
-            input_signature=[tf.TensorSpec(model.input[name].shape, tf.uint8, name=name) for name in names],
-            opset=OPSET,
+            tf.function(outputs, autograph=False), input_signature=list(specs.values()), opset=OPSET
         )
-    name_dimensions(converted, ("batch", "segments"))
+    name_dimensions(converted, axes)
     cast_inputs_first(converted)
     check(converted)
     return converted
@@ -81,7 +114,8 @@ def name_dimensions(model: onnx.ModelProto, names: tuple[str, ...]) -> None:
 
 def cast_inputs_first(model: onnx.ModelProto) -> None:
     """Casts each uint8 input to float before anything else reads it: TensorRT takes uint8 for nothing but a cast."""
-    floats = {value.name: f"{value.name}_float" for value in model.graph.input}
+    uint8 = (value for value in model.graph.input if value.type.tensor_type.elem_type == TensorProto.UINT8)
+    floats = {value.name: f"{value.name}_float" for value in uint8}
     nodes = [helper.make_node("Cast", [name], [cast], cast, to=TensorProto.FLOAT) for name, cast in floats.items()]
     for node in model.graph.node:
         node.input[:] = [floats.get(name, name) for name in node.input]

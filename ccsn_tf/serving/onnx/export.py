@@ -17,15 +17,17 @@ from ccsn_tf.errors import UserError
 from ccsn_tf.evaluation.predict import make_forward
 from ccsn_tf.files import whole_file, write_text
 from ccsn_tf.models.build import load_model
+from ccsn_tf.models.snippets import snippet_parts
 from ccsn_tf.serving import model_card, optional
 from ccsn_tf.serving.agreement import as_exported, compare_on_clips, compare_scores, score_test_clips
+from ccsn_tf.serving.client.config import STREAM_SIGNATURES
 from ccsn_tf.serving.clips import clips_to_try
 from ccsn_tf.serving.metadata import make_metadata
-from ccsn_tf.serving.onnx.convert import check, to_onnx
+from ccsn_tf.serving.onnx.convert import check, stream_to_onnx, to_onnx
 from ccsn_tf.serving.onnx.graph import precision_of, product_precisions
 from ccsn_tf.serving.onnx.half import to_half
 from ccsn_tf.serving.onnx.int8 import deep_convolutions, to_int8
-from ccsn_tf.serving.onnx.session import OnnxModel, set_metadata
+from ccsn_tf.serving.onnx.session import OnnxModel, set_metadata, stream_path
 from ccsn_tf.serving.saved_model.verify import BATCHES
 from ccsn_tf.serving.sums import write_sums
 
@@ -79,7 +81,8 @@ def export_onnx(
 ) -> OnnxFile:
     """Writes the model in `config.train.workdir` as an ONNX file.
 
-    The file appears when it is whole and checked.
+    The file appears when it is whole and checked. Beside a float32 file stand its two parts that watch a stream
+    (`stream_path`), where a snippet has features of its own.
 
     Args:
         config: of the run.
@@ -117,7 +120,11 @@ def export_onnx(
     with clips_to_try(config, classes, max(BATCHES), settings.must_be_real) as clips:
         limit = LIMITS[config.model.flow_source] if precision == "fp32" else None
         counts = (segments, segments + 2)
-        report["comparison"] = compare_on_clips(exported, as_exported(model), clips, BATCHES, counts, limit)
+        trained = as_exported(model)
+        report["comparison"] = compare_on_clips(exported, trained, clips, BATCHES, counts, limit)
+        parts = _stream_parts(model, metadata) if precision == "fp32" else {}
+        if parts:
+            report["stream"] = compare_on_clips(_joined(parts), trained, clips, BATCHES, counts, limit)
     if evaluate:
         reference, scores = (
             score_test_clips(forward, config, classes, segments, progress(f"score {words}"))
@@ -135,10 +142,42 @@ def export_onnx(
     path.with_name(f"{path.name}.sha256").unlink(missing_ok=True)  # of what is replaced
     with whole_file(path) as beside:
         onnx.save(graph, beside)
+    for name in STREAM_SIGNATURES:
+        place = stream_path(path, name)
+        for old in (place, place.with_name(f"{place.name}.sha256")):
+            old.unlink(missing_ok=True)
+        if name in parts:
+            with whole_file(place) as beside:
+                onnx.save(parts[name], beside)
+            write_sums(place)
     card = path.with_name(f"{path.name}.{model_card.FILE_NAME}")
     write_text(card, model_card.model_card(metadata, f"ONNX, {precision}", _in_words(report)))
     write_sums(path, card)
     return OnnxFile(path, report)
+
+
+def _stream_parts(model, metadata):
+    """`stream_to_onnx`, with metadata; empty where a snippet has no features of its own."""
+    try:
+        snippet_parts(model)
+    except UserError:
+        return {}
+    parts = stream_to_onnx(model)
+    for name, part in parts.items():
+        set_metadata(part, {**metadata, "part": name})
+    return parts
+
+
+def _joined(parts):
+    """Both parts as one function of a batch of clips."""
+    snippet, answer = (OnnxModel(parts[name].SerializeToString()) for name in STREAM_SIGNATURES)
+
+    def outputs(inputs):
+        clips, segments = next(iter(inputs.values())).shape[:2]
+        found = snippet({name: value.reshape(-1, *value.shape[2:]) for name, value in inputs.items()})
+        return answer({stream: feature.reshape(clips, segments, -1) for stream, feature in found.items()})
+
+    return outputs
 
 
 def _target(output, workdir, precision):

@@ -150,6 +150,11 @@ def read_onnx(path: str) -> tuple[bytes, object, dict]:
     return content, model, _parsed_metadata({entry.key: entry.value for entry in model.metadata_props}, path)
 
 
+def stream_path(path: str | pathlib.Path, part: str) -> pathlib.Path:
+    """Where a part of a file stands, of `STREAM_SIGNATURES`: model.snippet.onnx and model.answer.onnx of model.onnx."""
+    return pathlib.Path(path).with_suffix(f".{part}.onnx")
+
+
 def set_metadata(model, metadata: dict) -> None:
     """Writes our metadata into an `onnx.ModelProto`, in place of whatever was there."""
     del model.metadata_props[:]

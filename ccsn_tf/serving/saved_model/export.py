@@ -19,6 +19,7 @@ from ccsn_tf.errors import UserError
 from ccsn_tf.files import only_process, write_text
 from ccsn_tf.models.build import load_model
 from ccsn_tf.models.flow.loops import xla_works
+from ccsn_tf.models.folding import fold_batch_norms
 from ccsn_tf.serving import model_card, versions
 from ccsn_tf.serving.client.config import (
     ARRAY_SIGNATURES,
@@ -29,7 +30,6 @@ from ccsn_tf.serving.client.config import (
 )
 from ccsn_tf.serving.clips import Clips, clips_to_try
 from ccsn_tf.serving.metadata import make_metadata
-from ccsn_tf.serving.onnx.folding import fold_batch_norms
 from ccsn_tf.serving.saved_model.fresh_process import Request
 from ccsn_tf.serving.saved_model.signatures import ServedFlow, ServedFrames
 from ccsn_tf.serving.saved_model.verify import BATCHES, verify

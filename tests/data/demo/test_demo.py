@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ccsn_tf.data.demo import render as demo
-from ccsn_tf.data.demo.scene import DIRECTIONS, MARKED, OTHER, paint_backdrop, render_scene, sample_scene
+from ccsn_tf.data.demo.scene import DIRECTIONS, MARKED, OTHER, let_turn, paint_backdrop, render_scene, sample_scene
 from ccsn_tf.data.video import iter_frames
 from ccsn_tf.errors import UserError
 
@@ -86,6 +86,23 @@ def test_files_keep_frames_and_flow_finds_both_motions(tmp_path, scenes):
                     errors.append(np.linalg.norm(flow[inside[index, t]].mean(axis=0) - true))
     assert len(errors) > 150
     assert np.mean(errors) < 0.5  # pixels, of a motion of about 1.85
+
+
+def test_objects_that_turn_move_as_their_truth_says(scenes, tmp_path):
+    long = sample_scene(np.random.default_rng(1), "Up", 64, 300, scenes[0].backdrop)
+    turned, turns = let_turn(long, np.random.default_rng(2), 20, 60)
+    steps = np.diff(turned.positions - turned.camera[:, None], axis=0)
+    steps = (steps + 32) % 64 - 32
+    starts = [frame for frame, _ in turns]
+    assert turns[0] == (0, "Up") and 20 <= min(np.diff(starts)) <= max(np.diff(starts)) <= 60
+    for frame, (marked, other) in enumerate(steps, start=1):
+        name = turns[np.searchsorted(starts, frame, side="right") - 1][1]
+        np.testing.assert_allclose(marked, turned.speed * np.array(DIRECTIONS[name]), atol=1e-9)
+        assert np.abs(marked - other).max() > 1  # never the same way
+    found = demo.render_long(tmp_path / "a.mp4", seconds=6, size=32)
+    assert found[0][0] == 0 and {name for _, name in found} <= set(demo.CLASSES)
+    decoded = list(iter_frames(str(tmp_path / "a.mp4"), 32))
+    assert len(decoded) == 150 and np.abs(decoded[0].astype(float) - decoded[149]).mean() > 1
 
 
 # The set

@@ -121,6 +121,11 @@ def test_clips_of_unknown_classes_are_told_apart(run, tiny_manifest, tmp_path):
         assert means["classes"].tolist() == known and means["temporal"].shape == (2, 8)
     with pytest.raises(UserError, match=f"--unknown_classes={known[0]} "):
         evaluate(config.replace(unknown_classes=(known[0],)), no_progress)
+    np.savez(tmp_path / "index.npz", model="0", names=["a"], labels=["b"])  # of the model before
+    said = []
+    again = evaluate(config.replace(average="probabilities"), page=tmp_path / "page.html", say=said.append)
+    assert "index.npz was made by another model" in said[0]
+    assert again["rejection"].keys() == {"embedding", "softmax", "temperature"}
 
 
 def test_what_is_refused_before_the_work(tiny_data, tiny_manifest, tmp_path, monkeypatch):

@@ -94,6 +94,16 @@ def test_a_difference_beyond_the_limit_is_an_error(workdir_config, converted, tm
     assert not os.listdir(tmp_path)
 
 
+def test_two_parts_beside_it_watch_a_stream(onnx_export):
+    export = onnx_export("fp32")
+    largest = export.report["stream"]["largest"]
+    assert len(largest) == 6 and max(largest.values()) < 1e-4
+    for part in ("snippet", "answer"):
+        path = export.path.with_suffix(f".{part}.onnx")
+        assert OnnxModel(str(path)).metadata["part"] == part and path.with_name(f"{path.name}.sha256").exists()
+        assert not onnx_export("fp16").path.with_suffix(f".{part}.onnx").exists()
+
+
 def test_default_names(workdir_config, converted, tmp_path):
     moved = workdir_config.replace(workdir=str(tmp_path))
     for name in ("model.keras", "config.json"):

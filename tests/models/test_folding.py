@@ -8,7 +8,7 @@ from layers import features, randomise
 
 from ccsn_tf.config import ModelConfig
 from ccsn_tf.models.build import build_model
-from ccsn_tf.serving.onnx.folding import fold_batch_norms
+from ccsn_tf.models.folding import fold_batch_norms
 
 
 def model_of(*chain, shape=(9, 10, 6)):
