@@ -129,6 +129,33 @@ _OTHER_CONTAINERS = (
 )
 
 
+# Names as cameras, telephones and converters give them, with what is in them.
+CONTAINERS = {
+    "00001.MTS": ("mpeg2video", "mpegts"),
+    "00002.m2ts": ("libx264", "mpegts"),
+    "stream.ts": ("libx264", "mpegts"),
+    "phone.3gp": ("mpeg4", "3gp"),
+    "flash.flv": ("flv", "flv"),
+    "old.wmv": ("wmv2", "asf"),
+    "loop.GIF": ("gif", "gif"),
+    "CLIP.MP4": ("mpeg4", "mp4"),
+    "dvd.VOB": ("mpeg2video", "mpeg"),
+    "screen.ogv": ("libvpx", "ogg"),
+    "camera.mxf": ("mpeg2video", "mxf"),
+    "no suffix": ("mpeg4", "avi"),
+    "upload.part": ("libx264", "mp4"),
+    "recording.dat": ("mpeg1video", "mpeg"),
+}
+
+
+def write_container(path):
+    """Writes a video of ten frames as its name in CONTAINERS says."""
+    codec, form = CONTAINERS[path.name]
+    width, height = {"3gp": (176, 144), "mxf": (720, 576)}.get(form, (48, 36))
+    frames = moving(10, width=width, height=height)
+    return write_video(path, frames, codec, pix_fmt="rgb8" if form == "gif" else "yuv420p", format=form)
+
+
 def two_streams(path):
     """Two videos in one file, of different size and length; the larger comes second."""
     with av.open(str(path), "w") as container:

@@ -96,6 +96,3 @@ CORNERS = [([*place, 56, 56], False) for place in ((4, 20), (0, 0), (0, 40), (8,
 )
 def test_test_views(height, width, crops, expected):
     assert [(box.tolist(), mirrored) for box, mirrored in view_boxes(height, width, crops)] == expected
-
-
-# The plan

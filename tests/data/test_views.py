@@ -49,15 +49,6 @@ def test_crop_without_scaling_is_exact(snippets):
     np.testing.assert_array_equal(flow, stacked(snippets)[:, 3:15, 5:17])
 
 
-@pytest.mark.parametrize("size", [16, 7, 31])
-def test_mirrored_is_the_mirror_image_with_x_turned_round(snippets, size):
-    rgb, flow = view(snippets, [2, 8, 16, 16], False, size)
-    mirrored_rgb, mirrored_flow = view(snippets, [2, 8, 16, 16], True, size)
-    np.testing.assert_array_equal(mirrored_rgb, rgb[:, :, ::-1])
-    np.testing.assert_array_equal(mirrored_flow[..., 0::2], 255 - flow[:, :, ::-1, 0::2])
-    np.testing.assert_array_equal(mirrored_flow[..., 1::2], flow[:, :, ::-1, 1::2])
-
-
 @pytest.mark.parametrize("size", [5, 10, 19, 20, 37])
 def test_both_streams_are_scaled_as_tensorflow_does_to_one_level(snippets, size):
     """As `serving.decoding` scales, inside a graph."""
@@ -201,8 +192,3 @@ def test_check_finds_nothing_wrong(config, manifest, tiny_manifest):
     refused, *damaged = check_records(config, claims_flow, False, lambda done, total: None)
     assert refused.kind == "refused by train.py" and len(damaged) == 15
     assert all("is not the record of" in finding.message for finding in damaged)
-
-
-def test_other_flow_is_refused(config, manifest):
-    with pytest.raises(UserError, match=r"--flow=dis.* flow=none"):
-        manifest.select(dataclasses.replace(config.data, flow="dis"), "train")

@@ -10,7 +10,7 @@ import re
 
 import numpy as np
 import pytest
-from odd_videos import HOPELESS, SPECIAL, Recipe, recipes
+from odd_videos import CONTAINERS, HOPELESS, SPECIAL, recipes, write_container
 from videos import moving, write_video
 
 from ccsn_tf.data.video import VideoError, iter_frames
@@ -18,14 +18,6 @@ from ccsn_tf.data.video import VideoError, iter_frames
 PAGE = pathlib.Path(__file__).parents[2] / "docs" / "DATASETS.md"
 BEGIN, END = "<!-- tests/data/test_what_is_read.py -->\n", "<!-- end -->\n"
 
-CONTAINERS = {  # of cameras and others, whose recipe is the codec alone
-    ".MTS, .m2ts, .ts": [("mpeg2video", "mpegts"), ("libx264", "mpegts"), ("libx265", "mpegts")],
-    ".3gp": [("mpeg4", "3gp")],
-    ".gif": [("gif", "gif")],
-    ".VOB, .dat": [("mpeg2video", "mpeg"), ("mpeg1video", "mpeg")],
-    ".ogv": [("libvpx", "ogg")],
-    ".mxf": [("mpeg2video", "mxf")],
-}
 DAMAGED = {
     "empty.avi": "empty",
     "one-byte.mkv": "one byte",
@@ -63,25 +55,15 @@ def outcome(path, written):
 
 def by_container(folder):
     """[(container, codecs, outcome)] of plain videos."""
-    found, plain = collections.defaultdict(list), Recipe(".mp4", "libx264")
-    for recipe in recipes():
-        same_length = recipe.num_frames == 10 and not recipe.options and not recipe.shape
-        if same_length and max(recipe.width, recipe.height) <= 64 and min(recipe.width, recipe.height) >= 36:
-            found[recipe.suffix].append((recipe, f"{recipe.codec} ({recipe.pix_fmt})"))
-    for suffixes, kinds in CONTAINERS.items():
-        for codec, form in kinds:
-            sizes = {"3gp": (176, 144), "mxf": (720, 576), "libx265": (64, 64)}  # x265 crashes on smaller ones
-            width, height = sizes.get(form, sizes.get(codec, (plain.width, plain.height)))
-            pix_fmt = "rgb8" if form == "gif" else "yuv420p"
-            recipe = Recipe(f".{form}", codec, pix_fmt, width, height, shape={"format": form})
-            found[suffixes].append((recipe, f"{codec} ({pix_fmt})"))
-    rows = []
-    for number, (container, kinds) in enumerate(found.items()):
-        outcomes = collections.defaultdict(list)
-        for place, (recipe, name) in enumerate(kinds):
-            path = recipe.write(folder / f"{number}-{place}{recipe.suffix}")
-            outcomes[outcome(path, recipe.num_frames)].append(name)
-        rows += [(container, _codecs(names), result) for result, names in outcomes.items()]
+    kinds = collections.defaultdict(list)
+    for number, recipe in enumerate(recipes()):
+        is_plain = recipe.num_frames == 10 and not recipe.options and not recipe.shape
+        if is_plain and min(recipe.width, recipe.height) >= 36 and max(recipe.width, recipe.height) <= 64:
+            result = outcome(recipe.write(folder / f"{number}{recipe.suffix}"), 10)
+            kinds[recipe.suffix, result].append(f"{recipe.codec} ({recipe.pix_fmt})")
+    rows = [(container, _codecs(names), result) for (container, result), names in kinds.items()]
+    for name, (codec, form) in CONTAINERS.items():
+        rows.append((f"`{name}`", f"{codec} in {form}", outcome(write_container(folder / name), 10)))
     return rows
 
 

@@ -6,27 +6,11 @@ import cv2
 import numpy as np
 import pytest
 from image_folders import write_clip
+from odd_videos import CONTAINERS, write_container
 from videos import moving, write_video
 
 from ccsn_tf.data.datasets.videos import VideoFinder, videos_below, videos_of
 
-# Names as cameras, telephones and converters give them, with what is in them.
-WRITTEN = {
-    "00001.MTS": ("mpeg2video", "mpegts"),
-    "00002.m2ts": ("mpeg2video", "mpegts"),
-    "stream.ts": ("libx264", "mpegts"),
-    "phone.3gp": ("mpeg4", "3gp"),
-    "flash.flv": ("flv", "flv"),
-    "old.wmv": ("wmv2", "asf"),
-    "loop.GIF": ("gif", "gif"),
-    "CLIP.MP4": ("mpeg4", "mp4"),
-    "dvd.VOB": ("mpeg2video", "mpeg"),
-    "screen.ogv": ("libvpx", "ogg"),
-    "camera.mxf": ("mpeg2video", "mxf"),
-    "no suffix": ("mpeg4", "avi"),
-    "upload.part": ("libx264", "mp4"),
-    "recording.dat": ("mpeg1video", "mpeg"),
-}
 OTHERS = {
     "page.ts": b"export const a: number = 1;\n" * 30,
     "notes.txt": b"jump 1\n",
@@ -42,11 +26,8 @@ OTHERS = {
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("mixed")
-    for name, (codec, format) in WRITTEN.items():
-        pix_fmt = "rgb8" if codec == "gif" else "yuv420p"
-        rate = {"width": 176, "height": 144} if name == "phone.3gp" else {}
-        size = {"width": 720, "height": 576} if name == "camera.mxf" else rate
-        write_video(folder / name, moving(8, **size), codec, pix_fmt=pix_fmt, format=format)
+    for name in CONTAINERS:
+        write_container(folder / name)
     for name, content in OTHERS.items():
         (folder / name).write_bytes(content)
     cv2.imwrite(str(folder / "picture.jpg"), moving(1)[0])
@@ -56,7 +37,7 @@ def folder(tmp_path_factory):
 
 def test_every_container_whatever_its_name(folder):
     found = videos_below(folder)
-    assert found.paths == sorted(WRITTEN)
+    assert found.paths == sorted(CONTAINERS)
     assert found.unused == {".txt": 3, ".ts": 1, ".db": 1, ".csv": 1, ".bin": 1, ".m3u8": 1, ".jpg": 1, ".png": 1}
     assert found.in_words() == "Not recognised: 3 .txt, 1 .bin, 1 .csv, 1 .db, 1 .jpg, 1 .m3u8, 1 .png, 1 .ts."
 

@@ -118,24 +118,6 @@ def test_stored_flow_is_taken_as_it_is_and_so_are_the_frames(tmp_path):
             np.testing.assert_allclose(plane, expected, atol=2)  # one more JPEG, of full quality
 
 
-@pytest.mark.parametrize("as_many", [False, True], ids=["one field fewer", "as many fields"])
-def test_stored_flow_goes_with_the_frames_as_computed_flow_does(tmp_path, as_many):
-    """A clip of which the motion changes at frame 4: whichever tool made the folder, the fields change there."""
-    video = moving(N + 1, (2, -1), still=4)
-    estimator = make_estimator(DataConfig(flow="farneback"))
-    grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in video]
-    flow = [quantise(estimator(a, b), 8.0) for a, b in itertools.pairwise(grey)]
-    planes = np.stack(flow).transpose(0, 3, 1, 2)
-    # denseflow: every frame, and field i from frame i. TSN's dense_flow: field i from frame i beside frame i + 1.
-    frames, planes = (video[1:], planes) if as_many else (video, planes)
-    stored = planes_of(encode(write_clip(tmp_path / "stored", frames, planes), config=STORED)[1])
-    expected = planes_of(encode(write_clip(tmp_path / "computed", frames), config=STORED, flow="farneback")[1])
-    assert len(stored) == len(expected) == len(frames) - 1
-    motion = [np.median(fields[:, :, 8:-8, 8:-8], axis=(2, 3)) for fields in (stored, expected)]
-    np.testing.assert_allclose(motion[0], motion[1], atol=3)
-    assert np.ptp(motion[1][:, 0]) > 20
-
-
 def test_flow_is_computed_unless_it_is_asked_for_and_larger_frames_are_compressed_anew(tmp_path):
     planes = np.zeros((N - 1, 2, 72, 96), np.uint8)
     folder = write_clip(tmp_path / "clip", moving(N, (4, 0), height=72, width=96), planes)

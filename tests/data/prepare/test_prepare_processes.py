@@ -169,22 +169,6 @@ def test_two_processes_where_the_disk_knows_no_locks(clips, whole, tmp_path, sta
 # Disk and permissions
 
 
-@pytest.mark.slow
-def test_disk_that_is_full(clips, tmp_path):
-    config = into(clips, tmp_path / "records")
-    pathlib.Path(config.record_dir).mkdir()
-    if run(["unshare", "-m", "mount", "-t", "tmpfs", "none", config.record_dir]).returncode:
-        pytest.skip("a disk cannot be mounted here")
-    mount = f"mount -t tmpfs -o size=64k none {config.record_dir}"
-    command = ["unshare", "-m", "sh", "-c", f'{mount} && "$@"; ls -AR {config.record_dir}', "-"]
-    result = run([*command, *prepare_command(config)])
-    error = result.stderr.splitlines()[-1]
-    assert re.match(rf"prepare: {config.record_dir}/clips/.*\.zip cannot be written ", error)
-    assert error.endswith(" (No space left on device): free space, or choose another folder.")
-    assert not any(name.startswith(".") for name in result.stdout.split())
-    assert "Traceback" not in result.stderr
-
-
 FOLDER_BY_FOLDER = """
 import sys
 from ccsn_tf.config import DataConfig
