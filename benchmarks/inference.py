@@ -36,6 +36,7 @@ def define_flags() -> None:
     flags.DEFINE_float("inference_turn", 0.3, "inference: length of a turn, in seconds.", lower_bound=0.0)
     flags.DEFINE_multi_string("inference_onnx", [], "inference: another ONNX file of the model; may be repeated.")
     flags.DEFINE_multi_string("inference_way", [], "inference: only ways whose names begin so; may be repeated.")
+    flags.DEFINE_multi_integer("inference_batch", BATCHES, "inference: clips at once; may be repeated.", lower_bound=1)
     flags.DEFINE_bool("inference_cpu_time", False, "inference: CPU time, where programs share what cores there are.")
     flags.DEFINE_string("video", "", "inference: a video to answer, too, by --test_segments and by fewer segments.")
     flags.DEFINE_integer("tvl1_pairs", 8, "inference: pairs of it that OpenCV's TV-L1 is measured on.", lower_bound=1)
@@ -62,7 +63,7 @@ def run(config: Config, options) -> dict:
     segments = run_config.model.num_segments
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         specs, classes = _specs(run_config, folder, options)
-        with clips_to_try(run_config, classes, max(BATCHES), must_be_real=False) as clips:
+        with clips_to_try(run_config, classes, max(options.inference_batch), must_be_real=False) as clips:
             np.savez(f"{folder}/clips.npz", **clips.arrays(segments))
             source = clips.source
         sides = {}
@@ -93,7 +94,7 @@ def table(report: dict) -> str:
     clock = "Times are of the CPU." if report["cpu_time"] else ""
     lines = [
         f"{report['backbone']} at {report['image_size']} px, {report['segments']} segments per clip "
-        f"({report['clips']}). One clip at a time, then clips per second by batch size (median). MB: the most that a "
+        f"({report['clips']}). The smallest batch, then clips per second by batch size (median). MB: the most that a "
         f"fresh process held, after one clip and in all. Difference: the largest of a score to the first's. {clock}",
         "",
         f"| {' | '.join(columns)} |",
@@ -154,25 +155,26 @@ def _in_words(precision):
 
 
 def _measure(sides, options):
+    batches = options.inference_batch
     there = {name: side for name, side in sides.items() if "unavailable" not in side.first}
     memory = {name: {"1": side.ask(memory=True)["memory"]} for name, side in there.items()}
-    scores = {name: np.array(side.ask(scores=max(BATCHES))["scores"]) for name, side in there.items()}
+    scores = {name: np.array(side.ask(scores=max(batches))["scores"]) for name, side in there.items()}
     reference = next(iter(scores.values()))
-    times = {name: {batch: [] for batch in BATCHES} for name in there}
+    times = {name: {batch: [] for batch in batches} for name in there}
     progress = Progress("inference", "rounds")
     for number in range(options.inference_rounds):
-        for batch in BATCHES if number % _ROUNDS_OF_OTHERS == 0 else BATCHES[:1]:
+        for batch in batches if number % _ROUNDS_OF_OTHERS == 0 else batches[:1]:
             for name, side in there.items():
                 times[name][batch] += side.ask(batch=batch, seconds=options.inference_turn)["times"]
         progress(number + 1, options.inference_rounds)
     backends = {name: {"not_measured": side.first.get("unavailable")} for name, side in sides.items()}
     for name, side in there.items():
-        memory[name][str(max(BATCHES))] = side.ask(memory=True)["memory"]
-        single = 1000 * np.array(times[name][BATCHES[0]])
+        memory[name][str(max(batches))] = side.ask(memory=True)["memory"]
+        single = 1000 * np.array(times[name][batches[0]])
         backends[name] = {
             "calls": len(single),
             "milliseconds": {word: float(np.quantile(single, share)) for word, share in _QUANTILES.items()},
-            "clips_per_second": {str(batch): batch / float(np.median(times[name][batch])) for batch in BATCHES},
+            "clips_per_second": {str(batch): batch / float(np.median(times[name][batch])) for batch in batches},
             "megabytes": {batch: held / 1e6 for batch, held in memory[name].items()},
             "start": side.first["start"],
             "difference": float(np.abs(scores[name] - reference).max()),

@@ -121,11 +121,10 @@ def _saved_model(path):
 
 
 def _onnx(path):
-    from ccsn_tf.serving import optional  # with which it reports to nobody
+    from ccsn_tf.serving.onnx.session import OnnxModel
 
-    onnxruntime = optional("onnxruntime", "onnx")
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    return lambda inputs: session.run(["scores"], inputs)[0]
+    model = OnnxModel(path)
+    return lambda inputs: model(inputs)["scores"]
 
 
 def _openvino(path):

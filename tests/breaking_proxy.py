@@ -5,13 +5,14 @@ import select
 import socket
 import struct
 import threading
+import time
 
 
 class BreakingProxy:
     """Forwards connections to a port of this machine; `port` is its own."""
 
     def __init__(self, target):
-        self._target, self._open, self._lock = target, set(), threading.Lock()
+        self._target, self._open, self._lock, self._held = target, set(), threading.Lock(), 0.0
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=256)
         self.port = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
@@ -28,6 +29,10 @@ class BreakingProxy:
                 end.close()
         return len(pairs)
 
+    def hold(self, seconds):
+        """Forwards nothing for so long."""
+        self._held = time.monotonic() + seconds
+
     def close(self):
         """Takes no more connections and breaks the others."""
         self._listener.close()
@@ -37,7 +42,11 @@ class BreakingProxy:
         with contextlib.suppress(OSError):
             while True:
                 near, _ = self._listener.accept()
-                pair = near, socket.create_connection(("127.0.0.1", self._target))
+                try:
+                    pair = near, socket.create_connection(("127.0.0.1", self._target))
+                except OSError:  # nobody listens there now
+                    near.close()
+                    continue
                 with self._lock:
                     self._open.add(pair)
                 threading.Thread(target=self._forward, args=(pair,), daemon=True).start()
@@ -48,6 +57,7 @@ class BreakingProxy:
             while len(ended) < 2:
                 # Not a blocking read, which would keep the socket open in spite of `reset`.
                 for source in select.select([end for end in pair if end not in ended], [], [], 0.02)[0]:
+                    time.sleep(max(0.0, self._held - time.monotonic()))
                     data = source.recv(2**16)
                     if data:
                         other[source].sendall(data)

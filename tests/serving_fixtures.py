@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import json
 import pathlib
 import socket
 
@@ -10,6 +11,7 @@ import keras
 import layers
 import pytest
 import videos
+from commands import run_forked
 
 from ccsn_tf.config import Config, ModelConfig, TrainConfig
 from ccsn_tf.models.flow import TVL1Flow
@@ -19,14 +21,14 @@ SIZE = 32
 
 @dataclasses.dataclass(frozen=True)
 class Exported:
-    """A finished export and what it was made from."""
+    """A finished export, what it was made from, and what the command printed, if it was one."""
 
     config: Config
     model: keras.Model
     folder: pathlib.Path
     path: pathlib.Path
     metadata: dict
-    verification: dict
+    printed: str = ""
 
 
 @pytest.fixture(scope="session")
@@ -42,12 +44,7 @@ QUICK_FLOW = {"levels": 2, "warps": 1, "iterations": 2}
 
 @pytest.fixture(scope="session")
 def frames_config(tmp_path_factory):
-    """The same of a model that computes flow itself, quickly."""
-    return frames_run(tmp_path_factory.mktemp("frames"), QUICK_FLOW)
-
-
-def frames_run(root, flow):
-    """The Config of a work directory, in `root`, with a model that computes flow, two fields a snippet, by `flow`.
+    """The same of a model that computes flow itself, two fields a snippet, quickly.
 
     Of the videos, those of odd groups are as large as the network's input; the others are wider, and their frames are
     cropped and not scaled.
@@ -56,7 +53,7 @@ def frames_run(root, flow):
     from ccsn_tf.data.prepare.prepare import prepare
     from ccsn_tf.models import ccsn
 
-    steps = {"Across": (2, 0), "Down": (-1, 2)}
+    root, steps = tmp_path_factory.mktemp("frames"), {"Across": (2, 0), "Down": (-1, 2)}
 
     def frames(label, group):
         step, width = list(steps.values())[label], SIZE if group % 2 else SIZE + 12
@@ -73,7 +70,7 @@ def frames_run(root, flow):
     )
     prepare(data, min_fields=2)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ccsn, "TVL1Flow", functools.partial(TVL1Flow, **flow))
+        patch.setattr(ccsn, "TVL1Flow", functools.partial(TVL1Flow, **QUICK_FLOW))
         patch.setattr(ccsn.TVL1Flow, "from_config", TVL1Flow.from_config, raising=False)
         return _finished_run(root / "run", data, tuple(steps), flow_source="graph", flow_length=2)
 
@@ -94,26 +91,30 @@ def _finished_run(workdir, data, classes, **settings):
 
 @pytest.fixture(scope="session")
 def exported(workdir_config, tmp_path_factory):
-    """The export of that model, verified; tests leave it alone."""
-    return export_verified(workdir_config, tmp_path_factory.mktemp("serving") / "model")
+    """The export of that model as the command makes it, verified; tests leave it alone."""
+    workdir, folder = workdir_config.train.workdir, tmp_path_factory.mktemp("serving") / "model"
+    flags = f"--workdir={workdir}", f"--export_dir={folder}", f"--record_dir={workdir_config.data.record_dir}"
+    printed = run_forked("export/saved_model.py", *flags).stdout
+    return _exported(workdir_config, folder, printed)
 
 
 @pytest.fixture(scope="session")
 def exported_frames(frames_config, tmp_path_factory):
     """The export of the model that computes flow, verified on fewer clips; tests leave it alone."""
-    with pytest.MonkeyPatch.context() as patch:
-        for module in ("export", "verify"):
-            patch.setattr(f"ccsn_tf.serving.saved_model.{module}.BATCHES", (1, 3))
-        return export_verified(frames_config, tmp_path_factory.mktemp("serving") / "frames_model")
-
-
-def export_verified(config, folder):
-    """`Exported` from the run of this Config into the folder."""
     from ccsn_tf.serving.saved_model.export import export_saved_model
 
-    done = export_saved_model(config, str(folder), xla=False, must_be_real=True)  # which takes long, for each size
-    model = kept_models.load_model(str(pathlib.Path(config.train.workdir, "model.keras")))
-    return Exported(config, model, folder, done.path, done.metadata, done.verification)
+    folder = tmp_path_factory.mktemp("serving") / "frames_model"
+    with pytest.MonkeyPatch.context() as patch:
+        for module in ("export", "verify"):
+            patch.setattr(f"ccsn_tf.serving.saved_model.{module}.BATCHES", (3,))
+        export_saved_model(frames_config, str(folder), xla=False, must_be_real=True)  # XLA takes long, for each size
+    return _exported(frames_config, folder)
+
+
+def _exported(config, folder, printed=""):
+    model, path = kept_models.load_model(str(pathlib.Path(config.train.workdir, "model.keras"))), folder / "1"
+    metadata = json.loads((path / "assets.extra" / "ccsn.json").read_text())
+    return Exported(config, model, folder, path, metadata, printed)
 
 
 @pytest.fixture(scope="session")

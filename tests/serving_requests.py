@@ -69,6 +69,15 @@ def distinct(metadata, count=12):
     return made
 
 
+def distinct_arrays(metadata, count=12):
+    """The same as arrays, of one clip and one to six segments."""
+    made = [arrays(metadata, segments=1 + number % 6) for number in range(count)]
+    for number, clip in enumerate(made):
+        tint = np.random.default_rng(number).integers(0, 256, 3)
+        clip["rgb"] = np.uint8(0.3 * clip["rgb"] + 0.7 * tint)
+    return made
+
+
 def hostile(metadata):
     """Requests that no model should answer, name -> Request."""
     good, most = arrays(metadata), metadata["limits"]["segments_a_request"]

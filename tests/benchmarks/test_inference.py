@@ -11,7 +11,7 @@ from ccsn_tf.errors import UserError
 
 def options(**changes):
     given = {"inference_rounds": 1, "inference_turn": 0.0, "inference_onnx": [], "video": "", "tvl1_pairs": 2}
-    given |= {"inference_way": [], "inference_cpu_time": False}
+    given |= {"inference_way": [], "inference_batch": (1, 2), "inference_cpu_time": False}
     return types.SimpleNamespace(**{**given, **changes})
 
 
@@ -23,7 +23,6 @@ def only(monkeypatch, names, of=inference._specs):
         return {name: specs[name] for name in names if name in specs}, classes
 
     monkeypatch.setattr(inference, "_specs", chosen)
-    monkeypatch.setattr(inference, "BATCHES", (1, 2))
 
 
 def test_report_and_table(workdir_config, tiny_manifest, onnx_export, monkeypatch):
@@ -42,8 +41,7 @@ def test_report_and_table(workdir_config, tiny_manifest, onnx_export, monkeypatc
     assert "OpenVINO: not measured: it is missing" in written
 
 
-def test_chosen_ways_by_cpu_time_in_processes_of_their_own(workdir_config, onnx_export, monkeypatch):
-    monkeypatch.setattr(inference, "BATCHES", (1, 2))
+def test_chosen_ways_by_cpu_time_in_processes_of_their_own(workdir_config, onnx_export):
     files = [str(onnx_export(precision).path) for precision in ("fp32", "int8")]
     given = options(inference_onnx=files, inference_way=["ONNX", "OpenVINO, int8"], inference_cpu_time=True)
     report = inference.run(workdir_config, given)

@@ -4,25 +4,16 @@ import json
 import pathlib
 import re
 
-import pytest
 from commands import run_forked
 
 
-@pytest.fixture(scope="module")
-def written(workdir_config, tmp_path_factory):
-    """(the export's folder, what the command printed)."""
-    folder = tmp_path_factory.mktemp("export") / "model"
-    done = run_forked("export/saved_model.py", f"--workdir={workdir_config.train.workdir}", f"--export_dir={folder}")
-    return folder, done.stdout
-
-
-def test_the_command_says_what_it_proved(written):
-    folder, output = written
-    assert (folder / "1" / "saved_model.pb").is_file()
-    for signature in ("serving_default", "jpeg", "embed"):
-        found = re.search(rf"{signature} +largest difference (\S+) \(limit 1e-05\)", output)
+def test_the_command_says_what_it_proved(exported):
+    assert (exported.path / "saved_model.pb").is_file()
+    assert "in a fresh process, on test clips of its records" in exported.printed
+    for signature in ("serving_default", "jpeg", "embed", "snippet", "answer"):
+        found = re.search(rf"{signature} +largest difference (\S+) \(limit 1e-05\)", exported.printed)
         assert float(found[1]) <= 1e-5
-    assert re.search(rf"{folder}/1: \d+ MB, verified.", output)
+    assert re.search(rf"{exported.path}: \d+ MB, verified.", exported.printed)
 
 
 def test_servers_and_the_folder_are_asked_about_videos(stand_in, exported, tiny_set, tmp_path):

@@ -1,6 +1,7 @@
 """The files for TensorFlow Serving, as far as they can be checked without it and without Docker."""
 
 import pathlib
+import re
 import shutil
 import socket
 import subprocess
@@ -82,11 +83,11 @@ def test_nginx_adds_tls_and_asks_for_the_token(stand_in, moving_video, tmp_path)
     (tmp_path / "guess").write_text("guess\n")
     with socket.create_server(("localhost", 0)) as one, socket.create_server(("localhost", 0)) as other:
         ports = [each.getsockname()[1] for each in (one, other)]
-    text = (FOLDER / "nginx.conf").read_text().replace("/tls/", f"{tmp_path}/").replace("/tmp/", f"{tmp_path}/")
+    text = re.sub("/(tls|tmp)/", f"{tmp_path}/", (FOLDER / "nginx.conf").read_text())
     for ours, theirs in (("server:8500", stand_in.grpc_port), ("server:8501", stand_in.rest_port)):
         text = text.replace(ours, f"127.0.0.1:{theirs}")
     (tmp_path / "nginx.conf").write_text(text.replace("8443", str(ports[0])).replace("8444", str(ports[1])))
-    command = [nginx, "-p", tmp_path, "-c", tmp_path / "nginx.conf", "-g", "daemon off;"]
+    command = [nginx, "-p", tmp_path, "-c", tmp_path / "nginx.conf", "-g", "daemon off; user root;"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
             for address in (f"grpcs://localhost:{ports[0]}", f"https://localhost:{ports[1]}"):

@@ -1,17 +1,19 @@
 // Answers the requests of a folder with a SavedModel, through TensorFlow's C++ loader and session: what TensorFlow
 // Serving does with a model, without the server.
 //
-//     load_and_run MODEL_DIR FOLDER
+//     load_and_run MODEL_DIR FOLDER [CALLERS]
 //
 // The folder is as ccsn_tf/serving/saved_model/fresh_process.py describes it. Built against the libraries of the pip package
 // (tests/loader/build_loader.sh). The exit status is 0 when the model could be loaded, whatever became of the
-// requests.
+// requests. So many callers ask at once, 1 unless told otherwise.
 
+#include <atomic>
 #include <fstream>
 #include <iostream>
 #include <iterator>
 #include <sstream>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -69,8 +71,8 @@ absl::Status Run(const tensorflow::SavedModelBundle& model, const std::string& f
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 3) {
-    std::cerr << "usage: load_and_run MODEL_DIR FOLDER\n";
+  if (argc < 3) {
+    std::cerr << "usage: load_and_run MODEL_DIR FOLDER [CALLERS]\n";
     return 2;
   }
   const std::string folder = argv[2];
@@ -82,9 +84,18 @@ int main(int argc, char** argv) {
     return 1;
   }
   std::ifstream requests(folder + "/requests.txt");
-  for (std::string line; std::getline(requests, line);) {
-    const absl::Status status = Run(model, folder, line);
-    if (!status.ok()) Write(folder + "/" + line.substr(0, line.find(' ')) + ".error", status.ToString());
+  std::vector<std::string> lines;
+  for (std::string line; std::getline(requests, line);) lines.push_back(line);
+  std::atomic<size_t> next{0};
+  std::vector<std::thread> callers(argc > 3 ? std::stoi(argv[3]) : 1);
+  for (std::thread& caller : callers) {
+    caller = std::thread([&] {
+      for (size_t i = next++; i < lines.size(); i = next++) {
+        const absl::Status status = Run(model, folder, lines[i]);
+        if (!status.ok()) Write(folder + "/" + lines[i].substr(0, lines[i].find(' ')) + ".error", status.ToString());
+      }
+    });
   }
+  for (std::thread& caller : callers) caller.join();
   return 0;
 }

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from ccsn_tf.data.prepare.worker_pool import num_cores
 from ccsn_tf.errors import UserError
 from ccsn_tf.serving import optional
 from ccsn_tf.serving.sums import check_sums, sha256
@@ -40,7 +41,7 @@ class OnnxModel:
 
     Args:
         source: the file, or its content.
-        threads: that one call may use; 0: all cores.
+        threads: that one call may use; 0: one for each core that the process may.
         spin: keep cores busy while threads wait for one another, which takes them from other processes.
         providers: of ONNX Runtime, by its names; a node is computed by the first of them that can.
         clips: (most clips, segments of each) that a call has: what TensorRT builds its engine for.
@@ -74,7 +75,7 @@ class OnnxModel:
             must_be_whole(source)
         with_options = [(each, _options(each, source, clips, runtime.__version__)) for each in providers]
         options = runtime.SessionOptions()
-        options.intra_op_num_threads = threads
+        options.intra_op_num_threads = threads or num_cores()  # its own default are all, though the process may use one
         options.log_severity_level = 3  # errors come as exceptions; the rest is advice on performance
         if not spin:
             options.add_session_config_entry("session.intra_op.allow_spinning", "0")

@@ -15,10 +15,11 @@ MAX_PIXELS = 2**22
 # Of one JPEG: passes over its pixels. Baseline has one to three, OpenCV's progressive ten; 10 bytes are an empty one.
 MAX_SCANS = 16
 
-# Of all JPEGs of a request, a pixel counted once a scan: what costs time. 256 segments of 340x256 with flow are 2.5e8.
-# Flat pictures, which cost more time a byte than any, have up to 85 pixels a byte as OpenCV writes them.
+# Of all JPEGs of a request, pixels counted once a scan, and of each picture at least as many as it is scaled to: what
+# costs time. 256 segments of 340x256 with flow are 2.5e8. Flat pictures, which cost more time a byte than others, have
+# up to 85 pixels a byte as OpenCV writes them. What is free is for small requests, and for dark clips of small videos.
 MAX_WORK = 2**28
-_FREE_WORK, _WORK_A_BYTE = 2**20, 128
+_FREE_WORK, _WORK_A_BYTE = 2**24, 128
 
 
 def decode_segments(rgb: tf.Tensor, flow: tf.Tensor, image_size: int) -> tuple[tf.Tensor, tf.Tensor]:
@@ -38,8 +39,8 @@ def decode_segments(rgb: tf.Tensor, flow: tf.Tensor, image_size: int) -> tuple[t
         tf.TensorSpec((image_size, image_size, 3), tf.uint8),
         tf.TensorSpec((image_size, image_size, 2 * flow.shape[1]), tf.uint8),
     )
-    sizes, cost = _measured(rgb, "rgb")
-    flow_sizes, flow_cost = _measured(tf.reshape(flow, [-1]), "flow")
+    sizes, cost = _measured(rgb, "rgb", image_size**2)
+    flow_sizes, flow_cost = _measured(tf.reshape(flow, [-1]), "flow", 2 * image_size**2)
     flow_sizes = tf.reshape(flow_sizes, [-1, flow.shape[1], 3])
     with tf.control_dependencies([_affordable(cost + flow_cost)]):
         inputs = tuple(map(tf.identity, (rgb, flow, sizes, flow_sizes)))
@@ -58,7 +59,7 @@ def decode_frames(jpegs: tf.Tensor, image_size: int) -> tf.Tensor:
         too large, has another number of channels, or another size than the snippet's first.
     """
     flat, count = tf.reshape(jpegs, [-1]), jpegs.shape[1]
-    shapes, cost = _measured(flat, "frames")
+    shapes, cost = _measured(flat, "frames", image_size**2)
     channels = shapes[:, 2]
     message = "frames: not a colour JPEG of 3 channels, without alpha: convert it to RGB; channels:"
     colour = tf.debugging.Assert(tf.reduce_all(channels == 3), [message, _first(channels, channels != 3)])
@@ -169,9 +170,9 @@ def _taps(side, image_size, at_border):
     return [(tf.clip_by_value(index + step, 0, side - 1), weight) for step, weight in enumerate(weights)]
 
 
-def _measured(jpegs, name):
+def _measured(jpegs, name, least):
     """Of JPEGs (N,) the (height, width, channels) that each declares, int32 (N, 3), and of all int64 (2,), the work to
-    decode them and their bytes.
+    decode and to scale them, for each at least so much, and their bytes.
 
     Each is known to be a JPEG within bounds then. The marker of a scan cannot occur inside of one.
     """
@@ -192,14 +193,14 @@ def _measured(jpegs, name):
     right = tf.debugging.Assert(~tf.reduce_any(wrong), [message, _first(shapes[:, :2], wrong)])
     with tf.control_dependencies([right]):
         shapes = tf.identity(shapes)
-    work, size = pixels * tf.maximum(scans, 1), tf.cast(tf.strings.length(jpegs), tf.int64)
+    work, size = tf.maximum(pixels * tf.maximum(scans, 1), least), tf.cast(tf.strings.length(jpegs), tf.int64)
     return shapes, tf.stack([tf.reduce_sum(work), tf.reduce_sum(size)])
 
 
 def _affordable(cost):
     work, size = tf.unstack(cost)
     message = f"the JPEGs of a request may have {_FREE_WORK} pixels and {_WORK_A_BYTE} a byte more, up to {MAX_WORK}, "
-    message += "each counted once a scan: send fewer or smaller ones; pixels, bytes:"
+    message += "counted once a scan, and once scaled: send fewer or smaller ones; pixels, bytes:"
     return tf.debugging.Assert((work <= _FREE_WORK + _WORK_A_BYTE * size) & (work <= MAX_WORK), [message, cost])
 
 

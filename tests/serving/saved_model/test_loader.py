@@ -1,6 +1,7 @@
 """The exported model in TensorFlow's C++ loader and session, which is what TensorFlow Serving runs it with."""
 
 import hashlib
+import itertools
 import os
 import pathlib
 import re
@@ -18,6 +19,8 @@ import tensorflow as tf
 from ccsn_tf.evaluation.metrics import softmax
 from ccsn_tf.serving.client.config import ARRAY_SIGNATURES, JPEG_SIGNATURES
 from ccsn_tf.serving.clips import clips_to_try
+from ccsn_tf.serving.saved_model import verify
+from ccsn_tf.serving.saved_model.export import export_saved_model
 from ccsn_tf.serving.saved_model.fresh_process import Request, read_answers, write_requests
 from ccsn_tf.serving.saved_model.verify import LIMITS, compare
 
@@ -43,9 +46,10 @@ def loader(request):
     return beside.rename(program)
 
 
-def run(loader, model_dir, folder, requests):
+def run(loader, model_dir, folder, requests, callers=1):
     write_requests(folder, requests)
-    result = subprocess.run([loader, model_dir, folder], capture_output=True, text=True, errors="replace", check=False)
+    command = [loader, model_dir, folder, str(callers)]
+    result = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     assert result.returncode == 0, result.stderr
     return read_answers(folder)
 
@@ -80,7 +84,54 @@ def test_real_clips_agree_with_keras_and_after_each_hostile_request_the_next_is_
         np.testing.assert_array_equal(next_one.outputs["scores"], answered[0].outputs["scores"])
 
 
+def test_callers_at_once_may_differ_in_segments(loader, exported, tmp_path):
+    """With what our files for TensorFlow Serving make of it: the session itself, and none that merges requests."""
+    sizes = itertools.product((1, 2), (1, 2, 3, 8))
+    clips = [serving_requests.arrays(exported.metadata, *size) for size in sizes]
+    keras = kept_models.as_exported(exported.model)
+    answers = run(loader, exported.path, tmp_path, [Request("serving_default", clip) for clip in 8 * clips], callers=16)
+    for number, answer in enumerate(answers):
+        assert not answer.error
+        np.testing.assert_allclose(answer.outputs["scores"], keras(clips[number % 8])["scores"], atol=1e-5)
+
+
 def test_a_folder_without_a_model(loader, tmp_path):
     result = subprocess.run([loader, tmp_path, tmp_path], capture_output=True, text=True, check=False)
     assert result.returncode == 1 and "load_and_run: NOT_FOUND" in result.stderr
     assert subprocess.run([loader], capture_output=True, check=False).returncode == 2
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)  # two downloads of 230 MB
+def test_older_tensorflow_answers_alike(exported, exported_frames, tmp_path, monkeypatch):
+    """As 2.21 does, of which each export proves that it is right: that of TensorFlow Serving's images, for one."""
+    compiled = export_saved_model(exported_frames.config, str(tmp_path / "xla"), xla=True, check=False, warmup=False)
+    asked = []
+    for made in (exported, exported_frames):
+        source = made.metadata["flow_source"]
+        with clips_to_try(made.config, tuple(made.metadata["classes"]), 3, must_be_real=True) as clips:
+            arrays, jpegs = clips.arrays(2), clips.jpegs(2)
+        features = {stream: np.ones((3, 2, 96), np.float32) for stream in ("spatial", "temporal")}
+        requests = [Request(JPEG_SIGNATURES[source], jpegs), Request("answer", features)]
+        requests += [Request(name, arrays) for name in ARRAY_SIGNATURES[source]]
+        requests += [Request("snippet", {name: value[:, 0] for name, value in arrays.items()})]
+        asked.append((made.path, [Request("metadata", {"request": np.zeros(1, np.int32)}), *requests]))
+    asked.append((compiled.path, [Request("frames", arrays)]))
+    wanted = [verify.ask(str(path), requests) for path, requests in asked]
+    for version in ("2.19.1", "2.20.0"):
+        python = tmp_path / version / "bin" / "python"
+        subprocess.run([sys.executable, "-m", "venv", tmp_path / version], check=True)
+        subprocess.run([python, "-m", "pip", "install", "-q", "--no-compile", f"tensorflow-cpu=={version}"], check=True)
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "executable", str(python))
+            found = [verify.ask(str(path), requests) for path, requests in asked]
+        for (path, _), ours, theirs in zip(asked, wanted, found, strict=True):
+            assert not any(answer.error for answer in (*ours, *theirs))
+            pairs = [
+                (a.outputs[name], b.outputs[name]) for a, b in zip(ours, theirs, strict=True) for name in a.outputs
+            ]
+            assert all(np.array_equal(a, b) for a, b in pairs if a.dtype == object)
+            apart = max(float(np.abs(a - b).max()) for a, b in pairs if a.dtype != object)
+            print(f"{version}, {path.relative_to(path.parents[1])}: {len(ours)} signatures, {apart:.1e} apart")
+            assert apart <= LIMITS["stored" if path == exported.path else "graph"]
+        shutil.rmtree(tmp_path / version)

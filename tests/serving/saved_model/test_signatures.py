@@ -2,7 +2,6 @@
 
 import builtins
 
-import numpy as np
 import pytest
 import tensorflow as tf
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
@@ -10,7 +9,6 @@ from tensorflow_serving.apis import prediction_log_pb2
 
 from ccsn_tf.errors import UserError
 from ccsn_tf.serving.saved_model.export import write_warmup
-from ccsn_tf.serving.saved_model.fresh_process import Request
 
 WIDTH = 96  # of a snippet's features
 STREAMS = ("spatial", "temporal")
@@ -26,10 +24,10 @@ OF_CLIPS = dict.fromkeys(STREAMS, ("float32", (-1, -1, WIDTH)))
 FLOW = {"rgb": ("uint8", (-1, -1, 32, 32, 3)), "flow": ("uint8", (-1, -1, 32, 32, 10))}
 FRAMES = {"frames": ("uint8", (-1, -1, 3, -1, -1, 3))}
 
-# By export: its signatures that take arrays of clips, the one of JPEGs, and their inputs; the limit of differences.
+# By export: its signatures that take arrays of clips, the one of JPEGs, and their inputs.
 EXPORTS = {
-    "exported": (("serving_default", "embed"), FLOW, "jpeg", {"rgb": (-1, -1), "flow": (-1, -1, 5)}, 1e-5),
-    "exported_frames": (("serving_default", "frames", "embed"), FRAMES, "jpeg_frames", {"frames": (-1, -1, 3)}, 1e-4),
+    "exported": (("serving_default", "embed"), FLOW, "jpeg", {"rgb": (-1, -1), "flow": (-1, -1, 5)}),
+    "exported_frames": (("serving_default", "frames", "embed"), FRAMES, "jpeg_frames", {"frames": (-1, -1, 3)}),
 }
 
 
@@ -43,7 +41,7 @@ def graph_of(exported):
 
 
 def test_names_types_and_shapes(found):
-    exported, of_arrays, arrays, of_jpegs, jpegs, _ = found
+    exported, of_arrays, arrays, of_jpegs, jpegs = found
 
     def spec(tensors):
         return {
@@ -66,15 +64,6 @@ def test_names_types_and_shapes(found):
     }
 
 
-def test_what_was_verified(found):
-    exported, of_arrays, _, of_jpegs, _, limit = found
-    report = exported.verification
-    assert report["batches"][:2] == [1, 3] and report["segments"] == [2, 4]
-    assert report["clips"] == "test clips of its records"
-    assert set(report["largest"]) == {*of_arrays, of_jpegs, "snippet", "answer"}
-    assert all(0 <= difference <= limit for difference in report["largest"].values())
-
-
 def test_the_graph_runs_anywhere(exported):
     """No Python inside, and no device named but for saving and restoring."""
     graph = graph_of(exported)
@@ -87,7 +76,7 @@ def test_the_graph_runs_anywhere(exported):
 
 def test_every_signature_that_costs_is_warmed_up_with_real_clips(found):
     """As TensorFlow Serving reads them. That they are answered, the export has seen to."""
-    exported, of_arrays, arrays, of_jpegs, jpegs, _ = found
+    exported, of_arrays, arrays, of_jpegs, jpegs = found
     records = tf.data.TFRecordDataset(str(exported.path / "assets.extra" / "tf_serving_warmup_requests"))
     logs = [prediction_log_pb2.PredictionLog.FromString(record.numpy()) for record in records]
     assert [log.WhichOneof("log_type") for log in logs] == ["predict_log"] * len(logs)
@@ -106,13 +95,6 @@ def test_every_signature_that_costs_is_warmed_up_with_real_clips(found):
         "snippet": {name: shape[1:] for name, shape in whole.items()},
         "answer": dict.fromkeys(STREAMS, (1, 3, WIDTH)),
     }
-
-
-def test_equal_requests_give_equal_files(tmp_path):
-    inputs = {name: np.zeros((1, 2), np.uint8) for name in ("flow", "rgb", "a", "z")}
-    for name in ("one", "two"):
-        write_warmup(tmp_path / name, [Request("embed", inputs)])
-    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
 
 
 def test_warm_up_without_its_package(monkeypatch, tmp_path):

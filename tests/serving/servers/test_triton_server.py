@@ -1,8 +1,10 @@
 """NVIDIA's server itself, with a repository as we generate it, asked by our client."""
 
+import collections
 import concurrent.futures
 import contextlib
 import dataclasses
+import itertools
 import json
 import re
 import shutil
@@ -10,6 +12,7 @@ import socket
 import time
 import urllib.request
 
+import callers
 import numpy as np
 import pytest
 import serving_requests
@@ -212,3 +215,27 @@ def test_a_new_version_takes_over_and_goes(server, client, onnx_export, moving_v
     wait_for(lambda: versions(server) == [1])
     np.testing.assert_array_equal(client.classify_video(moving_video)["scores"], before)
     assert client.metadata() == first
+
+
+@pytest.mark.slow
+def test_64_callers_for_two_minutes(server, onnx_export, tmp_path):
+    """As of TensorFlow Serving's protocol: connections break or are held up, and the server restarts once."""
+    server.start_if_dead()
+    injected = collections.Counter()
+    kinds = itertools.cycle(("reset", "slow", "reset", "over_long", "reset", "restart", *["reset", "slow"] * 100))
+
+    def harm(proxies):
+        injected[kind := next(kinds)] += 1
+        if kind == "restart":
+            server.stop()
+            server.start()
+        for proxy in proxies:
+            if kind == "reset":
+                proxy.reset()
+            elif kind != "restart":
+                proxy.hold({"slow": 0.3, "over_long": 6.0}[kind])
+        injected["died"] += server.start_if_dead()
+
+    ports, model = (server.ports[1], server.ports[0]), str(onnx_export("fp32").path)
+    print(callers.run(ports, "localhost:{}/v2", model, 120, tmp_path, harm), injected)
+    assert all(injected[kind] for kind in ("reset", "slow", "over_long", "restart"))

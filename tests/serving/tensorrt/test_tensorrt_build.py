@@ -25,7 +25,6 @@ from ccsn_tf.serving.tensorrt.build import (
     capabilities_for,
     is_rtx,
     load_tensorrt,
-    logger_of,
 )
 from ccsn_tf.serving.tensorrt.cuda import Gpu
 
@@ -126,20 +125,6 @@ def test_auto_is_the_first_that_is_installed(monkeypatch, tmp_path):
             UserError, match=r"tensorrt_rtx is needed .*: pip install -c constraints.txt -e '.\[tensorrt"
         ):
             load_tensorrt(name)
-
-
-def test_each_log_starts_empty_while_another_user_of_it_lives():
-    def parse(log):
-        builder = tensorrt_rtx.Builder(log)
-        network = builder.create_network(0)
-        return builder, network, tensorrt_rtx.OnnxParser(network, log).parse(b"no model")
-
-    log = logger_of(tensorrt_rtx)
-    alive = parse(log)
-    assert not alive[-1] and log.errors
-    again = logger_of(tensorrt_rtx)
-    assert not again.errors
-    assert not parse(again)[-1] and again.errors
 
 
 # Of the flag file: (image size, products that compute in half precision, those of the heads, which stay float32).
