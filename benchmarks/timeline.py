@@ -113,7 +113,8 @@ def table(report: dict) -> str:
         lines += [
             "",
             f"{found['windows']} windows of {found['snippets']:.0f} snippets, {found['new']:.1f} of them new: largest "
-            f"difference of a score {found['difference']:.1e}. CPU milliseconds per window: watched {1000 * watched:.0f}; `predict_video` of its cut {1000 * predict:.0f} ({predict / watched:.1f} x); "
+            f"difference of a score {found['difference']:.1e}. CPU milliseconds per window: watched "
+            f"{1000 * watched:.0f}; `predict_video` of its cut {1000 * predict:.0f} ({predict / watched:.1f} x); "
             f"cutting it out {1000 * cut:.0f} (both {(predict + cut) / watched:.1f} x).",
         ]
     return "\n".join(lines)
