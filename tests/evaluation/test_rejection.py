@@ -14,6 +14,7 @@ from ccsn_tf.evaluation.rejection import (
     calibrate,
     class_means,
     fit_temperature,
+    rejection,
     rejection_of,
     write_means,
 )
