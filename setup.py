@@ -18,6 +18,7 @@ EXTRAS = {
     "beam": ["apache-beam"],
     "parquet": ["pyarrow"],
     "onnx": ["onnx", "onnxruntime", "tf2onnx"],
+    "openvino": ["onnxruntime", "openvino"],
     # For data-centre GPUs; not in "all": its packages come from NVIDIA's index.
     "tensorrt": ["cuda-bindings", "cuda-core", "onnx", "onnxruntime", "tensorrt>=10.13,<12"],
     "tensorrt-rtx": ["cuda-bindings", "cuda-core", "onnx", "onnxruntime", "tensorrt-rtx"],

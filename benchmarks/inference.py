@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import pathlib
 import sys
@@ -24,6 +25,7 @@ from ccsn_tf.serving.saved_model.export import export_saved_model
 
 BATCHES = (1, 2, 4, 8, 16)
 REFERENCE = "Keras, model.predict"
+ENGINES = {"ONNX Runtime": "onnx", "OpenVINO": "openvino"}  # for the same files
 _ROUNDS_OF_OTHERS = 4  # batches of more than one clip are timed in every fourth round
 _QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 
@@ -33,6 +35,8 @@ def define_flags() -> None:
     flags.DEFINE_integer("inference_rounds", 16, "inference: turns of each side at batch 1.", lower_bound=1)
     flags.DEFINE_float("inference_turn", 0.3, "inference: length of a turn, in seconds.", lower_bound=0.0)
     flags.DEFINE_multi_string("inference_onnx", [], "inference: another ONNX file of the model; may be repeated.")
+    flags.DEFINE_multi_string("inference_way", [], "inference: only ways whose names begin so; may be repeated.")
+    flags.DEFINE_bool("inference_cpu_time", False, "inference: CPU time, where programs share what cores there are.")
     flags.DEFINE_string("video", "", "inference: a video to answer, too, by --test_segments and by fewer segments.")
     flags.DEFINE_integer("tvl1_pairs", 8, "inference: pairs of it that OpenCV's TV-L1 is measured on.", lower_bound=1)
 
@@ -43,13 +47,14 @@ def run(config: Config, options) -> dict:
     Clips have the segments of training. The first call of each turn is not counted.
 
     Returns:
-        `clips` (where they came from), `image_size`, `segments`, `backbone`, `backends` {name: {"not_measured": why} or
-        {`calls` and `milliseconds` {"p50", "p95", "p99"} at batch 1, `clips_per_second` {batch: by the median},
-        `megabytes` {"1", "16": the most that the process held up to that batch}, `start` (seconds from the first import
-        to the first answer), `difference` of a score to the reference's}}, `video` (of `video_answer.run`, or None).
+        `clips` (where they came from), `image_size`, `segments`, `backbone`, `cpu_time` (whether times are of the CPU),
+        `backends` {name: {"not_measured": why} or {`calls` and `milliseconds` {"p50", "p95", "p99"} at batch 1,
+        `clips_per_second` {batch: by the median}, `megabytes` {"1", "16": the most that the process held up to that
+        batch}, `start` (seconds from the first import to the first answer), `difference` of a score to the first's}},
+        `video` (of `video_answer.run`, or None).
 
     Raises:
-        UserError: no finished run, or a file of --inference_onnx of another model.
+        UserError: no finished run, a file of --inference_onnx of another model, or no way of --inference_way.
     """
     workdir = config.train.workdir
     run_config = Config.of_run(workdir)
@@ -62,7 +67,8 @@ def run(config: Config, options) -> dict:
             source = clips.source
         sides = {}
         for name, spec in specs.items():
-            arguments = json.dumps({**spec, "clips": f"{folder}/clips.npz"})
+            told = {"clips": f"{folder}/clips.npz", "cpu_time": options.inference_cpu_time}
+            arguments = json.dumps({**spec, **told})
             command = [sys.executable, "-m", "benchmarks.inference_worker", arguments]
             sides[name] = stack.enter_context(Side(name, command))
         backends = _measure(sides, options)
@@ -71,6 +77,7 @@ def run(config: Config, options) -> dict:
         "image_size": run_config.model.image_size,
         "segments": segments,
         "backbone": run_config.model.backbone,
+        "cpu_time": options.inference_cpu_time,
         "backends": backends,
         "video": video_answer.run(run_config, options) if options.video else None,
     }
@@ -79,18 +86,20 @@ def run(config: Config, options) -> dict:
 def table(report: dict) -> str:
     """The report as Markdown."""
     rows = {name: row for name, row in report["backends"].items() if "not_measured" not in row}
-    batches = list(rows[REFERENCE]["clips_per_second"])
-    columns = ["run by", *(f"{name}, ms" for name in _QUANTILES), "x predict"]
+    first = next(iter(rows.values()))
+    batches = list(first["clips_per_second"])
+    columns = ["run by", *(f"{name}, ms" for name in _QUANTILES), "x the first"]
     columns += [f"clips/s at {batch}" for batch in batches] + ["MB", "start, s", "difference"]
+    clock = "Times are of the CPU." if report["cpu_time"] else ""
     lines = [
         f"{report['backbone']} at {report['image_size']} px, {report['segments']} segments per clip "
         f"({report['clips']}). One clip at a time, then clips per second by batch size (median). MB: the most that a "
-        "fresh process held, after one clip and in all. Difference: the largest of a score to `predict`'s.",
+        f"fresh process held, after one clip and in all. Difference: the largest of a score to the first's. {clock}",
         "",
         f"| {' | '.join(columns)} |",
         "|---" * len(columns) + "|",
     ]
-    reference = rows[REFERENCE]["milliseconds"]["p50"]
+    reference = first["milliseconds"]["p50"]
     for name, row in rows.items():
         cells = [name, *(f"{row['milliseconds'][quantile]:.1f}" for quantile in _QUANTILES)]
         cells += [f"{reference / row['milliseconds']['p50']:.2f}"]
@@ -117,30 +126,38 @@ def _specs(config, folder, options):
     for path, metadata in others.items():
         if metadata["weights_sha256"] != weights_hash(model):
             raise UserError(f"--inference_onnx={path} is of another model than --workdir: export it again.")
-    by_xla = {"SavedModel": False}
+    wanted, saved = tuple(options.inference_way or [""]), {"SavedModel": False}
     if config.model.flow_source == "graph" and xla_works():
-        by_xla["SavedModel, XLA"] = True
-    saved = {
-        name: export_saved_model(config, f"{folder}/{name}", check=False, warmup=False, xla=xla)
-        for name, xla in by_xla.items()
-    }
-    onnx = f"{folder}/model.onnx"
-    export_onnx(config, OnnxSettings(onnx))
-    files = {"": onnx, **{f", {metadata['precision']}": path for path, metadata in others.items()}}
-    return {
+        saved["SavedModel, XLA"] = True
+    for name in [name for name in saved if name.startswith(wanted)]:
+        export = export_saved_model(config, f"{folder}/{name}", check=False, warmup=False, xla=saved[name])
+        saved[name] = str(export.path)
+    files = {"": "", **{_in_words(metadata["precision"]): path for path, metadata in others.items()}}
+    if not files[""] and any(name.startswith(wanted) for name in ENGINES):
+        files[""] = str(export_onnx(config, OnnxSettings(f"{folder}/model.onnx")).path)
+    of_engines = itertools.product(ENGINES.items(), files.items())
+    specs = {
         REFERENCE: {"load": "predict", "path": keras},
         "Keras, model(...)": {"load": "call", "path": keras},
         "Keras, tf.function": {"load": "function", "path": keras},
-        **{name: {"load": "saved_model", "path": str(export.path)} for name, export in saved.items()},
-        **{f"ONNX Runtime{words}": {"load": "onnx", "path": path} for words, path in files.items()},
-        **{f"OpenVINO{words}": {"load": "openvino", "path": path} for words, path in files.items()},
-    }, tuple(model.classes)
+        **{name: {"load": "saved_model", "path": path} for name, path in saved.items()},
+        **{name + words: {"load": load, "path": path} for (name, load), (words, path) in of_engines},
+    }
+    chosen = {name: spec for name, spec in specs.items() if name.startswith(wanted)}
+    if not chosen:
+        raise UserError(f"--inference_way={wanted[0]} begins none of {', '.join(specs)}: name one.")
+    return chosen, tuple(model.classes)
+
+
+def _in_words(precision):
+    return "" if precision == "fp32" else f", {precision}"
 
 
 def _measure(sides, options):
     there = {name: side for name, side in sides.items() if "unavailable" not in side.first}
     memory = {name: {"1": side.ask(memory=True)["memory"]} for name, side in there.items()}
     scores = {name: np.array(side.ask(scores=max(BATCHES))["scores"]) for name, side in there.items()}
+    reference = next(iter(scores.values()))
     times = {name: {batch: [] for batch in BATCHES} for name in there}
     progress = Progress("inference", "rounds")
     for number in range(options.inference_rounds):
@@ -158,6 +175,6 @@ def _measure(sides, options):
             "clips_per_second": {str(batch): batch / float(np.median(times[name][batch])) for batch in BATCHES},
             "megabytes": {batch: held / 1e6 for batch, held in memory[name].items()},
             "start": side.first["start"],
-            "difference": float(np.abs(scores[name] - scores[REFERENCE]).max()),
+            "difference": float(np.abs(scores[name] - reference).max()),
         }
     return backends

@@ -25,7 +25,7 @@ BACKBONE = "efficientnet_lite0"
 
 def define_flags() -> None:
     """The benchmark's own options."""
-    flags.DEFINE_string("torch_python", "", "training: a Python that has torch, to compare with; empty: not.")
+    flags.DEFINE_string("torch_python", "", "training, input: a Python that has torch (and opencv), to compare with.")
     flags.DEFINE_integer("training_steps", 3, "training: timed steps of each turn.", lower_bound=2)
     flags.DEFINE_integer("training_rounds", 3, "training: turns of each side.", lower_bound=1)
 

@@ -164,4 +164,5 @@ def _if_there(function, path):
 
 
 def _unwritable(path, error):
-    return UserError(f"{path} cannot be written ({error.strerror or error}): free space, or choose another folder.")
+    reason = os.strerror(error.errno) if error.errno else error  # h5py's own is a paragraph
+    return UserError(f"{path} cannot be written ({reason}): free space, or choose another folder.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib.util
 import os
 import select
@@ -11,6 +12,9 @@ import sys
 import threading
 from collections.abc import Iterator
 
+from ccsn_tf.errors import UserError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 _CUT_OFF = 128 + signal.SIGPIPE  # the status with which a shell reports it
 _LOCK = threading.Lock()  # two threads that turned file descriptor 2 away would put back one that leads nowhere
 
@@ -79,7 +83,11 @@ def raise_when_told_to_end() -> None:
 
 @contextlib.contextmanager
 def quiet_when_cut_off() -> Iterator[None]:
-    """Ends the script without a word where nobody reads its output any more, as behind `| head -1`."""
+    """Ends the script without a word where nobody reads its output any more, as behind `| head -1`.
+
+    Raises:
+        UserError: the output goes to a full disk.
+    """
     try:
         try:
             yield
@@ -89,9 +97,26 @@ def quiet_when_cut_off() -> Iterator[None]:
         cut = [stream for stream in (sys.stdout, sys.stderr) if _is_cut_off(stream)]
         if not cut:
             raise
-        for stream in cut:  # what is left in its buffer would be tried again as Python ends
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        _send_nowhere(cut)
         sys.exit(_CUT_OFF)
+    except OSError as error:
+        if error.errno not in _FULL or error.filename:
+            raise
+        _send_nowhere([stream for stream in (sys.stdout, sys.stderr) if not _can_be_written(stream)])
+        raise UserError(f"the output cannot be written ({error.strerror}): free space, or send it elsewhere.") from None
+
+
+def _send_nowhere(streams):
+    """What is left in their buffers would be tried again as Python ends."""
+    for stream in streams:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _can_be_written(stream):
+    with contextlib.suppress(OSError):
+        stream.flush()
+        return True
+    return False
 
 
 def _is_cut_off(stream):

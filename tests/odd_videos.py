@@ -26,7 +26,7 @@ class Recipe:
 
     @property
     def for_opencv(self):
-        """Whether OpenCV, an independent reader, shows it right: it mirrors nothing, and leaves fields half done."""
+        """Whether OpenCV, an independent reader, shows it right: it mirrors nothing, and weaves fields."""
         return not any(self.shape.get("display", ())[1:]) and "interlaced=1" not in dict(self.options).values()
 
     def write(self, path):
@@ -220,7 +220,6 @@ HOPELESS = {
     "sound.mp4": write_audio,
     "sound.avi": write_audio,
     "cover.mp4": cover_picture,
-    "changing.avi": changing_size,
     "frames-announced.avi": lambda path: lying(
         path, *((mark, offset, "<I", 10**9) for mark, offset in ((b"avih", 24), (b"strh", 40))), format="avi"
     ),
@@ -242,4 +241,5 @@ SPECIAL = {
     "turned.mp4": (lambda path: write_video(path, moving(10), display=(270, False, False)), 10),
     "edited.mp4": (lambda path: write_video(path, moving(20), options={"bf": "0"}, advance=7), 13),
     "wide-announced.mp4": (announced_size, 10),
+    "changing.avi": (changing_size, 10),
 }

@@ -44,6 +44,15 @@ def test_nobody_reads_on(flush, lines):
     assert ends_quietly(process)
 
 
+@pytest.mark.parametrize("work", ["print('a line')", "print('a line', flush=True)", "print('a line'); sys.exit(0)"])
+def test_output_on_a_full_disk(work):
+    with open("/dev/full", "w") as full:
+        process = probe(work, stdout=full)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert said == "probe: the output cannot be written (No space left on device): free space, or send it elsewhere.\n"
+
+
 def test_help_that_nobody_reads_to_its_end():
     process = subprocess.Popen(command("scripts/prepare.py", "--help"), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     process.stdout.close()

@@ -64,7 +64,9 @@ def write_video(
     colour=None,
     format=None,
 ):
-    """Writes RGB frames with the codec that goes with the suffix (mpeg4 in AVI, H.264 in MP4), always the same bytes.
+    """Writes RGB frames, uint8 or uint16, with the codec that goes with the suffix (mpeg4 in AVI, H.264 in MP4).
+
+    The same frames give the same bytes.
 
     Args:
         times: position of each frame on the time axis, in frames; default: no gaps.
@@ -72,7 +74,8 @@ def write_video(
         pix_fmt: FFmpeg's name of the pixel format that is stored.
         aspect: width:height of a pixel, a Fraction.
         display: (degrees, mirror_x, mirror_y): turned counter-clockwise, then mirrored, to be shown (MP4, MOV, MKV).
-        colour: FFmpeg's numbers of (colour space, range) to convert to and to note in the file.
+        colour: FFmpeg's numbers of (colour space, range) to convert to and to note in the file, and perhaps of the
+            (transfer, primaries) of the frames, to note.
         format: container, if it is not the suffix's.
     """
     path = pathlib.Path(path)
@@ -90,10 +93,12 @@ def write_video(
         if display:
             stream.set_display_rotation(*display)
         if colour:
-            stream.codec_context.colorspace, stream.codec_context.color_range = colour
+            stream.codec_context.colorspace, stream.codec_context.color_range, *of_light = colour
+            if of_light:
+                stream.codec_context.color_trc, stream.codec_context.color_primaries = of_light
         packets = []
         for index, frame in enumerate(frames):
-            picture = av.VideoFrame.from_ndarray(frame, "rgb24")
+            picture = av.VideoFrame.from_ndarray(frame, "rgb24" if frame.dtype == np.uint8 else "rgb48le")
             if colour:
                 picture = picture.reformat(format=pix_fmt, dst_colorspace=colour[0], dst_color_range=colour[1])
             picture.pts, picture.time_base = times[index] if times else index, Fraction(1, FPS)

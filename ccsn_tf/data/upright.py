@@ -1,11 +1,15 @@
-"""Frames of a video as a player shows them: upright, in square pixels, in RGB."""
+"""Frames of a video as a player shows them: whole pictures, upright, in square pixels, in RGB of 8 bits."""
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Iterator
+
 import av
+import cv2
 import numpy as np
 from av.sidedata.sidedata import Type
-from av.video.reformatter import Interpolation, VideoReformatter
+from av.video.reformatter import ColorTrc, Interpolation, VideoReformatter
 
 from ccsn_tf.data.container import Orientation, stretched_width
 
@@ -17,7 +21,7 @@ def scaled_size(width: int, height: int, short_side: int) -> tuple[int, int]:
 
 
 class Upright:
-    """What makes the frames of a stream upright, which its first frame shows; the next ones must fit it.
+    """What makes the frames of a stream upright, which its first frame shows; others are scaled to its size.
 
     Args:
         frame: the first one.
@@ -52,10 +56,114 @@ class Upright:
             av.FFmpegError, ValueError: FFmpeg cannot convert it.
         """
         width, height = scaled_size(*self.stretched, short_side)
+        is_hdr = frame.color_trc in _HDR
         converted = self._reformatter.reformat(
-            frame, width, height, "rgb24", interpolation=Interpolation.AREA, threads=1
+            frame, width, height, "rgb48le" if is_hdr else "rgb24", interpolation=Interpolation.AREA, threads=1
         )
-        return self._orientation.apply(converted.to_ndarray())
+        image = converted.to_ndarray()
+        return self._orientation.apply(tone_mapped(image, frame.color_trc) if is_hdr else image)
+
+
+def deinterlaced(frames: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
+    """The frames, as many and at their times; those that hold two fields with the first of these alone, filled up.
+
+    By FFmpeg's bwdif, from the first interlaced frame on; frames between that are not pass unchanged.
+
+    Raises:
+        av.FFmpegError: from `frames`, or FFmpeg cannot filter them.
+    """
+    graph = form = None
+    for frame in frames:
+        if graph and form != (frame.width, frame.height, frame.format.name):
+            yield from _filtered(graph, None)
+            graph = None
+        if graph is None and frame.interlaced_frame:
+            form, graph = (frame.width, frame.height, frame.format.name), av.filter.Graph()
+            graph.threads = 1
+            size = {"width": frame.width, "height": frame.height}
+            source = graph.add_buffer(**size, format=frame.format, time_base=frame.time_base)
+            graph.link_nodes(source, graph.add("bwdif", "send_frame:auto:interlaced"), graph.add("buffersink"))
+            graph.configure()
+        yield from (frame,) if graph is None else _filtered(graph, frame)
+    if graph:
+        yield from _filtered(graph, None)
+
+
+def _filtered(graph, frame):
+    """What comes out of a graph that a frame is put into; None ends it."""
+    graph.vpush(frame)
+    while True:
+        try:
+            yield graph.vpull()
+        except (av.BlockingIOError, av.EOFError):
+            return
+
+
+_PQ, _HLG = int(ColorTrc.SMPTE2084), int(ColorTrc.ARIB_STD_B67)
+_HDR = (_PQ, _HLG)
+_PEAK, _WHITE = 1000.0, 203.0  # cd/m2: of HDR as it is graded; of SDR, HDR's white of paper (BT.2408)
+_LUMINANCE = np.array([0.2627, 0.6780, 0.0593], np.float32)  # BT.2020
+_TO_BT709 = np.array(  # linear RGB of BT.2020 (BT.2087)
+    [[1.6605, -0.5876, -0.0728], [-0.1246, 1.1329, -0.0083], [-0.0182, -0.1006, 1.1187]], np.float32
+)
+
+
+def tone_mapped(image: np.ndarray, transfer: int) -> np.ndarray:
+    """HDR to SDR, as a screen of BT.709 that shows 203 cd/m2 at most would show it.
+
+    BT.2100's display light of a screen of 1,000 cd/m2; BT.2390's curve per channel, which leaves what is below 94 cd/m2
+    and brings 1,000 down to 203; primaries of BT.709; BT.1886's inverse (a power of 1/2.4).
+
+    Args:
+        image: uint16 (H, W, 3), R'G'B' of BT.2020.
+        transfer: FFmpeg's number of its transfer function, PQ's or HLG's.
+
+    Returns:
+        uint8 (H, W, 3), R'G'B' of BT.709.
+    """
+    light_of_code, mapped, encoded = _tables()
+    light = light_of_code[transfer][image]
+    if transfer == _HLG:  # the light of the scene so far
+        light *= cv2.pow(light @ _LUMINANCE, 0.2)[..., None]
+    return _looked_up(encoded, cv2.transform(_looked_up(mapped, light), _TO_BT709))
+
+
+def _looked_up(table, light):
+    """The table's values of light from 0 to 1: its rows are even in the root of it, as eyes are, nearly."""
+    rows = cv2.sqrt(np.clip(light, 0, 1)) * (len(table) - 1)
+    return table[np.rint(rows, out=rows).astype(np.uint16)]
+
+
+@functools.cache
+def _tables():
+    """Light of 16-bit codes, by transfer; light (1 is the peak) tone-mapped (1 is SDR's white); that as 8-bit codes."""
+    code, even = np.linspace(0, 1, 2**16), np.linspace(0, 1, 2**14) ** 2
+    a, b, c = 0.17883277, 0.28466892, 0.55991073
+    scene = np.where(code <= 0.5, code**2 / 3, (np.exp((code - c) / a) + b) / 12)
+    light = {_PQ: np.minimum(_pq_light(code) / _PEAK, 1), _HLG: scene}
+    # BT.2390-11, 5.4.1: a Hermite spline from the knee on, in PQ's codes as a share of the peak's.
+    share, most = _pq_code(even * _PEAK) / _pq_code(_PEAK), _pq_code(_WHITE) / _pq_code(_PEAK)
+    knee = 1.5 * most - 0.5
+    t = (share - knee) / (1 - knee)
+    spline = (2 * t**3 - 3 * t**2 + 1) * knee + (t**3 - 2 * t**2 + t) * (1 - knee) + (-2 * t**3 + 3 * t**2) * most
+    mapped = _pq_light(np.where(share < knee, share, spline) * _pq_code(_PEAK)) / _WHITE
+    encoded = np.rint(255 * even ** (1 / 2.4)).astype(np.uint8)
+    return {name: table.astype(np.float32) for name, table in light.items()}, mapped.astype(np.float32), encoded
+
+
+# BT.2100, table 4.
+_M1, _M2 = 2610 / 16384, 2523 / 32
+_C1, _C2, _C3 = 3424 / 4096, 2413 / 128, 2392 / 128
+
+
+def _pq_light(code):
+    root = code ** (1 / _M2)
+    return 10_000 * (np.maximum(root - _C1, 0) / (_C2 - _C3 * root)) ** (1 / _M1)
+
+
+def _pq_code(light):
+    root = (light / 10_000) ** _M1
+    return ((_C1 + _C2 * root) / (1 + _C3 * root)) ** _M2
 
 
 def _orientation(frame) -> Orientation:

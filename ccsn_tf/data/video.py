@@ -14,7 +14,7 @@ import numpy as np
 from av.stream import Disposition
 
 from ccsn_tf.data.container import FORMATS, announced_bytes
-from ccsn_tf.data.upright import Upright
+from ccsn_tf.data.upright import Upright, deinterlaced
 from ccsn_tf.errors import UserError
 
 # A container may declare a frame or two more than it holds (an encoder's delayed last frame); more is a truncated file.
@@ -28,6 +28,9 @@ _MAX_SIDE = 32_000
 # protocols alone leaves a file "ffconcat version 1.0, file other.mp4" named a.mp4 with the frames of its neighbour.
 _OF_DECODER = {"max_pixels": str(MAX_PIXELS)}
 _OPTIONS = {"format_whitelist": FORMATS, "protocol_whitelist": "file", **_OF_DECODER}
+
+
+_AGAIN = "get it again, or leave it out."
 
 
 class VideoError(UserError):
@@ -59,9 +62,9 @@ def is_video(path: str) -> bool:
 def iter_frames(path: str, short_side: int, wanted: Sequence[int] | None = None) -> Iterator[np.ndarray]:
     """Yields frames in order, upright and in square pixels, as uint8 RGB arrays (H, W, 3).
 
-    Rotated, mirrored and anamorphic videos come as a player shows them, in the colour space that the file names (as
-    in FFmpeg, BT.601 where it names none). Frames of variable rate come one by one, whatever their times; interlaced
-    ones as they are stored, both fields in one frame; transparency is dropped.
+    Rotated, mirrored, anamorphic, interlaced and HDR videos come as a player shows them, in the colour space that the
+    file names (as in FFmpeg, BT.601 where it names none), all in the first frame's size. Frames of variable rate come
+    one by one, whatever their times; transparency is dropped.
 
     Args:
         path: a video file in any format that FFmpeg reads.
@@ -70,12 +73,12 @@ def iter_frames(path: str, short_side: int, wanted: Sequence[int] | None = None)
             every frame.
 
     Raises:
-        VideoError: the file is missing, unreadable, without a video stream, damaged, shorter than it declares, too
-            large to be decoded, or changes its frame size.
+        VideoError: the file is missing, unreadable, without a video stream, damaged, shorter than it declares, or too
+            large to be decoded.
     """
     chosen, count = None if wanted is None else frozenset(wanted), 0
     with _open(path) as video:
-        for index, frame in enumerate(video.frames()):
+        for index, frame in enumerate(video.pictures()):
             if chosen is None or index in chosen:
                 yield video.convert(frame, short_side)
             if chosen is not None and index == wanted[-1]:
@@ -140,7 +143,7 @@ class _Video:
 
     def __init__(self, path: str, container, stream):
         self._path, self._container, self._stream = path, container, stream
-        self._upright, self._end = None, 0.0
+        self._upright, self._end, self._count = None, 0.0, 0
 
     @property
     def shown(self) -> tuple[int, int]:
@@ -162,43 +165,45 @@ class _Video:
         return (begun + duration) / av.time_base - time_origin(self._container) if duration else None
 
     def frames(self) -> Iterator[av.VideoFrame]:
-        """Yields the frames as they are stored, all of one size."""
-        count = 0
-        for frame in self._decoded():
-            count += 1
-            yield frame
-        if count == 0:
-            raise VideoError(f"{self._path} holds no frame.")
-        declared = self.declared
-        if declared - count > _TOLERATED_LOSS and not self._came_late(declared):
-            raise VideoError(f"{self._path} is truncated: {count} of {declared} frames could be decoded.")
+        """Yields the frames as they are stored."""
+        return self._checked(self._decoded())
+
+    def pictures(self) -> Iterator[av.VideoFrame]:
+        """Yields the frames, of interlaced ones their first field (see `deinterlaced`)."""
+        return self._checked(deinterlaced(self._decoded()))
 
     def timed(self) -> Iterator[tuple[float, av.VideoFrame]]:
-        """Yields the frames as they are stored, each with its time (see `iter_timed`)."""
+        """Yields the pictures, each with its time (see `iter_timed`)."""
         start, step = time_origin(self._container), float(1 / (self._stream.average_rate or 25))
         time = -step
-        for frame in self.frames():
+        for frame in self.pictures():
             time = time + step if frame.time is None else max(time, frame.time - start)
             yield time, frame
 
-    def _decoded(self):
-        count = 0
+    def _checked(self, frames):
+        """These frames, of which there must be as many as the container declares."""
         try:
-            for packet in self._container.demux(self._stream):
-                for frame in packet.decode():
-                    if self._upright is None:
-                        self._look_at(frame)
-                    if not self._upright.fits(frame):
-                        raise VideoError(
-                            f"{self._path} changes its frame size at frame {count}: re-encode it to one size."
-                        )
-                    count += 1
-                    self._end = max(self._end, frame.time or 0.0)
-                    yield frame
+            yield from frames
         except VideoError:
             raise
         except (av.FFmpegError, ValueError) as error:
-            raise VideoError(f"{self._path} is damaged after frame {count} ({_reason(error)}).") from None
+            raise VideoError(
+                f"{self._path} is damaged after frame {self._count} ({_reason(error)}): {_AGAIN}"
+            ) from None
+        if self._count == 0:
+            raise VideoError(f"{self._path} holds no frame: {_AGAIN}")
+        declared = self.declared
+        if declared - self._count > _TOLERATED_LOSS and not self._came_late(declared):
+            raise VideoError(f"{self._path} is truncated, {self._count} of {declared} frames are there: {_AGAIN}")
+
+    def _decoded(self):
+        for packet in self._container.demux(self._stream):
+            for frame in packet.decode():
+                if self._upright is None:
+                    self._look_at(frame)
+                self._count += 1
+                self._end = max(self._end, frame.time or 0.0)
+                yield frame
 
     def _came_late(self, declared):
         """Whether the last frame came as late as it should: an AVI also declares those that its recorder dropped."""
@@ -232,14 +237,16 @@ def _open(path) -> Iterator[_Video]:
         # The prefix keeps FFmpeg from taking a name with a colon for an address.
         container = av.open(f"file:{path}", options=_OPTIONS, metadata_errors="replace")
     except (av.FFmpegError, OSError, ValueError) as error:
-        raise VideoError(f"{path} cannot be read as a video ({_reason(error, 'no container, ')}).") from None
+        raise VideoError(f"{path} cannot be read as a video ({_reason(error, 'no container, ')}): {_AGAIN}") from None
     with container:
         stream = container.streams.best("video")  # not a cover picture, if there is anything else
         if stream is None or stream.disposition & Disposition.attached_pic:
-            raise VideoError(f"{path} has no video stream{'' if stream is None else ', only a cover picture'}.")
+            raise VideoError(
+                f"{path} has no video stream{'' if stream is None else ', only a cover picture'}: leave it out."
+            )
         decoder = stream.codec_context
         if decoder is None:
-            raise VideoError(f"{path} is damaged, or in a format that this FFmpeg cannot decode.")
+            raise VideoError(f"{path} is damaged, or in a format that this FFmpeg cannot decode: re-encode it.")
         decoder.options = _OF_DECODER
         decoder.thread_count = 1
         yield _Video(path, container, stream)
@@ -262,7 +269,7 @@ def _refuse_at_sight(path):
         kind = "folder" if stat.S_ISDIR(status.st_mode) else "device or pipe"
         raise VideoError(f"{path} is a {kind}, not a video file.")
     if announced and announced > status.st_size:
-        raise VideoError(f"{path} is truncated: {status.st_size} of {announced} bytes are there.")
+        raise VideoError(f"{path} is truncated, {status.st_size} of {announced} bytes are there: {_AGAIN}")
 
 
 def _reason(error, also=""):

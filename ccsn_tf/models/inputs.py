@@ -50,8 +50,8 @@ def normalized(rgb, flow, images: Normalization):
 def check_inputs(inputs, expected):
     """Refuses what a functional model would turn into something else without a word.
 
-    UserError where `inputs` are no dict with the names of `expected`, or images are not uint8: floats in 0..1 would all
-    become black.
+    UserError where `inputs` are no dict with the names of `expected`, are of another shape, or images are not uint8:
+    floats in 0..1 would all become black.
     """
     if not isinstance(inputs, dict):
         raise UserError(f"`inputs` must be a dict of {', '.join(expected)}. Received: {type(inputs).__name__}.")
@@ -69,6 +69,14 @@ def check_inputs(inputs, expected):
             raise UserError(
                 f"`inputs` {name} must be uint8, values 0 to 255, not {dtype}: convert it, as in "
                 "np.round(x).astype('uint8') of values 0 to 255."
+            )
+        found, wanted = tuple(inputs[name].shape), tuple(tensor.shape)
+        pairs = zip(found, wanted, strict=False)
+        if len(found) != len(wanted) or any(None not in pair and len(set(pair)) > 1 for pair in pairs):
+            shape = ", ".join(str(size or free) for size, free in zip(wanted, "BK   ", strict=False))
+            raise UserError(
+                f"`inputs` {name} must have the shape ({shape}) that the model is built for. Received: {found}: pass "
+                "such clips, or build it with another `image_size`, `flow_length` or `num_segments`."
             )
 
 

@@ -37,7 +37,7 @@ def write_video(
         progress: called with (seconds done, seconds in all).
 
     Raises:
-        UserError: it cannot be written, or the picture changes its size; VideoError: see `iter_timed`.
+        UserError: it cannot be written; VideoError: see `iter_timed`.
     """
     end = max([source.seconds or 0.0, *(each.end for each in segments)])
     last, stream, caption = -1, None, None
@@ -49,9 +49,6 @@ def write_video(
                 stream.width, stream.height = _even(image.shape[1]), _even(image.shape[0] + caption.height)
                 stream.pix_fmt = "yuv420p"
                 stream.codec_context.time_base = fractions.Fraction(1, _TICKS)
-                shape = image.shape
-            if image.shape != shape:
-                raise UserError(f"`video`: {source.path} changes its size at {time:.1f} s: leave it out.")
             picture = np.zeros((stream.height, stream.width, 3), np.uint8)
             rows = np.concatenate([image, caption.draw(time)])
             picture[: len(rows)] = rows[: stream.height, : stream.width]

@@ -11,6 +11,7 @@ from ccsn_tf.errors import UserError
 
 def options(**changes):
     given = {"inference_rounds": 1, "inference_turn": 0.0, "inference_onnx": [], "video": "", "tvl1_pairs": 2}
+    given |= {"inference_way": [], "inference_cpu_time": False}
     return types.SimpleNamespace(**{**given, **changes})
 
 
@@ -41,13 +42,19 @@ def test_report_and_table(workdir_config, tiny_manifest, onnx_export, monkeypatc
     assert "OpenVINO: not measured: it is missing" in written
 
 
-@pytest.mark.slow
-def test_each_way_in_a_process_of_its_own(workdir_config, onnx_export, monkeypatch):
-    only(monkeypatch, (inference.REFERENCE, "ONNX Runtime", "ONNX Runtime, int8", "OpenVINO"))
-    rows = inference.run(workdir_config, options(inference_onnx=[str(onnx_export("int8").path)]))["backends"]
-    assert rows["ONNX Runtime"]["difference"] < 1e-4 < rows["ONNX Runtime, int8"]["difference"] < 0.3
+def test_chosen_ways_by_cpu_time_in_processes_of_their_own(workdir_config, onnx_export, monkeypatch):
+    monkeypatch.setattr(inference, "BATCHES", (1, 2))
+    files = [str(onnx_export(precision).path) for precision in ("fp32", "int8")]
+    given = options(inference_onnx=files, inference_way=["ONNX", "OpenVINO, int8"], inference_cpu_time=True)
+    report = inference.run(workdir_config, given)
+    rows = report["backends"]
+    assert list(rows) == ["ONNX Runtime", "ONNX Runtime, int8", "OpenVINO, int8"] and report["cpu_time"]
+    assert rows["ONNX Runtime"]["difference"] == 0 < rows["OpenVINO, int8"]["difference"] < 0.3
     # TensorFlow alone takes more than ONNX Runtime with this model: each process has loaded its own way only.
-    assert rows["ONNX Runtime"]["megabytes"]["2"] < 250 < rows[inference.REFERENCE]["megabytes"]["1"]
+    assert rows["ONNX Runtime"]["megabytes"]["2"] < 250
+    assert "Times are of the CPU." in inference.table(report)
+    with pytest.raises(UserError, match="--inference_way=Torch begins none of"):
+        inference.run(workdir_config, options(inference_onnx=files, inference_way=["Torch"]))
 
 
 def test_the_file_of_another_model_is_refused(workdir_config, monkeypatch):

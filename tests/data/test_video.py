@@ -8,7 +8,7 @@ from videos import moving, write_video
 
 from ccsn_tf.data.frames import count_frames
 from ccsn_tf.data.upright import scaled_size
-from ccsn_tf.data.video import Decoded, VideoError, decode_whole, iter_frames
+from ccsn_tf.data.video import Decoded, VideoError, decode_whole, iter_frames, iter_timed
 
 
 def frames_of(path, short_side=256, wanted=None):
@@ -53,6 +53,79 @@ def test_colour_space_and_range_are_those_of_the_file(tmp_path, colour):
     for short_side in (32, 16):  # a scaler of its own for each
         frame = frames_of(path, short_side)[0]
         np.testing.assert_allclose(frame.reshape(-1, 3), np.tile([200, 60, 90], (short_side**2, 1)), atol=5)
+
+
+SDR = np.array([[[0, 0, 0], [60, 60, 60], [180, 180, 180], [180, 40, 60], [30, 170, 50], [40, 70, 182]]], np.uint8)
+
+
+def as_hdr(picture, transfer):
+    """An SDR picture (BT.709, a screen of 203 cd/m2) in PQ or HLG, R'G'B' of BT.2020, uint16: by BT.2100, backwards."""
+    to_2020 = np.array([[0.6274, 0.3293, 0.0433], [0.0691, 0.9195, 0.0114], [0.0164, 0.0880, 0.8956]])
+    light = 203 * (picture / 255) ** 2.4 @ to_2020.T
+    if transfer == "pq":
+        m1, m2, c1, c2, c3 = 0.1593017578125, 78.84375, 0.8359375, 18.8515625, 18.6875
+        root = (light / 10000) ** m1
+        code = ((c1 + c2 * root) / (1 + c3 * root)) ** m2
+    else:
+        shown = np.maximum(light / 1000, 1e-9)
+        scene = shown * (shown @ [0.2627, 0.6780, 0.0593])[..., None] ** (-1 / 6)
+        bright = 0.17883277 * np.log(np.maximum(12 * scene - 0.28466892, 1)) + 0.55991073
+        code = np.where(scene <= 1 / 12, np.sqrt(3 * scene), bright)
+    return np.rint(65535 * code).astype(np.uint16)
+
+
+@pytest.mark.parametrize("transfer, number", [("pq", 16), ("hlg", 18)])
+def test_hdr_is_tone_mapped(tmp_path, transfer, number):
+    def read(picture):
+        frames = [picture.repeat(16, axis=0).repeat(16, axis=1)] * 3
+        colour, lossless = (9, 1, number, 9), {"qp": "0"}
+        path = write_video(tmp_path / "a.mp4", frames, options=lossless, pix_fmt="yuv444p10le", colour=colour)
+        return frames_of(path)[1][8::16, 8::16].astype(int)
+
+    # Below the curve's knee the light is that of the SDR picture.
+    np.testing.assert_allclose(read(as_hdr(SDR, transfer)), SDR.astype(int), atol=5)  # 10 bits for light of 0 to 10,000
+    # White of paper, 203 cd/m2, becomes 159 by BT.2390's spline; the peak becomes 203.
+    peak = np.full((1, 1, 3), 65535 if transfer == "hlg" else round(65535 * 0.751827), np.uint16)
+    bright = read(np.concatenate([as_hdr(np.full((1, 1, 3), 255, np.uint8), transfer), peak], axis=1))
+    np.testing.assert_allclose(bright, [[[230] * 3, [255] * 3]], atol=2)
+
+
+@pytest.mark.parametrize(
+    "name, codec, options",
+    [
+        ("a.mp4", "libx264", {"crf": "4", "x264-params": "interlaced=1"}),
+        ("a.mpg", "mpeg2video", {"flags": "+ildct+ilme", "qmin": "1", "qmax": "2"}),
+    ],
+)
+def test_interlaced_frames_show_their_first_field(tmp_path, name, codec, options):
+    # A bar that moves 8 pixels a frame, 4 from field to field: woven, every second row of its edges belongs elsewhere.
+    fields = np.zeros((16, 64, 96, 3), np.uint8)
+    for number, field in enumerate(fields):
+        field[:, 20 + 4 * number : 36 + 4 * number] = 255
+    woven = fields[1::2].copy()
+    first, woven[:, 1::2] = fields[0::2], fields[0::2, 1::2]  # the encoders' order: the lower rows come first
+    path = write_video(tmp_path / name, woven, codec, options)
+    frames, timed = frames_of(path), list(iter_timed(str(path), 256))
+    assert len(frames) == len(timed) == count_frames(str(path)) == 8
+    apart = [np.abs(frame.astype(int) - picture).mean() for frame, picture in zip(frames, first, strict=True)]
+    assert max(apart) < 2 and np.abs(woven[3].astype(int) - first[3]).mean() > 10
+    np.testing.assert_allclose(np.diff([time for time, _ in timed]), 1 / 25, atol=1e-6)
+    np.testing.assert_array_equal(frames_of(path, wanted=[2, 7]), [frames[2], frames[7]])
+
+
+@pytest.mark.parametrize("fields", [False, True])
+def test_frames_that_change_their_size_are_shown_in_the_first_ones(tmp_path, fields):
+    parts, sizes = [], ((48, 64), (96, 128), (48, 64))
+    for number, (height, width) in enumerate(sizes):
+        picture = np.full((6, height, width, 3), 40, np.uint8)
+        picture[:, : height // 2, : width // 2] = 220
+        options = {"x264-params": "interlaced=1"} if fields and number < 2 else {}
+        parts.append(write_video(tmp_path / f"{number}.h264", picture, "libx264", options, format="h264").read_bytes())
+    (tmp_path / "a.h264").write_bytes(b"".join(parts))
+    frames = np.array(frames_of(tmp_path / "a.h264"), int)
+    assert frames.shape == (18, 48, 64, 3) == (count_frames(str(tmp_path / "a.h264")), *frames.shape[1:])
+    np.testing.assert_allclose(frames[:, 4:20, 4:28], 220, atol=4)
+    np.testing.assert_allclose(frames[:, 28:44, 36:60], 40, atol=4)
 
 
 @pytest.mark.parametrize("degrees", [0, 90, 180, 270])

@@ -1,12 +1,14 @@
 """The files for TensorFlow Serving, as far as they can be checked without it and without Docker."""
 
 import pathlib
+import shutil
+import socket
 import subprocess
 
 import pytest
 import yaml
-from google.protobuf import text_format
-from tensorflow_serving.config import model_server_config_pb2
+
+from ccsn_tf.serving.client.client import Client, ServingError
 
 FOLDER = pathlib.Path(__file__).parents[2] / "export" / "tf_serving"
 
@@ -24,19 +26,14 @@ def pod():
     return pod["spec"]
 
 
-def test_the_model_config_is_one():
-    config = model_server_config_pb2.ModelServerConfig()
-    text_format.Parse((FOLDER / "models.config").read_text(), config)
-    (model,) = config.model_config_list.config
-    assert (model.name, model.base_path, model.model_platform) == ("ccsn", "/models/ccsn", "tensorflow")
-
-
 def test_servers_find_what_they_are_told_to_read_and_merge_no_requests(compose, pod):
     """Which TensorFlow Serving would fail, all of them, where they differ in K."""
     (container,) = pod["containers"]
     for server in (compose["cpu"], compose["gpu"]):
         mounted = {volume.split(":")[-2]: volume for volume in server["volumes"]}
-        assert "/models/ccsn" in mounted and all(volume.endswith(":ro") for volume in mounted.values())
+        assert f"/models/{server['environment']['MODEL_NAME']}" in mounted and all(
+            volume.endswith(":ro") for volume in mounted.values()
+        )
         assert all((FOLDER / volume.split(":")[0]).is_file() for volume in mounted.values() if volume[:2] == "./")
         assert {option.partition("=")[2] for option in server["command"] if "=/" in option} <= set(mounted)
         assert server["ports"] == ["127.0.0.1:8500:8500", "127.0.0.1:8501:8501"]
@@ -70,3 +67,33 @@ def test_the_health_check_tells_ready_from_not(compose, stand_in, unused_port):
             check=False,
         )
         assert (result.returncode == 0) == ready, (port, result)
+
+
+def test_nginx_adds_tls_and_asks_for_the_token(stand_in, moving_video, tmp_path):
+    """The proxy as it is, but for folder and ports; where nginx 1.25.1 or newer is installed."""
+    if (nginx := shutil.which("nginx")) is None:
+        pytest.skip("no nginx on the PATH")
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    command += ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+    command += ["-keyout", tmp_path / "server.key", "-out", tmp_path / "server.crt"]
+    subprocess.run(command, check=True, capture_output=True)
+    (tmp_path / "token.conf").write_text('"Bearer s3cret" 1;\n')
+    (tmp_path / "token").write_text("s3cret\n")
+    (tmp_path / "guess").write_text("guess\n")
+    with socket.create_server(("localhost", 0)) as one, socket.create_server(("localhost", 0)) as other:
+        ports = [each.getsockname()[1] for each in (one, other)]
+    text = (FOLDER / "nginx.conf").read_text().replace("/tls/", f"{tmp_path}/").replace("/tmp/", f"{tmp_path}/")
+    for ours, theirs in (("server:8500", stand_in.grpc_port), ("server:8501", stand_in.rest_port)):
+        text = text.replace(ours, f"127.0.0.1:{theirs}")
+    (tmp_path / "nginx.conf").write_text(text.replace("8443", str(ports[0])).replace("8444", str(ports[1])))
+    command = [nginx, "-p", tmp_path, "-c", tmp_path / "nginx.conf", "-g", "daemon off;"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            for address in (f"grpcs://localhost:{ports[0]}", f"https://localhost:{ports[1]}"):
+                ca_file = str(tmp_path / "server.crt")
+                client = Client(address, attempts=9, ca_file=ca_file, token_file=str(tmp_path / "token"))
+                assert client.classify_video(moving_video)["scores"].shape == (3,)
+                with pytest.raises(ServingError, match="--token_file"):
+                    Client(address, ca_file=ca_file, token_file=str(tmp_path / "guess")).metadata()
+        finally:
+            process.terminate()

@@ -119,7 +119,8 @@ def test_a_pixel_counts_as_in_the_stored_frame():
         ({"flow": None}, UserError, "^`inputs` flow must be arrays"),
         ({"flow": np.zeros((2, 1, SIZE, SIZE, 10), "uint8")}, UserError, "^`inputs` must be of the same clips"),
         ({"flow": np.zeros((1, 2, SIZE, SIZE, 10), "uint8")}, UserError, "^`inputs` .*other numbers of .*segments"),
-        ({"rgb": np.zeros((1, 1, 32, 32, 3), "uint8")}, ValueError, "rgb"),
+        ({"rgb": np.zeros((1, 1, 32, 32, 3), "uint8")}, UserError, "^`inputs` rgb must have the shape .*`image_size`"),
+        ({"flow": np.zeros((1, 1, SIZE, SIZE, 4), "uint8")}, UserError, "^`inputs` flow .*`flow_length`"),
     ],
 )
 def test_inputs_that_are_refused(changes, error, message):

@@ -19,6 +19,8 @@ from ccsn_tf.data.datasets.listing import (
 from ccsn_tf.data.datasets.videos import VIDEO_SUFFIXES, VideoFinder, without_suffix
 from ccsn_tf.errors import UserError
 
+_PATH = "path|video|file|clip|name|(?:file|video)[ _]?(?:name|path|id)"
+_HEADER = re.compile(rf'"?(?:{_PATH})"?[,\t ].*"?\b(?:label|class|action|category|target)(?:[ _]?(?:name|id))?"?', re.I)
 _LINE = "expected '<path> <label>' or '<path> <number of frames> <label>'"
 
 
@@ -34,8 +36,9 @@ def read_text_list(
 
     A path is that of a video or of the folder of its frames, absolute or below `video_dir`; it may have spaces, quotes
     around it, backslashes in place of slashes, and another suffix than the file. The label is the last word, or what
-    follows a tab, or a comma if every line has one, or is in quotes: a class's name or number. Blank lines and lines
-    that begin with '# ' do not count. Every clip is its own group. The split has the number 1.
+    follows a tab, or a comma if every line has one, or is in quotes: a class's name or number. Blank lines, lines that
+    begin with '# ' and a first line of column names (path, label) do not count. Every clip is its own group. The split
+    has the number 1.
 
     Args:
         video_dir: folder that relative paths begin at; empty: the working folder.
@@ -53,7 +56,8 @@ def read_text_list(
     root = require_folder(video_dir, "video_dir") if video_dir else pathlib.Path()
     lists = {side: path for side, path in (("train", train_list), ("test", test_list)) if path}
     finder = VideoFinder(root)
-    listed = [(side, *line) for side, path in lists.items() for line in _read_list(pathlib.Path(path), finder)]
+    headers = []
+    listed = [(side, *line) for side, path in lists.items() for line in _read_list(pathlib.Path(path), finder, headers)]
     available, class_of, notes = _understand({label for _, _, label, _ in listed}, class_file)
     kept = select_classes(available, classes, class_file or train_list or test_list)
     entries = []
@@ -65,19 +69,26 @@ def read_text_list(
             )
         name = without_suffix(relative).as_posix()
         entries.append(Entry(name, class_of[label], name, side, relative, source))
-    listing = find_listed(kept, {1: entries}, root, finder.find, notes=notes)
+    listing = find_listed(kept, {1: entries}, root, finder.find, notes=(*headers, *notes))
     if test_list:
         return listing
     return dataclasses.replace(listing, splits={1: draw_split(listing.splits[1].train, listing.clips, test_fraction)})
 
 
-def _read_list(path: pathlib.Path, finder: VideoFinder) -> list[tuple[pathlib.PurePosixPath, str, str]]:
-    """(path, label, list and line) of each clip; paths below the finder's folder are relative to it."""
+def _read_list(
+    path: pathlib.Path, finder: VideoFinder, headers: list[str]
+) -> list[tuple[pathlib.PurePosixPath, str, str]]:
+    """(path, label, list and line) of each clip; paths below the finder's folder are relative to it.
+
+    A line of column names is left out, and a sentence on it added to `headers`.
+    """
     numbered = [
         (number, line)
         for number, line in read_lines(path, "--train_list and --test_list name text files")
         if line != "#" and not line.startswith("# ")  # a name may begin with a number sign: #1_fan.avi
     ]
+    if numbered and _HEADER.fullmatch(numbered[0][1]) and not finder.find_written(_first_field(numbered[0][1]))[1]:
+        headers.append(f"{path}, line {numbered[0][0]} names columns ({numbered.pop(0)[1]}), and is left out.")
     if not numbered:
         raise UserError(f"{path} is empty: {_LINE} a line.")
     tabbed = _tabbed([line for _, line in numbered])
@@ -94,6 +105,10 @@ def _read_list(path: pathlib.Path, finder: VideoFinder) -> list[tuple[pathlib.Pu
             relative = shorter if counted or video else relative
         clips.append((relative, label, source))
     return clips
+
+
+def _first_field(line: str) -> str:
+    return re.split(r"[,\t ]", line, maxsplit=1)[0].strip('"')
 
 
 def _tabbed(lines: list[str]) -> list[str]:

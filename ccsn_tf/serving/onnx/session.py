@@ -71,7 +71,7 @@ class OnnxModel:
         runtime = runtime_with(providers)
         name = "The ONNX model" if isinstance(source, bytes) else source
         if isinstance(source, str):
-            _must_be_whole(source)
+            must_be_whole(source)
         with_options = [(each, _options(each, source, clips, runtime.__version__)) for each in providers]
         options = runtime.SessionOptions()
         options.intra_op_num_threads = threads
@@ -82,7 +82,7 @@ class OnnxModel:
             self._session = runtime.InferenceSession(source, options, providers=with_options)
         except Exception as error:  # of several classes, which onnxruntime does not export
             if tuple(providers) == (CPU,):
-                raise _damaged(name, error) from None
+                raise damaged(name, error) from None
             reason = " ".join(str(error).split())
             raise UserError(
                 f"--providers={','.join(providers)} cannot run {name} ({reason}): leave the first out."
@@ -140,13 +140,13 @@ def read_onnx(path: str) -> tuple[bytes, object, dict]:
         UserError: no such file, not an ONNX file, or not one of ours.
     """
     onnx = optional("onnx", "onnx")
-    _must_be_whole(path)
+    must_be_whole(path)
     content = pathlib.Path(path).read_bytes()
     try:
         model = onnx.load_model_from_string(content)
         onnx.checker.check_model(model)
     except Exception as error:  # DecodeError of protobuf, or ValidationError
-        raise _damaged(path, error) from None
+        raise damaged(path, error) from None
     return content, model, _parsed_metadata({entry.key: entry.value for entry in model.metadata_props}, path)
 
 
@@ -171,12 +171,14 @@ def _parsed_metadata(properties, name):
         ) from None
 
 
-def _must_be_whole(path):
+def must_be_whole(path: str) -> None:
+    """Raises UserError where there is no such file, or it is not what its sum tells of."""
     if not pathlib.Path(path).is_file():
         raise UserError(f"{path} is missing: name a file that export/to_onnx.py wrote.")
     check_sums(path)
 
 
-def _damaged(name, error):
+def damaged(name: str, error: Exception) -> UserError:
+    """What is to be raised where a runtime refuses a file."""
     reason = " ".join(str(error).split())
     return UserError(f"{name} is damaged or no ONNX file ({reason}): export it again with export/to_onnx.py.")

@@ -59,6 +59,23 @@ def test_the_same_lists_written_otherwise(root, change):
     assert read(root, class_file=True) == plain
 
 
+@pytest.mark.parametrize("header", ["path,label", "Video_Path,Frames,Class ID", '"filename","action"', "name\tlabel"])
+def test_a_line_of_column_names_is_left_out_and_said(root, header):
+    plain = read(root)
+    comma = "\t" if "\t" in header else ","
+    lists = [[header, *(comma.join(line.rsplit(" ", 1)) for line in lines)] for lines in (TRAIN, TEST)]
+    put_lists(root, *lists)
+    listing = read(root, class_file=True)
+    assert (listing.classes, listing.clips, listing.splits) == (plain.classes, plain.clips, plain.splits)
+    assert [
+        f"{name}.txt, line 1 names columns ({header})" in note
+        for name, note in zip(("train", "test"), listing.notes, strict=True)
+    ] == [True, True]
+    put_lists(root, ["path label"] + TRAIN)  # a video of that name is a video
+    (root / "videos" / "path.mp4").touch()
+    assert "label" in read(root).classes
+
+
 def test_numbers_without_a_class_file_are_the_names_in_their_order(root):
     put_lists(root, numbered(TRAIN, 9, 10), numbered(TEST, 9, 10))
     listing = read(root)

@@ -9,10 +9,13 @@ import sys
 import numpy as np
 import onnx
 import pytest
+import serving_requests
 
 from ccsn_tf.errors import UserError
 from ccsn_tf.serving.batch import backends
 from ccsn_tf.serving.batch.backends import Exported, ModelThread, choose, read_metadata
+
+ENGINES = ("onnx", "openvino")  # for the same files
 
 
 @pytest.fixture
@@ -36,6 +39,8 @@ def test_the_fastest_that_can_run_here_is_taken(saved_model, tmp_path, monkeypat
     for path in (onnx_file, plan):
         pathlib.Path(path).touch()
     monkeypatch.setattr(backends, "find_gpu", lambda: None)
+    told = {"precision": "fp32", "flow_source": "stored"}
+    monkeypatch.setattr(backends, "read_metadata", lambda export: told)
     assert choose([stored, onnx_file, plan]) == Exported("onnx", onnx_file)
     assert choose([graph, onnx_file, plan]).backend == "saved_model"  # which is faster where it computes flow
     assert choose([stored, onnx_file], "saved_model") == Exported("saved_model", f"{stored}/10")  # the newest
@@ -45,6 +50,14 @@ def test_the_fastest_that_can_run_here_is_taken(saved_model, tmp_path, monkeypat
     with monkeypatch.context() as patch:
         patch.setattr(importlib.util, "find_spec", lambda name: None if name == "onnxruntime" else find(name))
         assert choose([stored, onnx_file]).backend == "saved_model" and choose([onnx_file]).backend == "onnx"
+    told["precision"] = "int8"
+    assert choose([stored, onnx_file]) == Exported("openvino", onnx_file)
+    assert choose([onnx_file], "onnx").backend == "onnx" and choose([graph, onnx_file]).backend == "saved_model"
+    with monkeypatch.context() as patch:
+        patch.setattr(importlib.util, "find_spec", lambda name: None if name == "openvino" else find(name))
+        assert choose([onnx_file]).backend == "onnx"
+    told["flow_source"] = "graph"
+    assert choose([onnx_file]).backend == "onnx"  # which is faster for flow
     monkeypatch.setattr(backends, "find_gpu", lambda: "a GPU")
     assert choose([graph, onnx_file, plan]).backend == "tensorrt"
 
@@ -66,6 +79,17 @@ def test_metadata_and_identity(exported, models, tmp_path):
     content[100] ^= 1
     weights.write_bytes(content)
     assert Exported("saved_model", str(copy)).sha256() != saved.sha256()
+
+
+def test_openvino_computes_what_onnx_runtime_does(onnx_export, exported):
+    inputs = serving_requests.arrays(exported.metadata, clips=3)
+    for precision, apart in (("fp32", 1e-5), ("int8", 0.1)):
+        path = str(onnx_export(precision).path)
+        wanted, found = (
+            thread.submit(inputs).result() for thread in (ModelThread(choose([path], name)) for name in ENGINES)
+        )
+        assert found.shape == (3, 3) and np.ptp(found) > 0.05
+        np.testing.assert_allclose(found, wanted, atol=apart)
 
 
 @pytest.mark.parametrize(
@@ -99,6 +123,8 @@ def test_models_that_are_none_of_ours(exported, models, tmp_path, monkeypatch):
     (tmp_path / "text.onnx").write_text("no model")
     with pytest.raises(UserError, match=r"text\.onnx is damaged or no ONNX file"):
         read_metadata(choose([str(tmp_path / "text.onnx")]))
+    with pytest.raises(UserError, match=r"text\.onnx is damaged or no ONNX file"):
+        ModelThread(Exported("openvino", str(tmp_path / "text.onnx")))
     (tmp_path / "model.plan").touch()
     for read in (read_metadata, ModelThread):
         with pytest.raises(UserError, match=r"model\.plan\.json is missing"):
