@@ -203,7 +203,7 @@ def test_a_long_video_is_watched_and_predicted(tiny_set, workdir_config, tmp_pat
     found = report["ways"]["no rejection"]
     assert found["known"] == found["all"] and found["inside"] is found["unknown"] is None
     assert report["ways"]["energy"] | {"inside": 0} == {"known": 0, "unknown": None, "inside": 0, "all": 0, "f1": 0}
-    assert report["scratch"]["windows"] == 2 and report["scratch"]["difference"] < 1e-5
+    assert report["scratch"]["windows"] >= 2 and report["scratch"]["difference"] < 1e-5
     assert len(rows_of(timeline, report)) == 5 and " x)" in timeline.table(report)
     (tmp_path / "t.truth.json").unlink()
     with pytest.raises(UserError, match="--timeline_video"):
