@@ -39,7 +39,7 @@ from ccsn_tf.streaming.source import open_source
 from ccsn_tf.streaming.watch import WatchSettings, watch
 
 _TICKS = 1000  # a second: every frame keeps its time
-_NEVER, _WATCHED, _PARTS = "no rejection", "watched", ("same", "default", "cut")
+_NEVER, _DENSE = "no rejection", 25  # snippets that a window asks for where it is predicted, too
 _SIDES = (("known", True), ("unknown", False))
 
 
@@ -81,9 +81,7 @@ def run(config: Config, options) -> dict:
             answers.append(answer)
             shown(round(answer.end), round(truth[-1].end))
 
-        begun = time.process_time()
         watch(model, open_source(str(path)), settings, threading.Event(), show)
-        cpu = (time.process_time() - begun) / len(answers)
         report = {
             "workdir": run_config.train.workdir,
             "seconds": truth[-1].end,
@@ -92,8 +90,7 @@ def run(config: Config, options) -> dict:
             "ways": {way: _judged(answers, truth, model.classes, settings, each) for way, each in rejects.items()},
         }
         if options.timeline_scratch:
-            chosen = [answer for answer in answers if answer.end <= options.timeline_scratch]
-            report["scratch"] = _from_scratch(path, chosen, network, run_config) | {_WATCHED: cpu}
+            report["scratch"] = _from_scratch(path, model, network, options.timeline_scratch)
     return report
 
 
@@ -112,15 +109,13 @@ def table(report: dict) -> str:
         cells = ("" if share is None else f"{100 * share:.1f}" for share in shares)
         lines.append(f"| {way} | {' | '.join(cells)} |")
     if found := report.get("scratch"):
+        watched, predict, cut = (found[name] for name in ("watched", "predict", "cut"))
         lines += [
             "",
-            f"`predict_video` on {found['windows']} of these windows, cut: largest difference of a score "
-            f"{found['difference']:.1e}. CPU milliseconds per window, and times those of watching it "
-            f"({1000 * found[_WATCHED]:.0f}):",
-            "",
-            "| the same snippets | as many as predict.py looks at | cutting the window out |",
-            "|---|---|---|",
-            f"| {' | '.join(f'{1000 * found[name]:.0f}, {found[name] / found[_WATCHED]:.1f} x' for name in _PARTS)} |",
+            f"{found['windows']} windows of {found['snippets']:.0f} snippets, {found['new']:.1f} of them new: largest "
+            f"difference of a score {found['difference']:.1e}. CPU milliseconds per window: watched "
+            f"{1000 * watched:.0f}; `predict_video` of its cut {1000 * predict:.0f} ({predict / watched:.1f} x); "
+            f"cutting it out {1000 * cut:.0f} (both {(predict + cut) / watched:.1f} x).",
         ]
     return "\n".join(lines)
 
@@ -215,35 +210,52 @@ def _iou(one, other):
     return max(0.0, common) / (max(one.end, other.end) - min(one.start, other.start))
 
 
-def _from_scratch(path, answers, network, config):
-    """What `predict_video` answers on these windows, each cut into a file without loss; medians of CPU seconds.
+def _from_scratch(path, model, network, seconds):
+    """The video's first seconds watched again, a snippet beginning with each stored frame, and what `predict_video`
+    answers on the same windows, each cut into a file without loss. CPU seconds per window, medians of the latter.
 
     Returns:
-        `windows`; `difference`, the largest of a score; `same`, with the snippets that a window has when it is watched,
-        `default`, with as many as the run asks for, and `cut`: what cutting takes, from the key frame before it.
+        `windows`, `snippets` of one and `new` ones, `difference`, the largest of a score; `watched`, `predict`, which
+        opens and decodes the cut, and computes flow and the network of its snippets, and `cut`: from the key frame
+        before the window to the file.
     """
-    forward, found, largest = make_forward(network), {name: [] for name in _PARTS}, 0.0
+    model.config = config = model.config.replace(test_segments=_DENSE, test_crops=1)
+    stopped, answers, found = threading.Event(), [], {"watched": [], "predict": [], "cut": []}
+
+    def show(answer, top):
+        answers.append(answer)
+        if answer.end >= seconds:
+            stopped.set()
+
+    with _cpu(found["watched"]):
+        snippets = watch(model, open_source(str(path)), WatchSettings(), stopped, show).counts["snippets"]
+    forward, side, largest = make_forward(network), config.data.short_side, 0.0
     length, stride = config.model.flow_length, config.data.flow_stride
     needed, progress = length * stride, Progress("predict", "windows")
-    times = (at for at, _ in iter_timed(str(path), config.data.short_side))
+    times = (at for at, _ in iter_timed(str(path), side))
     times = np.array(list(itertools.takewhile(lambda at: at <= answers[-1].end, times)))
-    stored = np.arange(0, len(times) - needed, stride)  # where snippets may begin
+    stored = np.arange(0, len(times) - needed, stride)
     for done, answer in enumerate(answers):
         inside = stored[(times[stored] > answer.start - 1e-3) & (times[stored + needed] < answer.end + 1e-3)]
         if len(inside) != answer.snippets:
-            raise UserError("snippets overlap too much to be cut: lower --test_segments, or raise --flow_stride.")
+            raise UserError("not each stored frame begins a snippet: --timeline_scratch=0 leaves this part out.")
         with tempfile.TemporaryDirectory() as folder:
             cut = str(pathlib.Path(folder, "cut.mkv"))
             with _cpu(found["cut"]):
-                _cut(path, cut, times[inside[0]], inside[-1] - inside[0] + needed + 1, config.data.short_side)
-            for name, segments in (("same", len(inside)), ("default", config.eval.test_segments)):
-                with _cpu(found[name]):
-                    scores = predict_video(cut, forward, config.replace(test_segments=segments, test_crops=1))["fused"]
-                if name == "same":
-                    largest = max(largest, float(np.abs(scores - answer.outputs["scores"]).max()))
+                _cut(path, cut, times[inside[0]], inside[-1] - inside[0] + needed + 1, side)
+            with _cpu(found["predict"]):
+                scores = predict_video(cut, forward, config.replace(test_segments=len(inside)))["fused"]
+        largest = max(largest, float(np.abs(scores - answer.outputs["scores"]).max()))
         progress(done + 1, len(answers))
-    medians = {name: float(np.median(each)) for name, each in found.items()}
-    return {"windows": len(answers), "difference": largest, **medians}
+    share = answers[-1].end / WatchSettings().every  # windows of a stream whose first one does not come late
+    return {
+        "windows": len(answers),
+        "snippets": float(np.mean([answer.snippets for answer in answers])),
+        "new": snippets / share,
+        "difference": largest,
+        "watched": found["watched"][0] / share,
+        **{name: float(np.median(found[name])) for name in ("predict", "cut")},
+    }
 
 
 def _cut(path, cut, start, count, short_side):

@@ -190,7 +190,8 @@ def test_segments_are_right_once_each():
 
 
 def test_a_long_video_is_watched_and_predicted(tiny_set, workdir_config, tmp_path, monkeypatch):
-    monkeypatch.setattr(timeline.command_line, "config_of_run", lambda: workdir_config.replace(test_segments=100))
+    monkeypatch.setattr(timeline.command_line, "config_of_run", lambda: workdir_config)
+    monkeypatch.setattr(timeline, "_DENSE", 100)
     monkeypatch.setattr(timeline, "rejection_of", lambda *arguments: lambda outputs: True)
     config = Config().replace(dataset="ucf101", video_dir=str(tiny_set / "videos"), split_dir=str(tiny_set / "lists"))
     chosen = options(timeline_video=str(tmp_path / "t.mp4"), timeline_minutes=1.0, timeline_scratch=2.6)
@@ -202,8 +203,8 @@ def test_a_long_video_is_watched_and_predicted(tiny_set, workdir_config, tmp_pat
     found = report["ways"]["no rejection"]
     assert found["known"] == found["all"] and found["inside"] is found["unknown"] is None
     assert report["ways"]["energy"] | {"inside": 0} == {"known": 0, "unknown": None, "inside": 0, "all": 0, "f1": 0}
-    assert report["scratch"]["windows"] == 2 and report["scratch"]["difference"] < 1e-5
-    assert len(rows_of(timeline, report | {"scratch": None})) == 5 and " x |" in timeline.table(report)
+    assert report["scratch"]["windows"] >= 2 and report["scratch"]["difference"] < 1e-5
+    assert len(rows_of(timeline, report)) == 5 and " x)" in timeline.table(report)
     (tmp_path / "t.truth.json").unlink()
     with pytest.raises(UserError, match="--timeline_video"):
         timeline.run(config, chosen)

@@ -14,6 +14,7 @@ from ccsn_tf.evaluation.rejection import (
     calibrate,
     class_means,
     fit_temperature,
+    rejection,
     rejection_of,
     write_means,
 )
@@ -78,12 +79,12 @@ def test_means_are_those_of_the_clips():
 
 def test_what_an_evaluation_keeps_rejects_what_is_strange(tmp_path):
     known, strange = clips(), clips(300, strange=True, seed=1)
-    calibration, rejection, means = calibrate(known, np.arange(400) // 4, strange)
+    calibration, thresholds, means = calibrate(known, np.arange(400) // 4, strange)
     assert calibration["fused"]["temperature"] == pytest.approx(3.0, rel=0.3)
     assert calibration["spatial"]["ece_after"] < 0.06 < 0.1 < calibration["spatial"]["ece_before"]
-    assert set(rejection) == set(WAYS) and all(each["auroc"] > 0.6 for each in rejection.values())
-    assert rejection["embedding"]["auroc"] > 0.95
-    report = {"calibration": calibration, "rejection": rejection}
+    assert set(thresholds) == set(WAYS) and all(each["auroc"] > 0.6 for each in thresholds.values())
+    assert thresholds["embedding"]["auroc"] > 0.95
+    report = {"calibration": calibration, "rejection": thresholds}
     (tmp_path / "evaluation.json").write_text(json.dumps(report, allow_nan=False))
     write_means(tmp_path, CLASSES, means)
 

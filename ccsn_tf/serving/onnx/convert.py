@@ -36,13 +36,8 @@ def to_onnx(model: keras.Model) -> onnx.ModelProto:
         UserError: the converter had something to complain of, or what it wrote is not valid ONNX.
     """
     network = fold_batch_norms(model)
-
-    def outputs(inputs):
-        made = network(inputs, training=False)
-        return {**made, "scores": tf.nn.softmax(made["logits"])}
-
     clips = {name: tf.TensorSpec(tensor.shape, tf.uint8, name=name) for name, tensor in model.input.items()}
-    return _converted(outputs, clips, ("batch", "segments"))
+    return _converted(_with_scores(lambda inputs: network(inputs, training=False)), clips, ("batch", "segments"))
 
 
 def stream_to_onnx(model: keras.Model) -> dict[str, onnx.ModelProto]:
@@ -65,7 +60,16 @@ def stream_to_onnx(model: keras.Model) -> dict[str, onnx.ModelProto]:
     snippet = _converted(features, ones, ("snippets",))
     widths = {value.name: value.type.tensor_type.shape.dim[-1].dim_value for value in snippet.graph.output}
     clips = {name: tf.TensorSpec((None, None, width), tf.float32, name=name) for name, width in widths.items()}
-    return dict(zip(STREAM_SIGNATURES, (snippet, _converted(heads, clips, ("batch", "segments"))), strict=True))
+    answer = _converted(_with_scores(heads), clips, ("batch", "segments"))
+    return dict(zip(STREAM_SIGNATURES, (snippet, answer), strict=True))
+
+
+def _with_scores(function):
+    def outputs(inputs):
+        made = function(inputs)
+        return {**made, "scores": tf.nn.softmax(made["logits"])}
+
+    return outputs
 
 
 def _converted(function, specs, axes):
