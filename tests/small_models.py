@@ -20,9 +20,9 @@ SMALL = {"backbone": "small", "plugins": (str(pathlib.Path(__file__).with_name("
 def backbone(image_size, in_channels):
     """Two convolutions: the cheapest to build and to trace."""
     image = keras.Input((*image_size, in_channels), name="image")
-    x = keras.layers.Conv2D(8, 3, 2, "same", name="one")(image)
+    x = keras.layers.Conv2D(16, 3, 2, "same", name="one")(image)
     x = keras.layers.BatchNormalization(momentum=0.9, name="norm")(x)
-    x = keras.layers.Conv2D(12, 3, 2, "same", activation="relu", name="two")(x)
+    x = keras.layers.Conv2D(16, 3, 2, "same", activation="relu", name="two")(x)
     network = keras.Model(image, x, name="small")
     return Backbone(network, {"first": "norm", "second": "two"}, Normalization(127.5, 0.01), ("first",))
 
