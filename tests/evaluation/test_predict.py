@@ -37,19 +37,6 @@ def test_snippets_are_those_of_the_record(tmp_path, num_frames, stride):
         assert [jpeg(np.concatenate(field)) for field in snippet] == flow[start : start + LENGTH]
 
 
-def test_flow_is_the_same_on_any_number_of_threads(tmp_path):
-    path = str(videos.write_video(tmp_path / "a.avi", videos.moving(14, (1, 0))))
-    threads, results = cv2.getNumThreads(), []
-    try:
-        for number in (1, 2, 30):
-            cv2.setNumThreads(number)
-            results.append(read_snippets(path, config_at(1), 5)[1])
-    finally:
-        cv2.setNumThreads(threads)
-    np.testing.assert_array_equal(results[0], results[1])
-    np.testing.assert_array_equal(results[0], results[2])
-
-
 @pytest.mark.parametrize("stride, needed", [(1, 4), (3, 10)])
 def test_shortest_video_of_a_stride(tmp_path, stride, needed):
     enough = videos.write_video(tmp_path / "enough.avi", videos.moving(needed))

@@ -4,10 +4,9 @@ import pathlib
 import subprocess
 import sys
 
-import cv2
 import numpy as np
 import pytest
-from html_pages import Page, decoded
+from html_pages import Page
 
 from ccsn_tf.evaluation.metrics import predictions
 from ccsn_tf.evaluation.report import pictures
@@ -123,45 +122,6 @@ def test_the_clips_that_are_shown(logits, labels, right, wrong):
     logits, labels = np.array(logits, np.float32), np.array(labels)
     names = [f"clip{9 - i}" for i in range(len(labels))]
     assert most_confident(logits, labels, predictions(logits, labels), names, 3) == (right, wrong)
-
-
-@pytest.mark.parametrize(("direction", "hue"), [((1, 0), 0), ((0, 1), 90), ((-1, -1), 225)])
-def test_directions_are_hues_and_speeds_saturations(direction, hue):
-    flow = np.array([[direction, np.multiply(direction, 0.5), (0, 0)]], np.float32)
-    colour = pictures.flow_to_colour(flow, np.hypot(*direction))
-    found = cv2.cvtColor(colour.astype(np.float32) / 255, cv2.COLOR_RGB2HSV)[0]
-    np.testing.assert_allclose(found[:2], [[hue, 1, 1], [hue, 0.5, 1]], atol=0.6)
-    assert colour[0, 2].tolist() == [255, 255, 255]
-
-
-def test_flow_on_one_scale_that_wild_vectors_do_not_set():
-    flow = np.zeros((2, 40, 40, 2), np.float32)
-    flow[0, ..., 0], flow[1, ..., 0] = 4.0, 1.0
-    flow[0, 0, :5] = 900
-    uri, full = pictures.flow_strip(flow)
-    strip = decoded(uri).astype(int)
-    quarter, height = strip.shape[1] // 4, strip.shape[0] // 2
-    assert full == 4.0 and pictures.flow_strip(flow / 1000)[1] == 1.0  # a still scene is not amplified
-    assert strip[height, quarter, 0] < strip[height, 3 * quarter, 0] - 100  # to the right is red: deeper, less blue
-
-
-def test_heat_is_where_the_weights_are():
-    weights = np.full((1, 4, 4), 0.02)
-    weights[0, 1, 3] = 1 - 15 * 0.02
-    grey = np.full((3, 60, 60, 3), 128, np.uint8)
-
-    def redness(weights):
-        uri, peak = pictures.heat_strip(grey[: len(weights)], weights)
-        picture = decoded(uri).astype(np.float32)
-        return peak, picture[..., 2] - picture[..., 0]
-
-    peak, red = redness(weights)
-    cells = cv2.resize(red, (4, 4), interpolation=cv2.INTER_AREA)
-    assert peak == 16 * (1 - 15 * 0.02)
-    assert np.unravel_index(cells.argmax(), (4, 4)) == (1, 3) and abs(cells[3, 0]) < 3
-    peak, red = redness(np.full((3, 5, 5), 1 / 25))
-    assert abs(peak - 1) < 1e-6 and np.abs(red).max() < 4  # even: none
-    assert np.mean(redness(np.full((1, 2, 2), 0.25) + [[0.02, -0.02], [0, 0]])[1]) < 25  # hardly more than even: little
 
 
 def test_the_strongest_motion():
