@@ -1,7 +1,7 @@
 """EfficientNet-Lite0 as published for PyTorch: random checkpoints, and a forward pass in NumPy."""
 
 import numpy as np
-from torch_layers import RandomState, TorchLayers
+from torch_layers import TorchLayers
 
 # One row a unit: kernel, stride, expansion, channels in, channels out. Written out on purpose, not derived.
 TABLE = (
@@ -22,26 +22,6 @@ TABLE = (
     (5, 1, 6, 192, 192),
     (3, 1, 6, 192, 320),
 )
-
-
-def random_state(seed=0):
-    """A state dict of the published names, scaled so that ReLU6 cuts some values at both ends."""
-    state = RandomState(seed)
-
-    def unit(convolution, norm, *shape):
-        state.convolution(convolution, *shape)
-        state.batch_norm(norm, shape[0])
-
-    unit("_conv_stem", "_bn0", 32, 3, 3, 3)
-    for i, (kernel, _, expansion, channels_in, channels_out) in enumerate(TABLE):
-        name, wide = f"_blocks.{i}", expansion * channels_in
-        if expansion > 1:
-            unit(f"{name}._expand_conv", f"{name}._bn0", wide, channels_in, 1, 1)
-        unit(f"{name}._depthwise_conv", f"{name}._bn1", wide, 1, kernel, kernel)
-        unit(f"{name}._project_conv", f"{name}._bn2", channels_out, wide, 1, 1)
-    unit("_conv_head", "_bn1", 1280, 320, 1, 1)
-    state.dense("_fc", 1000, 1280)
-    return dict(state)
 
 
 class _Layers(TorchLayers):

@@ -1,14 +1,30 @@
 """Small two-stream networks with random weights, and clips for them."""
 
 import functools
+import pathlib
 
+import keras
 import numpy as np
 from layers import randomise_in_scale
 
+from ccsn_tf.models.backbones.backbone import Backbone, Normalization
 from ccsn_tf.models.ccsn import CCSN
 
 CLASSES = ["archery", "basketball", "diving"]
 SIZE = 16
+
+# Settings for the smallest backbone, also in a process of its own.
+SMALL = {"backbone": "small", "plugins": (str(pathlib.Path(__file__).with_name("small_plugin.py")),)}
+
+
+def backbone(image_size, in_channels):
+    """Two convolutions: the cheapest to build and to trace."""
+    image = keras.Input((*image_size, in_channels), name="image")
+    x = keras.layers.Conv2D(16, 3, 2, "same", name="one")(image)
+    x = keras.layers.BatchNormalization(momentum=0.9, name="norm")(x)
+    x = keras.layers.Conv2D(16, 3, 2, "same", activation="relu", name="two")(x)
+    network = keras.Model(image, x, name="small")
+    return Backbone(network, {"first": "norm", "second": "two"}, Normalization(127.5, 0.01), ("first",))
 
 
 def model(connection="cross_attention", **arguments):
@@ -24,10 +40,10 @@ def kept(connection="cross_attention", span="segment", position="distance"):
     return model(connection, span=span, position=position)
 
 
-def clips(number=2, segments=3, flow_length=5, seed=0):
+def clips(number=2, segments=3, flow_length=5, seed=0, size=SIZE):
     rng = np.random.default_rng(seed)
     return {
-        name: rng.integers(0, 256, (number, segments, SIZE, SIZE, channels)).astype("uint8")
+        name: rng.integers(0, 256, (number, segments, size, size, channels)).astype("uint8")
         for name, channels in (("rgb", 3), ("flow", 2 * flow_length))
     }
 

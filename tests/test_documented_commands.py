@@ -43,12 +43,6 @@ def test_command(command):
             assert value and (not isinstance(choices, tuple) or value in choices)
 
 
-def test_every_flag_file_is_documented():
-    texts = "".join((ROOT / name).read_text() for name in DOCUMENTS)
-    for path in [*ROOT.glob("*.flags"), *(ROOT / "scripts" / "recipes").iterdir()]:
-        assert f"`{path.name}`" in texts or f"={path.name}" in texts or path.name == "demo.flags"
-
-
 def test_links_between_documents_lead_somewhere():
     for name in DOCUMENTS:
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", (ROOT / name).read_text()):

@@ -34,8 +34,7 @@ def ends_quietly(process):
         ) == 128 + signal.SIGPIPE
 
 
-@pytest.mark.parametrize("flush", [True, False])
-@pytest.mark.parametrize("lines", [2, 100_000])
+@pytest.mark.parametrize(("flush", "lines"), [(True, 100_000), (False, 2)])
 def test_nobody_reads_on(flush, lines):
     process = probe(f"[print('line', n, flush={flush}) for n in range({lines})]; sys.exit('probe: some failed')")
     if lines > 2:
@@ -59,7 +58,7 @@ def test_help_that_nobody_reads_to_its_end():
     assert ends_quietly(process)
 
 
-@pytest.mark.parametrize("closed", [(1,), (2,), (0, 1, 2)])
+@pytest.mark.parametrize("closed", [(1,), (0, 1, 2)])
 def test_closed_streams_receive_nothing_of_files(tmp_path, closed):
     """The next file to be opened would otherwise get the number of standard output, and all that is printed."""
     work = f"file = open({str(tmp_path / 'file')!r}, 'w'); print('printed', flush=True); sys.stdout.isatty(); "

@@ -239,7 +239,8 @@ class _ReplicaSeeds(keras.random.SeedGenerator):
             return seed
         context = tf.distribute.get_replica_context()
         number = 0 if context is None else context.replica_id_in_sync_group
-        return seed + ops.convert_to_tensor([0, 1], seed.dtype) * ops.cast(number, seed.dtype)
+        # Not the second, which counts the draws: a replica would draw the mask that its neighbour draws next.
+        return seed + ops.convert_to_tensor([1, 0], seed.dtype) * ops.cast(number, seed.dtype)
 
 
 def _several_workers(model):

@@ -78,12 +78,10 @@ def test_the_recipe_has_every_kind_of_connection():
 @pytest.mark.parametrize(
     ("rows", "named"),
     [
-        ("a = 1", "a must"),
         ('a.flags = "--x=1"', "a must"),
         ('a.flags = ["--seed=1"]', "a must have flags .* but for .*--seed"),
         ('"a/b".flags = []', "a/b must"),
         ('a.flags = []\na.runs = [["1", 0]]', r"a\.runs"),
-        ('a.flags = []\nb.mean_of = ["a.both"]', r"b is made of a\.both"),
         ('a.flags = []\nlate.mean_of = ["a.spatial", "b.temporal"]', r"late is made of b\.temporal"),
         ("a.flags = []\n[row]", "not row"),
     ],
@@ -93,9 +91,12 @@ def test_a_malformed_grid_is_refused(make, rows, named):
         make(rows)
 
 
-def test_a_grid_that_is_not_there(tmp_path):
+def test_what_is_no_grid_is_refused(make, tmp_path):
     with pytest.raises(UserError, match=r"--grid=.*none\.toml"):
         read_grid(tmp_path / "none.toml", Config())
+    for before, named in (("folds = 1", "folds"), ('against = "c"', "against")):
+        with pytest.raises(UserError, match=rf"--grid=.*{named}"):
+            make(TWO_ROWS, before)
 
 
 def test_mean_and_sample_deviation_over_seeds(make, tmp_path):
@@ -143,15 +144,7 @@ def test_late_fusion_averages_probabilities_of_a_split_and_seed(make, tmp_path):
     assert "| b | not measured |" in write_table(found, tmp_path)
 
 
-def test_runs_of_another_protocol_make_no_table(make, tmp_path):
-    grid = make(TWO_ROWS)
-    finish(grid.cells[0], tmp_path, [0, 1])
-    finish(grid.cells[1], tmp_path, [0, 1], protocol="25 segments")
-    with pytest.raises(UserError, match="differ in protocol"):
-        collect(grid, tmp_path)
-
-
-def test_fusion_joins_clips_by_name(make, tmp_path):
+def test_fusion_joins_clips_by_name_of_one_protocol(make, tmp_path):
     grid = make(f'{TWO_ROWS}\nc.mean_of = ["a.spatial", "b.temporal"]')
     right = {"spatial": [0, 1, 2], "temporal": [0, 1, 2]}
     finish(grid.cells[0], tmp_path, [0, 1], **right)
@@ -162,6 +155,9 @@ def test_fusion_joins_clips_by_name(make, tmp_path):
         finish(grid.cells[1], tmp_path, [0, 1], **right, arrays={**turned, name: other})
         with pytest.raises(UserError, match=f"a and b differ in their {name}"):
             collect(grid, tmp_path)
+    finish(grid.cells[1], tmp_path, [0, 1], protocol="25 segments")
+    with pytest.raises(UserError, match="differ in protocol"):
+        collect(grid, tmp_path)
 
 
 def test_a_finished_run_of_other_settings_is_not_taken_for_what_is_asked(tmp_path):
@@ -195,12 +191,6 @@ def test_folds_are_runs_of_their_own_and_one_figure(make, tmp_path):
     assert f"+50.0 ({100 * error:.1f})" in write_table(found, tmp_path)
     grid.cells[2].workdir(tmp_path).joinpath("evaluation.json").unlink()
     assert collect(grid, tmp_path)["rows"]["a"]["mean"] is None, "a figure of one fold"
-
-
-def test_folds_and_the_row_to_compare_with_are_checked(make):
-    for before, named in (("folds = 1", "folds"), ('against = "c"', "against")):
-        with pytest.raises(UserError, match=rf"--grid=.*{named}"):
-            make(TWO_ROWS, before)
 
 
 def test_paired_differences_have_the_error_of_whole_groups():

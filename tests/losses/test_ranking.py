@@ -64,17 +64,6 @@ def test_gradient_equals_differences_of_plain_loops(distance, mining, margin):
     np.testing.assert_allclose(by_m, expected_m, atol=1e-5)
 
 
-@pytest.mark.parametrize("mining", MINING)
-def test_the_other_stream_of_a_clip_is_a_positive_across_modalities(mining):
-    # One clip a class: within a modality nothing to rank; across, each clip's own other stream is its only positive.
-    s, m = np.array([[1.0, 0.0], [0.0, 1.0]], np.float32), np.array([[0.6, 0.8], [0.8, 0.6]], np.float32)
-    labels = np.array([0, 1])
-    near, far = math.sqrt(0.4), math.sqrt(0.8)  # each clip lies nearer to the other clip's motion than to its own
-    across = ranking_loss(s, m, labels, labels, same_modality=False, mining=mining, margin=0.3)
-    assert float(across) == pytest.approx(far - near + 0.3, abs=1e-6)
-    assert float(ranking_loss(s, s, labels, labels, same_modality=True, mining=mining)) == 0.0
-
-
 @pytest.mark.parametrize(("distance", "mining"), CASES)
 def test_nothing_to_rank_is_exactly_0_with_gradient_0(distance, mining, soft_margin=True):
     cases = ([0, 1, 2, 3], True), ([5, 5, 5, 5], True), ([5, 5, 5, 5], False), ([0], True), ([0], False)

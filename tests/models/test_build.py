@@ -108,10 +108,8 @@ def test_a_missing_file_a_folder_and_what_is_no_archive(finished, tmp_path):
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda config: config.clear(), ""),
         (lambda config: config.update(registered_name="other>Other", class_name="Other", module="other"), "Other"),
         (lambda config: config["config"].update(backbone="mine"), "mine"),
-        (lambda config: config["config"].update(novelty=1), "novelty|could not be deserialized"),
         (lambda config: config["config"].update(connection="sum"), "could not be loaded"),
     ],
 )

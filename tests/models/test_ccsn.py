@@ -59,14 +59,6 @@ def test_a_clip_is_judged_by_itself(network):
         assert_same({name: value[i : i + 1] for name, value in together.items()}, alone, exactly=False)
 
 
-def test_the_consensus_of_a_stream_is_over_its_own_segments():
-    """Late fusion may look at more segments of one stream than of the other."""
-    inputs = {"rgb": clips(number=1, segments=2)["rgb"], "flow": clips(number=1, segments=4)["flow"]}
-    outputs, whole = predict(kept("none"), inputs), predict(kept("none"), clips(number=1, segments=4))
-    for name in ("temporal_logits", "temporal_embedding"):
-        np.testing.assert_allclose(outputs[name], whole[name], rtol=1e-5, atol=1e-6)
-
-
 @pytest.mark.parametrize("connection", ["none", "cross_attention"])
 def test_what_depends_on_the_other_stream(connection):
     network, inputs = kept(connection), clips()
@@ -180,11 +172,6 @@ def test_streams_whose_maps_differ_are_not_joined():
     for arguments in ({"connect_at": ("first",)}, {"connection": "none"}):
         network = CCSN(CLASSES, backbone=wider_for_flow, image_size=SIZE, **arguments)
         assert network.output["logits"].shape == (None, 3)
-
-
-def test_a_misspelt_argument_is_refused():
-    with pytest.raises(TypeError, match="image_sise"):
-        CCSN(CLASSES, image_sise=SIZE)
 
 
 def test_networks_and_losses_import_no_tensorflow():

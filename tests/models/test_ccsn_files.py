@@ -18,7 +18,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 
 @pytest.mark.parametrize(
     ("connection", "span"),
-    [("none", "segment"), ("concat", "segment"), ("shared_affinity", "segment"), ("cross_attention", "clip")],
+    [("concat", "segment"), ("cross_attention", "clip")],
 )
 def test_a_file_holds_the_whole_model(connection, span, tmp_path):
     network = kept(connection, span=span)

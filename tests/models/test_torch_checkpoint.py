@@ -69,21 +69,18 @@ def test_runs_no_foreign_code(tmp_path, torch, write):
 FLOATS = Storage("0", np.zeros(12, "float32"))
 
 
-@WRITERS
 @pytest.mark.parametrize(
     ("state", "message"),
     [
         ({"a": Tensor(FLOATS, 6, (3, 3), (3, 1))}, "outside its storage"),
-        ({"a": Tensor(FLOATS, 11, (2, 2), (-4, 1))}, "outside its storage"),
         ({"a": Tensor(FLOATS, -1, (2,), (1,))}, "outside its storage"),
         ([1, 2], "other than named tensors"),
         ({"state_dict": {"a": 3}}, "other than named tensors: a is of int"),
-        ({"epoch": 3}, "other than named tensors"),
         ({"a": Tensor(Storage("0", np.zeros(2, "int8")), 0, (2,), (1,))}, r"torch\.CharStorage"),
     ],
 )
-def test_anything_but_a_state_dict_is_refused(tmp_path, torch, write, state, message):
-    write(tmp_path / "net.pth", state, torch)
+def test_anything_but_a_state_dict_is_refused(tmp_path, torch, state, message):
+    write_zip(tmp_path / "net.pth", state, torch)
     with pytest.raises(UserError, match=message):
         read_torch_checkpoint(tmp_path / "net.pth")
 
@@ -122,13 +119,12 @@ def test_what_a_training_program_saves_beside_the_weights_is_passed_over(tmp_pat
     assert not victim.exists()
 
 
-@WRITERS
-def test_the_oldest_form_of_tensors_and_parameters(tmp_path, torch, write):
+def test_the_oldest_form_of_tensors_and_parameters(tmp_path, torch):
     old = Tensor(Storage("0", np.arange(3, dtype="float32")), 0, (3,), (1,))
     old.kind, old.arguments = "_rebuild_tensor", old.arguments[:4]
     parameter = Tensor(None, 0, (), ())
     parameter.kind, parameter.arguments = "_rebuild_parameter", (old, True, collections.OrderedDict())
-    write(tmp_path / "net.pth", {"a": old, "b": parameter}, torch)
+    write_legacy(tmp_path / "net.pth", {"a": old, "b": parameter}, torch)
     read = read_torch_checkpoint(tmp_path / "net.pth")
     np.testing.assert_array_equal(read["a"], [0, 1, 2])
     np.testing.assert_array_equal(read["b"], [0, 1, 2])

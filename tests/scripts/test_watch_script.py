@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 import videos
-from commands import command, run_forked
+from commands import command
 from processes import wait_until
 
 
@@ -38,8 +38,3 @@ def test_ended_by_ctrl_c_it_has_written_everything(workdir_config, sent, tmp_pat
     assert shown.decode().splitlines()[0].startswith("00:00.0 - 00:02.0")
     for path in (output.with_suffix(".vtt"), output.with_suffix(".csv"), page):
         assert path.stat().st_size > 0
-
-
-def test_a_mistake_ends_in_one_sentence(tmp_path):
-    result = run_forked("scripts/watch.py", f"--model={tmp_path / 'absent'}", "a.mp4", code=1)
-    assert result.stderr.startswith("watch: --model=") and len(result.stderr.strip().splitlines()) == 1

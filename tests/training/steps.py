@@ -1,8 +1,9 @@
-"""One training step of a tiny model on a fixed batch, under any strategy."""
+"""One training step of a small model on a fixed batch, under any strategy."""
 
 import keras
 import numpy as np
 import tensorflow as tf
+from small_models import SMALL
 
 from ccsn_tf.config import Config
 from ccsn_tf.losses import JointLoss
@@ -14,7 +15,7 @@ BATCH = 8
 
 def small_config(**changes):
     """A model small enough for tests; no dropout, since every replica draws its own."""
-    small = {"connection": "sum", "image_size": 32, "num_segments": 2, "flow_length": 2, "dropout": 0.0}
+    small = {**SMALL, "connection": "sum", "image_size": 32, "num_segments": 2, "flow_length": 2, "dropout": 0.0}
     return Config().replace(**small, **changes)
 
 

@@ -1,16 +1,17 @@
 import numpy as np
 import pytest
+from small_models import SMALL
 
-from ccsn_tf.config import ModelConfig, TrainConfig
+from ccsn_tf.config import Config, TrainConfig
 from ccsn_tf.errors import UserError
-from ccsn_tf.models.build import build_model
+from ccsn_tf.models.build import build_model, load_model
 from ccsn_tf.training.initial_weights import start_from_runs
 
 CLASSES = ("a", "b", "c")
 
 
 def make(classes=CLASSES, **settings):
-    return build_model(ModelConfig(**{"image_size": 16, "flow_length": 2, **settings}), classes)
+    return build_model(Config().replace(**{**SMALL, "image_size": 16, "flow_length": 2, **settings}).model, classes)
 
 
 @pytest.fixture(scope="module")
@@ -35,8 +36,6 @@ def predictions(model):
 
 
 def test_each_stream_predicts_as_in_its_run(runs):
-    from ccsn_tf.models.build import load_model
-
     expected = [predictions(load_model(str(runs / name / "model.keras"))) for name in ("one", "two")]
     model = make(connection="cross_attention")
     start_from_runs(model, TrainConfig(init_spatial=str(runs / "one"), init_temporal=str(runs / "two")))
@@ -55,17 +54,17 @@ def test_other_classes_keep_their_new_classifier(runs):
 
 
 def test_relations_come_with_the_classifier(runs, tmp_path):
-    related = {"consensus": "trn", "num_segments": 2}
-    source, target, other = make(**related), make(**related), make(consensus="trn", num_segments=3)
+    related = {"consensus": "trn", "num_segments": 2, "test_segments": 2}
+    source, target = make(**related), make(**related)
     source.save(tmp_path / "model.keras")
     given = TrainConfig(init_temporal=str(tmp_path))
     start_from_runs(target, given)
     np.testing.assert_array_equal(predictions(target)["temporal_logits"], predictions(source)["temporal_logits"])
-    for model, run in ((other, given), (make(**related), TrainConfig(init_temporal=str(runs / "one")))):
-        before = [w.numpy() for w in model.get_layer("temporal_consensus").weights]
-        start_from_runs(model, run)  # the backbone alone: another number of segments, another consensus
-        for mine, theirs in zip(model.get_layer("temporal_consensus").weights, before, strict=True):
-            np.testing.assert_array_equal(mine.numpy(), theirs)
+    other = make(consensus="trn", num_segments=3, test_segments=3)
+    before = other.get_layer("temporal_consensus").get_weights()
+    start_from_runs(other, given)  # the backbone alone: another number of segments
+    for mine, theirs in zip(other.get_layer("temporal_consensus").get_weights(), before, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
 
 
 def test_other_networks_are_refused(runs):

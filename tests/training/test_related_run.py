@@ -4,6 +4,7 @@ import pathlib
 
 import numpy as np
 import pytest
+from small_models import SMALL
 
 from ccsn_tf.config import Config
 from ccsn_tf.data.records.selection import select_clips
@@ -17,7 +18,7 @@ from ccsn_tf.training.workdir import lock_workdir
 
 def test_evaluated_and_asked(tiny_data, tmp_path):
     settings = {"image_size": 32, "connection": "sum", "consensus": "trn", "num_segments": 4, "test_segments": 4}
-    config = Config(data=tiny_data).replace(workdir=str(tmp_path), **settings)
+    config = Config(data=tiny_data).replace(**SMALL, workdir=str(tmp_path), **settings)
     classes, *_ = select_clips(config)
     build_model(config.model, classes).save(tmp_path / "model.keras")
     lock_workdir(tmp_path, config, classes)

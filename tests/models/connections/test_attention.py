@@ -6,9 +6,8 @@ import math
 import numpy as np
 import pytest
 from blocks import CLIP, SEGMENT, dense, joined, made, pair
-from layers import POLICIES, arrays, dtype_policy, randomise
+from layers import arrays, dtype_policy, randomise
 
-from ccsn_tf.config import ModelConfig, settings
 from ccsn_tf.models.connections.attention import (
     POSITION_BIASES,
     CrossAttention,
@@ -134,17 +133,6 @@ def test_half_precision_does_not_overflow_before_the_scaling(make):
     np.testing.assert_array_equal(arrays(block.messages(maps, maps))[0], 40.0)
 
 
-@pytest.mark.parametrize("heads", [1, 4])
-def test_widths_start_geometric_from_local_to_flat(heads):
-    layer = DistanceBias(heads)
-    layer.build()
-    deviations = [0.5 * 16 ** (i / max(1, heads - 1)) for i in range(heads)]
-    bias = np.asarray(layer(height=8, width=8))
-    neighbours = -1 / (2 * np.array(deviations) ** 2)  # which are one unit apart on an 8x8 map
-    np.testing.assert_allclose(bias[:, 0, 1], neighbours, rtol=2e-6)
-    np.testing.assert_array_equal(bias[:, 5, 5], 0.0)
-
-
 @pytest.mark.parametrize("kind", BIASES)
 def test_a_bias_fits_maps_of_every_size(kind):
     """Two cells of the fine map are one of the coarse one: the same offset has the same bias, along both sides."""
@@ -155,25 +143,3 @@ def test_a_bias_fits_maps_of_every_size(kind):
     for p, q in itertools.product(positions((1, 4, 3, 1)), repeat=2):
         ours, theirs = coarse[:, p[0] * 3 + p[1], q[0] * 3 + q[1]], fine[:, p[0] * 12 + p[1] * 2, q[0] * 12 + q[1] * 2]
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
-
-
-@pytest.mark.parametrize("kind", BIASES)
-@pytest.mark.parametrize("policy", POLICIES)
-def test_the_bias_is_float32_to_the_last_bit(kind, policy):
-    layer = kind(3, name="bias")
-    layer.build()
-    randomise(layer)
-    with dtype_policy(policy):
-        typed = kind(3, name="bias")
-        typed.build()
-        typed.set_weights(layer.get_weights())
-        bias = np.asarray(typed(height=4, width=4))
-    assert bias.dtype == np.float32
-    np.testing.assert_array_equal(bias, np.asarray(layer(height=4, width=4)))
-
-
-def test_positions_are_the_flag_s_choices_and_others_are_refused():
-    (field,) = (field for _, field in settings() if field.name == "position")
-    assert set(POSITION_BIASES) == set(field.metadata["choices"]) and ModelConfig().position in POSITION_BIASES
-    with pytest.raises(ValueError, match="position must be one of"):
-        CrossAttention(position="near")

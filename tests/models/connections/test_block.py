@@ -101,11 +101,6 @@ def test_dropout_leaves_out_whole_messages_in_training_alone(shape):
         np.testing.assert_allclose(a, b, atol=1e-5)
 
 
-def test_maps_of_different_shape_are_refused():
-    with pytest.raises(ValueError, match="joins maps of one shape"):
-        make_connection("sum")([features(2, 3, 4, 8), features(2, 3, 5, 8)])
-
-
 def test_without_messages_the_streams_stay_as_they_are():
     block, (spatial, temporal) = SumConnection(), pair(SEGMENT)
     made(block, [spatial, temporal])

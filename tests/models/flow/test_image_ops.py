@@ -5,9 +5,6 @@ import numpy as np
 import pytest
 
 from ccsn_tf.models.flow.image_ops import (
-    derivatives,
-    divergence,
-    forward_differences,
     grey,
     halve,
     median,
@@ -41,23 +38,6 @@ def test_halve(size):
     wide = np.pad(image[0], [(0, size[0] % 2), (0, size[1] % 2)], mode="edge")
     expected = wide.reshape(-(-size[0] // 2), 2, -(-size[1] // 2), 2).mean(axis=(1, 3))
     np.testing.assert_allclose(halve(image)[0], expected, rtol=1e-5, atol=1e-6)
-
-
-def test_derivatives_are_exact_on_cubics():
-    x, y = np.meshgrid(np.arange(9.0), np.arange(8.0))
-    found = derivatives((x**3 - 2 * y**2)[None].astype("float32"))
-    np.testing.assert_allclose(found[0][0, :, 2:-2], (3 * x**2)[:, 2:-2], rtol=1e-4, atol=1e-3)
-    np.testing.assert_allclose(found[1][0, 2:-2], (-4 * y)[2:-2], rtol=1e-4, atol=1e-3)
-
-
-def test_divergence_is_minus_the_adjoint():
-    u, v = random(2, 1, 4, 5), random(2, 2, 1, 4, 5)
-    v[0, ..., -1] = 0
-    v[1, ..., -1, :] = 0
-    x, y = forward_differences(u)
-    assert not np.asarray(x)[..., -1].any() and not np.asarray(y)[..., -1, :].any()
-    left = np.sum(np.asarray(x) * v[0] + np.asarray(y) * v[1])
-    np.testing.assert_allclose(left, -np.sum(u * np.asarray(divergence(*v))), rtol=1e-4)
 
 
 @pytest.mark.parametrize("size", [(6, 7), (1, 4), (3, 1)])

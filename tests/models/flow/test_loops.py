@@ -85,17 +85,6 @@ def test_replicas_share_what_is_compiled_and_its_gradients(two_replicas):
             np.testing.assert_allclose(eager, theirs, rtol=1e-5)
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_repeat(way):
-    @compiled
-    def fibonacci(first, second, times):
-        return repeat(lambda a, b: (b, a + b), times, (first, second))
-
-    with iterations(way):
-        for times, wanted in ((0, (1, 1)), (1, (1, 2)), (10, (89, 144))):
-            assert tuple(int(number) for number in fibonacci(tf.constant(1), tf.constant(1), times)) == wanted
-
-
 def test_where_xla_does_not_work_flow_is_computed_without(monkeypatch, caplog):
     wanted, function = small()(FRAMES), tf.function
 
