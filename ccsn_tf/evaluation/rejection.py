@@ -20,7 +20,7 @@ from ccsn_tf.evaluation.compare import read_evaluation
 from ccsn_tf.evaluation.metrics import Scores, auroc, expected_calibration_error, softmax
 from ccsn_tf.files import whole_file
 
-WAYS = ("embedding", "softmax", "temperature", "energy")
+WAYS = ("energy", "embedding", "temperature", "softmax")  # the first is the default: docs/WATCH.md has the figures
 KEPT = 0.95  # share of the validation clips that a threshold keeps
 _FILE = "class_embeddings.npz"
 _COLDEST, _HOTTEST = 0.05, 20.0  # temperatures; of clips that are all named right, the likelihood wants 0
