@@ -18,6 +18,7 @@ from ccsn_tf.serving.metadata import weights_hash
 from ccsn_tf.serving.onnx import export as export_module
 from ccsn_tf.serving.onnx.export import OnnxSettings, export_onnx
 from ccsn_tf.serving.onnx.graph import precision_of, product_precisions
+from ccsn_tf.serving.onnx.session import OnnxModel
 
 PRECISIONS = ("fp32", "fp16", "int8")
 CLASSES = ("MoveDown", "MoveLeft", "MoveRight")
