@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib.util
 import pathlib
@@ -18,7 +19,7 @@ from ccsn_tf.data.pipeline import Steps, evaluation_views, training_batches
 from ccsn_tf.data.plan import Plan, training_plan
 from ccsn_tf.data.records.selection import cautions, select_clips
 from ccsn_tf.errors import UserError
-from ccsn_tf.files import whole_file
+from ccsn_tf.files import only_process, whole_file
 from ccsn_tf.losses import JointLoss
 from ccsn_tf.models.build import build_model
 from ccsn_tf.models.ccsn import CCSN
@@ -61,8 +62,14 @@ def train(
         The trained model.
 
     Raises:
-        UserError: bad settings, records or work directory.
+        UserError: bad settings, records or work directory, or another process trains there.
     """
+    with contextlib.ExitStack() as held:
+        return _train(config, say, draw, callbacks, verbose, held)
+
+
+def _train(config, say, draw, callbacks, verbose, held):
+    """`train`; from the first writing on, the work directory is `held`."""
     workdir = check_workdir(config, more_epochs=True)
     strategy = make_strategy(config.train)
     classes, training, validation = select_clips(config)
@@ -94,6 +101,8 @@ def train(
         trained = cache.top if cache else model
         optimizer = make_optimizer(config.train, steps, factors)
         trained.compile(optimizer, JointLoss(**vars(config.loss)), clip_norm=config.train.clip_norm, jit_compile=False)
+    if is_chief(strategy):
+        held.enter_context(only_process(workdir))
     lock_workdir(workdir, config, classes)
     statistics = SynchroniseStatistics()
     state = ResumableState(state_path, model, steps, config.train.checkpoint_minutes, statistics, say)

@@ -18,6 +18,7 @@ from ccsn_tf.errors import UserError
 from ccsn_tf.evaluation.compare import read_scores
 from ccsn_tf.evaluation.evaluate import evaluate
 from ccsn_tf.evaluation.figures import save_history
+from ccsn_tf.files import only_process
 from ccsn_tf.models.build import load_model
 from ccsn_tf.serving.clips import clips_to_try
 from ccsn_tf.training.train import outcome, train
@@ -212,6 +213,12 @@ def test_a_run_that_cannot_start_claims_nothing(config, monkeypatch, two_replica
     with pytest.raises(UserError, match="does not divide among 2 replicas"):
         train(config.replace(classes_per_batch=3, clips_per_class=3))
     assert not pathlib.Path(config.train.workdir).exists()
+
+
+def test_one_process_at_a_time_trains_in_a_folder(config):
+    with only_process(config.train.workdir), pytest.raises(UserError, match=f"{config.train.workdir} is in use by"):
+        train(config)
+    assert not pathlib.Path(config.train.workdir, "config.json").exists()
 
 
 @pytest.mark.parametrize(("fused", "named"), [(0.696, False), (0.6, True)])
