@@ -1,4 +1,4 @@
-"""Every setting of the package: frozen dataclasses, checked when they are made, a file for each group.
+"""Every setting of the package: frozen dataclasses, checked when they are made.
 
 A field is a command-line flag of the same name in every script; its metadata carries the flag's help. The five groups
 have no field name in common, so that a flag file is a flat list.

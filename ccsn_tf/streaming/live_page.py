@@ -14,8 +14,8 @@ import numpy as np
 
 from ccsn_tf.errors import UserError
 from ccsn_tf.evaluation.report.template import page_template
+from ccsn_tf.streaming.sliding_window import Answer
 from ccsn_tf.streaming.source import Frame
-from ccsn_tf.streaming.watcher import Answer
 
 _TEMPLATE = pathlib.Path(__file__).with_name("live_page.html")
 _KEPT = 1200  # windows that a page which is opened late gets to see

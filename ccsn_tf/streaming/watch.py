@@ -15,9 +15,9 @@ from ccsn_tf.streaming.model import StreamModel
 from ccsn_tf.streaming.page import Curves, write_page
 from ccsn_tf.streaming.reader import Reader
 from ccsn_tf.streaming.segments import Segment, SegmentMerger
+from ccsn_tf.streaming.sliding_window import AT_ONCE, WHEN_DUE, WHEN_FULL, Answer, Watcher
 from ccsn_tf.streaming.source import FileSource, Frame, StreamSource
 from ccsn_tf.streaming.timeline import LineFile, write_segments
-from ccsn_tf.streaming.watcher import AT_ONCE, WHEN_DUE, WHEN_FULL, Answer, Watcher
 
 _PATIENCE = 0.5  # seconds that a live frame may wait before snippets are dropped, to catch up
 _DELAYS = 10_000  # that are kept

@@ -10,8 +10,8 @@ import pytest
 
 from ccsn_tf.errors import UserError
 from ccsn_tf.streaming.live_page import LivePage
+from ccsn_tf.streaming.sliding_window import Answer
 from ccsn_tf.streaming.source import Frame
-from ccsn_tf.streaming.watcher import Answer
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from ccsn_tf.data.prepare.encode import refuse_few_frames
 from ccsn_tf.data.views import InputForm
 from ccsn_tf.errors import UserError
 from ccsn_tf.streaming.model import StreamModel
-from ccsn_tf.streaming.ring import TOLERANCE, SnippetRing
+from ccsn_tf.streaming.snippet_ring import TOLERANCE, SnippetRing
 
 # Snippets in one pass through the network. More gain nothing, and XLA takes seconds to compile each size.
 _PASSES = (4, 1)
