@@ -114,7 +114,7 @@ def test_registry(monkeypatch):
     for name, builder in (("applications:Mine", lambda size, channels: None), ("other", "no function")):
         with pytest.raises(ValueError, match=r"`(builder|name)`"):
             register_backbone(name, builder)
-    with pytest.raises(UserError, match=r"`backbone` 'resnet_50' .*efficientnet_lite0.*resnet50, tiny.*ResNet50"):
+    with pytest.raises(UserError, match=r"`backbone` 'resnet_50' .*efficientnet_lite0.*resnet50.*tiny.*ResNet50"):
         build_backbone("resnet_50", 64, 3)
 
 
