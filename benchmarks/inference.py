@@ -155,7 +155,7 @@ def _in_words(precision):
 
 
 def _measure(sides, options):
-    batches = options.inference_batch
+    batches = sorted(options.inference_batch)
     there = {name: side for name, side in sides.items() if "unavailable" not in side.first}
     memory = {name: {"1": side.ask(memory=True)["memory"]} for name, side in there.items()}
     scores = {name: np.array(side.ask(scores=max(batches))["scores"]) for name, side in there.items()}
