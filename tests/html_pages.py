@@ -3,9 +3,12 @@
 import base64
 import html.parser
 import re
+import shutil
+import subprocess
 
 import cv2
 import numpy as np
+import pytest
 
 _VOID = {"meta", "img", "br", "link", "input", "hr"}
 
@@ -15,17 +18,28 @@ def decoded(uri):
     return cv2.imdecode(np.frombuffer(base64.b64decode(uri.partition(",")[2]), np.uint8), cv2.IMREAD_UNCHANGED)
 
 
+def dumped(url, width, folder):
+    """What headless Chromium makes of a page, at this width: its elements as text, after its scripts."""
+    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if browser is None:
+        pytest.skip("no Chromium on this machine")
+    command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom", "--virtual-time-budget=2000"]
+    command += [f"--window-size={width},900", f"--user-data-dir={folder / 'profile'}", url]
+    return subprocess.run(command, capture_output=True, check=True, timeout=60, text=True).stdout
+
+
 class Page(html.parser.HTMLParser):
     """Parses a page; raises AssertionError where a tag is not closed in its turn.
 
     Attributes:
         tags: (name, attributes) of each, in order.
+        source: the page.
         text: what a reader sees, and the style sheet.
     """
 
     def __init__(self, text):
         super().__init__()
-        self.tags, self.text, self._open = [], "", []
+        self.source, self.tags, self.text, self._open = text, [], "", []
         self.feed(text)
         self.close()
         assert not self._open, f"not closed: {self._open}"

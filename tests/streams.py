@@ -20,7 +20,7 @@ class BrightnessModel:
         passes: the number of snippets of each call.
     """
 
-    classes = CLASSES
+    classes, attention = CLASSES, None
 
     def __init__(self, length=2, segments=4, seconds=0.0):
         self.config = Config().replace(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import keras
 import numpy as np
@@ -40,29 +41,48 @@ def last_attention_block(model: CCSN) -> AttentionBlock | None:
 def clip_attention(model: CCSN, inputs: dict[str, np.ndarray]) -> Attention | None:
     """The attention of `last_attention_block` for one clip; None where there is none.
 
-    The maps that enter the block are read off by a model that ends there and shares the layers.
-
     Args:
         model: the network.
         inputs: the network's inputs by name, each without the batch's axis, uint8 (K, ...).
     """
+    attention_of = attention_reader(model)
+    return attention_of and attention_of(inputs)
+
+
+def attention_reader(model: CCSN, compiled: Callable = lambda function: function) -> Callable[..., Attention] | None:
+    """`clip_attention` as a function of a clip's inputs, for many clips of one network.
+
+    The maps that enter the block are read off by a model that ends there and shares the layers.
+
+    Args:
+        model: the network.
+        compiled: makes a function of tensors a faster one, as `tf.function` does.
+    """
     block = last_attention_block(model)
     if block is None:
         return None
-    batch = {name: values[None] for name, values in inputs.items()}
-    maps = keras.Model(model.input, block.input)(batch, training=False)
-    height, width = maps[0].shape[-3:-1]
-    segments = len(next(iter(inputs.values())))
-    weights = (_of_segments(each, segments, height, width) for each in block.attention_maps(maps))
-    joined = block(maps, training=False)
-    return Attention(
-        *weights, tuple(relative_change(before, after) for before, after in zip(maps, joined, strict=True))
-    )
+    entering = keras.Model(model.input, block.input)
+
+    @compiled
+    def look(batch):
+        maps = entering(batch, training=False)
+        weights = [ops.mean(each, axis=1) for each in block.attention_maps(maps)]
+        return maps, weights, block(maps, training=False)
+
+    def attention_of(inputs):
+        maps, weights, joined = look({name: values[None] for name, values in inputs.items()})
+        height, width = maps[0].shape[-3:-1]
+        segments = len(next(iter(inputs.values())))
+        return Attention(
+            *(_of_segments(each, segments, height, width) for each in weights),
+            tuple(relative_change(before, after) for before, after in zip(maps, joined, strict=True)),
+        )
+
+    return attention_of
 
 
 def _of_segments(weights, segments, height, width):
-    weights = ops.convert_to_numpy(ops.mean(weights, axis=1))
-    positions = height * width
+    weights, positions = ops.convert_to_numpy(weights), height * width
     if len(weights) != segments:  # one attention over all segments of the clip: of each, what it finds in itself
         pairs = weights.reshape(segments, positions, segments, positions)
         weights = np.stack([pairs[k, :, k] for k in range(segments)])

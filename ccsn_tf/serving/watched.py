@@ -32,7 +32,7 @@ def exported_stream(path: str) -> StreamModel:
 
 
 class SavedStream:
-    """A `StreamModel` of a SavedModel that export/saved_model.py wrote.
+    """A `StreamModel` of a SavedModel that export/saved_model.py wrote. It tells no attention.
 
     Args:
         path: its folder, or that of its versions, of which the newest is taken.
@@ -40,6 +40,8 @@ class SavedStream:
     Raises:
         UserError: it is none of these, or has no signatures for snippets.
     """
+
+    attention = None
 
     def __init__(self, path: str):
         export = choose([path], "saved_model")
@@ -71,7 +73,7 @@ class SavedStream:
 
 
 class OnnxStream:
-    """A `StreamModel` of the two files that export/to_onnx.py writes beside a float32 one.
+    """A `StreamModel` of the two files that export/to_onnx.py writes beside a float32 one. They tell no attention.
 
     Args:
         path: of the file that they stand beside.
@@ -79,6 +81,8 @@ class OnnxStream:
     Raises:
         UserError: they are missing or damaged.
     """
+
+    attention = None
 
     def __init__(self, path: str):
         files = [str(stream_path(path, part)) for part in STREAM_SIGNATURES]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
@@ -9,6 +10,7 @@ import tensorflow as tf
 
 from ccsn_tf.config import Config
 from ccsn_tf.evaluation.metrics import softmax
+from ccsn_tf.models.attention_maps import Attention, attention_reader
 from ccsn_tf.models.ccsn import CCSN
 from ccsn_tf.models.folding import fold_batch_norms
 from ccsn_tf.models.snippets import snippet_parts
@@ -23,10 +25,13 @@ class StreamModel(Protocol):
     Attributes:
         classes: names in label order.
         config: how frames and flow are made for it (`data`, `model`); `eval.test_segments` snippets fill a window.
+        attention: from a snippet's inputs, uint8 (1, ...), its `Attention`; None where there is none, or none is to be
+            had.
     """
 
     classes: tuple[str, ...]
     config: Config
+    attention: Callable[[dict[str, np.ndarray]], Attention] | None
 
     def snippet(self, inputs: dict[str, np.ndarray]) -> Features:
         """From N snippets, {name: uint8 (N, ...)} (`InputForm`), their features: float32 (N, D) of each stream."""
@@ -50,6 +55,7 @@ class TrainedModel:
 
     def __init__(self, model: CCSN, config: Config):
         self.classes, self.config = tuple(model.classes), config
+        self.attention = attention_reader(model, tf.function)
         snippets, heads = snippet_parts(fold_batch_norms(model))
 
         def snippet(inputs):

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ccsn_tf.evaluation.report.pictures import wheel
 from ccsn_tf.evaluation.report.template import page_template
 from ccsn_tf.files import write_text
 from ccsn_tf.streaming.segments import Segment
@@ -72,6 +73,7 @@ def write_page(
     source: FileSource | StreamSource,
     segments: Sequence[Segment],
     curves: Curves,
+    moments: Sequence[dict],
     classes: Sequence[str],
     facts: dict,
 ) -> None:
@@ -82,6 +84,7 @@ def write_page(
         source: that was watched.
         segments: in order.
         curves: of all its windows.
+        moments: see `Moments`.
         classes: names in label order.
         facts: `source`, `window`, `every` and `counts`.
 
@@ -98,9 +101,11 @@ def write_page(
         video=video,
         rows=_rows(segments, curves, classes, end),
         segments=[{**vars(each), "rank": rank} for each, rank in _ranked(segments, curves, classes)],
+        moments=[{**each, "clock": short_clock(each["time"])} for each in moments],
+        wheel=wheel(),
         end=end,
         ticks=_ticks(end),
-        title=os.path.basename(source.path) if video else source.name,
+        name=os.path.basename(source.path) if video else source.name,
     )
     write_text(path, text)
 

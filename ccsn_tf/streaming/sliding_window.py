@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 
@@ -50,6 +51,8 @@ class Watcher:
     Args:
         model: what answers.
         window, every: in seconds.
+        see: called with each snippet: its start and end in seconds, its inputs (`SnippetRing.inputs`), and the short
+            side of its frames.
 
     Attributes:
         counts: `frames`, `snippets` and `windows` so far; `dropped`, snippets that were not looked at to catch up;
@@ -60,13 +63,13 @@ class Watcher:
             no use here (see `SnippetRing`).
     """
 
-    def __init__(self, model: StreamModel, window: float = 2.0, every: float = 0.5):
+    def __init__(self, model: StreamModel, window: float = 2.0, every: float = 0.5, see: Callable | None = None):
         if not 0 < every <= window < float("inf"):
             raise UserError(
                 f"`window`={window:g} and `every`={every:g}: pass seconds above 0, and `every` at most `window`, or "
                 "parts of the stream would not be looked at."
             )
-        self._model, self._window, self._every = model, window, every
+        self._model, self._window, self._every, self._see = model, window, every, see
         self._ring = SnippetRing(model.config, window / model.config.eval.test_segments)
         self._waiting, self._features = [], collections.deque()
         self._start = self._next = self._time = self._answered = None
@@ -117,6 +120,8 @@ class Watcher:
         elif span:
             self._fitting = True
             self._waiting.append((span, self._ring.inputs()))
+            if self._see:
+                self._see(span, self._waiting[-1][1], min(frame.shape[:2]))
         due = time >= self._next - TOLERANCE
         if len(self._waiting) == _PASSES[0] or look == AT_ONCE or (look == WHEN_DUE and due):
             self._look()

@@ -12,6 +12,7 @@ import numpy as np
 
 from ccsn_tf.errors import UserError
 from ccsn_tf.streaming.model import StreamModel
+from ccsn_tf.streaming.moments import Moments
 from ccsn_tf.streaming.page import Curves, write_page
 from ccsn_tf.streaming.reader import Reader
 from ccsn_tf.streaming.segments import Segment, SegmentMerger
@@ -91,8 +92,8 @@ def watch(
         UserError: the source cannot be used, or its file is damaged; the window is shorter than a snippet; something
             cannot be written.
     """
-    watcher = Watcher(model, settings.window, settings.every)
     record = _Record(model, source, settings, show, say, rejects)
+    watcher = Watcher(model, settings.window, settings.every, record.moments and record.moments.see)
     if source.live:
         watcher.warm_up()
     reader, told = Reader(source, model.config.data.short_side, stopped, say), False
@@ -125,6 +126,7 @@ class _Record:
         self._classes, self._source, self._settings, self._show = model.classes, source, settings, show
         self._merger = SegmentMerger(model.classes, settings.every, settings.enter, settings.leave, settings.min_length)
         self._curves, self._delays, self.failed = Curves(settings.every, settings.top_k), [], False
+        self.moments = Moments(model) if settings.page else None
         self._lines = LineFile(settings.output, say) if settings.output else None
         self._rejects, self._rejected = rejects, 0
 
@@ -143,6 +145,8 @@ class _Record:
             self._show(answer, top)
             self._delays.append(time.monotonic() - arrived)
         del self._delays[:-_DELAYS]
+        if self.moments:
+            self.moments.draw()  # when the answers are given, which do not wait for it
 
     def write(self, counts):
         source, settings = self._source, self._settings
@@ -160,7 +164,7 @@ class _Record:
         if settings.output:
             write_segments(settings.output, found.segments, {**facts, "classes": list(self._classes)})
         if settings.page:
-            write_page(settings.page, source, found.segments, self._curves, self._classes, facts)
+            write_page(settings.page, source, found.segments, self._curves, self.moments.drawn, self._classes, facts)
         return found
 
 

@@ -1,12 +1,11 @@
 import json
-import shutil
-import subprocess
 import urllib.error
 import urllib.request
 
 import cv2
 import numpy as np
 import pytest
+from html_pages import dumped
 
 from ccsn_tf.errors import UserError
 from ccsn_tf.streaming.live_page import LivePage
@@ -66,13 +65,8 @@ def test_a_port_that_is_taken_is_refused(live):
 
 @pytest.mark.parametrize("width", [390, 1280])
 def test_a_browser_shows_it(live, tmp_path, width):
-    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if browser is None:
-        pytest.skip("no Chromium on this machine")
     live.see(Frame(0.0, np.zeros((48, 64, 3), np.uint8), 0.0))
     answer(live, 0, [("Pretending to put something behind something else", 0.75)])
-    command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom", "--virtual-time-budget=2000"]
-    command += [f"--window-size={width},900", f"--user-data-dir={tmp_path / 'profile'}", live.url]
-    shown = subprocess.run(command, capture_output=True, check=True, timeout=60, text=True).stdout
+    shown = dumped(live.url, width, tmp_path)
     assert "<b>Pretending to put something behind something else</b>" in shown and "75 %" in shown
     assert "door &lt;1&gt;</h1>" in shown and "<path" in shown

@@ -7,9 +7,9 @@ import base64
 import cv2
 import numpy as np
 
-_SIDE = 176  # pixels of a picture in a strip
+SIDE = 176  # pixels of a picture in a strip, unless told otherwise
 _GAP = 4
-_JPEG_QUALITY = 80
+_QUALITY = 75  # of WebP, which takes half of what JPEG does
 
 _LEAST_FULL_FLOW = 1.0  # pixels: of a still scene's stored flow, what is left is its rounding to 8 bits
 
@@ -17,18 +17,18 @@ _LEAST_FULL_FLOW = 1.0  # pixels: of a still scene's stored flow, what is left i
 _LEAST_FULL_HEAT = 2.0
 
 
-def frame_strip(frames: np.ndarray) -> str:
+def frame_strip(frames: np.ndarray, side: int = SIDE) -> str:
     """Frames, uint8 (K, H, W, 3), side by side."""
-    return _strip([_scaled(frame) for frame in frames])
+    return _strip([_scaled(frame, side) for frame in frames])
 
 
-def flow_strip(flow: np.ndarray) -> tuple[str, float]:
+def flow_strip(flow: np.ndarray, side: int = SIDE) -> tuple[str, float]:
     """Flow, float (K, H, W, 2), in colour on one scale; and the speed of the full hue, in pixels.
 
     It is not the greatest: a few wild vectors, which estimators do produce, would leave the rest nearly white.
     """
     full = max(_LEAST_FULL_FLOW, float(np.percentile(np.hypot(flow[..., 0], flow[..., 1]), 99.5)))
-    return _strip([_scaled(flow_to_colour(field, full)) for field in flow]), full
+    return _strip([_scaled(flow_to_colour(field, full), side) for field in flow]), full
 
 
 def flow_to_colour(flow: np.ndarray, full: float) -> np.ndarray:
@@ -57,13 +57,14 @@ def wheel(side: int = 96) -> str:
 
 
 def heat_strip(
-    pictures: np.ndarray, weights: np.ndarray, marks: list[tuple[int, int]] | None = None
+    pictures: np.ndarray, weights: np.ndarray, side: int = SIDE, marks: list[tuple[int, int]] | None = None
 ) -> tuple[str, float]:
     """Attention as heat over pictures, on one scale: none where it is no more than even, full at its peak.
 
     Args:
         pictures: uint8 (K, H, W, 3).
         weights: (K, h, w), of sum one each, or less.
+        side: of a picture in the strip, in pixels.
         marks: (row, column) of the position that looks, in each.
 
     Returns:
@@ -74,12 +75,12 @@ def heat_strip(
     full = max(_LEAST_FULL_HEAT, peak)
     heated = []
     for number, (picture, map_) in enumerate(zip(pictures, times, strict=True)):
-        strength = np.clip((cv2.resize(map_, (_SIDE, _SIDE), interpolation=cv2.INTER_CUBIC) - 1) / (full - 1), 0, 1)
-        image = _heated(_scaled(picture), strength)
+        strength = np.clip((cv2.resize(map_, (side, side), interpolation=cv2.INTER_CUBIC) - 1) / (full - 1), 0, 1)
+        image = _heated(_scaled(picture, side), strength)
         if marks:
-            row, column = ((np.array(marks[number]) + 0.5) * _SIDE / np.array(map_.shape)).astype(int)
+            row, column = ((np.array(marks[number]) + 0.5) * side / np.array(map_.shape)).astype(int)
             for thickness, colour in ((4, (0, 0, 0)), (2, (255, 255, 255))):
-                cv2.circle(image, (int(column), int(row)), 8, colour, thickness, cv2.LINE_AA)
+                cv2.circle(image, (int(column), int(row)), side // 22, colour, thickness, cv2.LINE_AA)
         heated.append(image)
     return _strip(heated), peak
 
@@ -98,20 +99,20 @@ def _heated(picture, strength):
     return np.uint8(np.clip(0.8 * grey * (1 - cover) + ramp * cover, 0, 255))
 
 
-def _scaled(picture):
-    side = min(picture.shape[:2])
-    top, left = ((length - side) // 2 for length in picture.shape[:2])
-    picture, shrinks = picture[top : top + side, left : left + side], side > _SIDE
-    return cv2.resize(picture, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
+def _scaled(picture, side):
+    own = min(picture.shape[:2])
+    top, left = ((length - own) // 2 for length in picture.shape[:2])
+    picture, shrinks = picture[top : top + own, left : left + own], own > side
+    return cv2.resize(picture, (side, side), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
 
 
 def _strip(pictures):
-    gap = np.full((_SIDE, _GAP, 3), 128, np.uint8)  # on light and dark pages
+    gap = np.full((len(pictures[0]), _GAP, 3), 128, np.uint8)  # on light and dark pages
     parts = [part for picture in pictures for part in (picture, gap)][:-1]
-    return _uri("jpeg", cv2.cvtColor(np.concatenate(parts, axis=1), cv2.COLOR_RGB2BGR))
+    return _uri("webp", cv2.cvtColor(np.concatenate(parts, axis=1), cv2.COLOR_RGB2BGR))
 
 
 def _uri(kind, image):
-    options = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY] if kind == "jpeg" else []
+    options = [cv2.IMWRITE_WEBP_QUALITY, _QUALITY] if kind == "webp" else []
     content = cv2.imencode(f".{kind}", image, options)[1]
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"

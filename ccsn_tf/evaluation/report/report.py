@@ -5,15 +5,14 @@ from __future__ import annotations
 import pathlib
 from collections.abc import Mapping, Sequence
 
-import keras
 import numpy as np
 
 from ccsn_tf.config import Config, flag_text
-from ccsn_tf.data.flow import dequantise
 from ccsn_tf.data.pipeline import evaluation_views
 from ccsn_tf.data.records.manifest import StoredClip
 from ccsn_tf.evaluation.metrics import Scores, predictions, softmax
 from ccsn_tf.evaluation.report import pictures
+from ccsn_tf.evaluation.report.seen import frames_and_flow, seen_strips
 from ccsn_tf.evaluation.report.template import page_template
 from ccsn_tf.evaluation.similar import Index, stored_clips, stored_frames
 from ccsn_tf.files import write_text
@@ -53,7 +52,7 @@ def write_report(
 
     def card(number):
         logits = {stream: values[number] for stream, values in scores.logits.items()}
-        strips = clip_strips(*see_clip(clips[number], model, config))
+        strips = seen_strips(*see_clip(clips[number], model, config))
         if index and predicted[number] != scores.labels[number]:
             embeddings = {name: rows[number] for name, rows in scores.embeddings.items()}
             strips.append(nearest_strip(index, embeddings, stored, config))
@@ -178,36 +177,9 @@ def see_clip(clip: StoredClip, model: CCSN, config: Config):
     segments = settings.num_segments if settings.consensus == "trn" else _SNIPPETS
     views = evaluation_views([clip], model.classes, config.data.record_dir, settings, segments, 1)
     inputs = {name: values[0] for name, values in next(views.as_numpy_iterator()).items() if name != "label"}
-    middle = settings.flow_length // 2
-    if settings.flow_source == "graph":
-        estimate = keras.Model(model.input, model.get_layer("temporal_flow").output)
-        fields = keras.ops.convert_to_numpy(estimate({"frames": inputs["frames"][None]}, training=False))
-        frames, flow = inputs["frames"][:, middle], fields * (min(clip.height, clip.width) / settings.image_size)
-    else:
-        frames, flow = inputs["rgb"], dequantise(inputs["flow"], config.data.flow_bound)
-    return frames, flow[..., 2 * middle : 2 * middle + 2], clip_attention(model, inputs)
-
-
-def clip_strips(frames, flow, attention) -> list[dict[str, str]]:
-    """What `see_clip` gives as rows of pictures: `image`, its `caption`, and the `text` for who does not see it."""
-    coloured, fastest = pictures.flow_strip(flow)
-    strips = [
-        (pictures.frame_strip(frames), "frames", "Frames of the clip"),
-        (coloured, f"flow; full colour: {fastest:.1f} pixels a frame", "Optical flow in colour"),
-    ]
-    if attention is not None:
-        to_spatial, to_temporal = attention.to_spatial, attention.to_temporal
-        width, ringed = to_temporal.shape[-1], pictures.strongest_motion(flow, to_temporal.shape[-2:])
-        from_ring = to_temporal[np.arange(len(ringed)), [row * width + column for row, column in ringed]]
-        to_rgb, to_flow = (f"; the block adds {100 * change:.1f} % to " for change in attention.changes)
-        for what, weights, marks, addition in (
-            ("where flow looked in the frames", to_temporal.mean(axis=1), None, f"{to_flow}flow"),
-            ("where the strongest motion (ring) looked in the frames", from_ring, ringed, ""),
-            ("where RGB looked in the flow", to_spatial.mean(axis=1), None, f"{to_rgb}RGB"),
-        ):
-            image, peak = pictures.heat_strip(frames, weights, marks)
-            strips.append((image, f"{what}: at most {peak:.1f} times an even spread{addition}", what.capitalize()))
-    return [dict(zip(("image", "caption", "text"), strip, strict=True)) for strip in strips]
+    estimate = model.get_layer("temporal_flow") if settings.flow_source == "graph" else None
+    frames, flow = frames_and_flow(inputs, config, min(clip.height, clip.width), estimate)
+    return frames, flow, clip_attention(model, inputs)
 
 
 def nearest_strip(

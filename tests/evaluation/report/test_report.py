@@ -17,7 +17,8 @@ from ccsn_tf.errors import UserError
 from ccsn_tf.evaluation import evaluate as module
 from ccsn_tf.evaluation.compare import read_scores
 from ccsn_tf.evaluation.evaluate import evaluate
-from ccsn_tf.evaluation.report.report import clip_strips, see_clip, turned_by_messages
+from ccsn_tf.evaluation.report.report import see_clip, turned_by_messages
+from ccsn_tf.evaluation.report.seen import seen_strips
 from ccsn_tf.evaluation.similar import Searcher
 from ccsn_tf.models import ccsn
 from ccsn_tf.models.build import build_model
@@ -58,12 +59,12 @@ def test_flow_that_the_network_computes(run, tiny_manifest, monkeypatch):
         frames, flow, attention = see_clip(clip, network, config)
     assert frames.shape == (3, 32, 32, 3) and flow.shape == (3, 32, 32, 2)
     np.testing.assert_allclose(np.median(flow, axis=(0, 1, 2)), [2, 0], atol=0.15)  # in pixels of the stored frames
-    assert len(clip_strips(frames, flow, attention)) == STRIPS
+    assert len(seen_strips(frames, flow, attention)) == STRIPS
     config = config.replace(flow_source="stored", connection="sum")
     shown, same, attention = see_clip(clip, build_model(config.model, ["MoveRight"]), config)
     np.testing.assert_array_equal(shown, frames)
     np.testing.assert_allclose(np.median(same, axis=(0, 1, 2)), [2, 0], atol=0.15)
-    assert attention is None and len(clip_strips(shown, same, attention)) == 2
+    assert attention is None and len(seen_strips(shown, same, attention)) == 2
 
 
 def test_records_of_another_data_set_with_some_of_the_classes(run, tiny_data, tiny_manifest, tmp_path):
