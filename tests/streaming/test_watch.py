@@ -1,5 +1,6 @@
 """A source watched from its first frame to its files."""
 
+import contextlib
 import json
 import threading
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 import videos
 from html_pages import Page
+from rtsp_camera import Camera
 from streams import CLASSES, BrightnessModel, LiveFrames, broadcast, grey_frames
 
 from ccsn_tf.errors import UserError
@@ -43,6 +45,7 @@ def test_a_video_to_its_segments(day_and_night, tmp_path):
     page = Page((tmp_path / "sub" / "t.html").read_text())
     (player,) = page.all("video")
     assert player["src"].endswith("day%20%26%20night.mp4") and page.needs() == [player["src"]]
+    assert len(page.all("figure")) == 2  # frame and flow
     assert len(page.all("rect")) == 3 and len(page.all("path")) == 2
     with pytest.raises(UserError, match=r"t\.jsonl exists"):
         watch(model, open_source(str(day_and_night)), settings, threading.Event())
@@ -82,6 +85,35 @@ def test_a_stream_that_breaks_and_returns(day_and_night, tmp_path, monkeypatch):
     ends = [json.loads(line)["end"] for line in (tmp_path / "t.jsonl").read_text().splitlines()]
     assert len(ends) >= 5 and (np.diff(ends) > 0).all()
     assert not Page((tmp_path / "t.html").read_text()).all("video")
+
+
+def test_a_camera_that_dies_and_comes_back(tmp_path, monkeypatch):
+    """By RTSP: dark until it dies, refused for a while, then bright from the same port."""
+    monkeypatch.setattr(module, "_FIRST_PAUSE", 0.2)
+    stopped, said, shown, cameras = threading.Event(), [], [], contextlib.ExitStack()
+    camera = cameras.enter_context(Camera(grey_frames([20] * 75)))
+
+    def say(line):
+        said.append(line)
+        if len(said) == 1:  # it is dead before it is opened again
+            cameras.close()
+        elif len(said) == 2:
+            cameras.enter_context(Camera(grey_frames([235] * 75), port=camera.server_address[1]))
+        elif len(said) == 3:
+            stopped.set()
+
+    settings = WatchSettings(window=1.0, every=0.5, output=str(tmp_path / "t.jsonl"))
+    with cameras:
+        source = open_source(camera.address)
+        found = watch(BrightnessModel(), source, settings, stopped, lambda *each: shown.append(each), say)
+    assert ["refused" in line for line in said] == [False, True, False] and found.counts["reconnections"] == 1
+    assert found.counts["frames"] >= 140 and (found.counts["interruptions"], found.counts["lost"]) == (1, 0)
+    lines = [json.loads(line) for line in (tmp_path / "t.jsonl").read_text().splitlines()]
+    assert len(lines) == len(shown) == found.counts["windows"] >= 10
+    named = [line["top"][0]["class"] for line in lines]
+    assert named == sorted(named, reverse=True) and named.count("dark") >= 5 and named.count("bright") >= 5
+    rows = [(each.label, round(each.start), round(each.end)) for each in found.segments]
+    assert rows == [("dark", 0, 3), ("bright", 3, 6)]
 
 
 def test_without_an_answer_nothing_is_left(tmp_path):
