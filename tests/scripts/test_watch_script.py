@@ -7,7 +7,8 @@ import subprocess
 
 import pytest
 import videos
-from commands import command
+from commands import command, run_forked
+from html_pages import Page
 from processes import wait_until
 
 
@@ -38,3 +39,14 @@ def test_ended_by_ctrl_c_it_has_written_everything(workdir_config, sent, tmp_pat
     assert shown.decode().splitlines()[0].startswith("00:00.0 - 00:02.0")
     for path in (output.with_suffix(".vtt"), output.with_suffix(".csv"), page):
         assert path.stat().st_size > 0
+
+
+def test_an_onnx_file_watches_a_video(onnx_export, moving_video, tmp_path):
+    """Its page has what it can show: frame and flow."""
+    output, page = tmp_path / "t.jsonl", tmp_path / "t.html"
+    words = [f"--model={onnx_export('fp32').path}", moving_video, f"--output={output}", f"--page={page}"]
+    shown = run_forked("scripts/watch.py", *words, "--window=0.4", "--every=0.1", "--top_k=2").stdout
+    lines = [json.loads(line) for line in output.read_text().splitlines()]
+    assert len(lines) >= 4 and all(len(line["top"]) == 2 for line in lines)
+    assert f"{len(lines)} windows of" in shown
+    assert len(Page(page.read_text()).all("figure")) == 2
