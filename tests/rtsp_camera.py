@@ -1,5 +1,6 @@
 """An RTSP camera on this machine: H.264 in RTP, interleaved with the requests on one TCP connection."""
 
+import contextlib
 import re
 import socketserver
 import struct
@@ -52,7 +53,8 @@ class _Connection(socketserver.StreamRequestHandler):
             answer = _ANSWERS.get(method, "Session: 1\r\n\r\n")
             self.wfile.write(f"RTSP/1.0 200 OK\r\nCSeq: {number}\r\n{answer}".encode())
             if method == "PLAY":
-                self._play()
+                with contextlib.suppress(OSError):  # who asked has left
+                    self._play()
                 return
 
     def _play(self):

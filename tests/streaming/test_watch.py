@@ -29,6 +29,12 @@ def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
+def until(seconds):
+    """An event, and what sets it when this time of a stream is answered: frames that wait before are not left out."""
+    stopped = threading.Event()
+    return stopped, lambda answer, top: answer.end >= seconds - 1e-6 and stopped.set()
+
+
 def test_a_video_to_its_segments(day_and_night, tmp_path):
     settings = WatchSettings(output=str(tmp_path / "t.jsonl"), page=str(tmp_path / "sub" / "t.html"), top_k=1)
     model, shown = BrightnessModel(), []
@@ -67,19 +73,13 @@ def test_files_are_waited_for(day_and_night):
 
 def test_a_stream_that_breaks_and_returns(day_and_night, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "_FIRST_PAUSE", 0.01)
-    frames = grey_frames([20] * 75)
+    frames = grey_frames([20] * 50)  # no more than may wait
     options = {"codec": "libx264", "format": "mpegts", "options": {"g": "10", "bf": "0"}}
     sent = videos.write_video(tmp_path / "a.ts", frames, **options).read_bytes()
-    stopped, said = threading.Event(), []
-
-    def say(line):
-        said.append(line)
-        if sum("broke off" in each for each in said) == 3:
-            stopped.set()
-
+    stopped, show = until(3.0)
     settings = WatchSettings(window=1.0, every=0.5, output=str(tmp_path / "t.jsonl"), page=str(tmp_path / "t.html"))
     with broadcast(sent[: 2 * len(sent) // 3], sent) as address:
-        found = watch(BrightnessModel(), open_source(address), settings, stopped, say=say)
+        found = watch(BrightnessModel(), open_source(address), settings, stopped, show)
     assert found.counts["interruptions"] in (1, 2)  # the cut packet may be one too
     assert found.counts["reconnections"] >= 1
     ends = [json.loads(line)["end"] for line in (tmp_path / "t.jsonl").read_text().splitlines()]
@@ -90,7 +90,7 @@ def test_a_stream_that_breaks_and_returns(day_and_night, tmp_path, monkeypatch):
 def test_a_camera_that_dies_and_comes_back(tmp_path, monkeypatch):
     """By RTSP: dark until it dies, refused for a while, then bright from the same port."""
     monkeypatch.setattr(module, "_FIRST_PAUSE", 0.2)
-    stopped, said, shown, cameras = threading.Event(), [], [], contextlib.ExitStack()
+    said, shown, cameras, (stopped, show) = [], [], contextlib.ExitStack(), until(5.5)
     camera = cameras.enter_context(Camera(grey_frames([20] * 75)))
 
     def say(line):
@@ -99,21 +99,22 @@ def test_a_camera_that_dies_and_comes_back(tmp_path, monkeypatch):
             cameras.close()
         elif len(said) == 2:
             cameras.enter_context(Camera(grey_frames([235] * 75), port=camera.server_address[1]))
-        elif len(said) == 3:
-            stopped.set()
+
+    def show_and_keep(answer, top):
+        shown.append(answer)
+        show(answer, top)
 
     settings = WatchSettings(window=1.0, every=0.5, output=str(tmp_path / "t.jsonl"))
     with cameras:
         source = open_source(camera.address)
-        found = watch(BrightnessModel(), source, settings, stopped, lambda *each: shown.append(each), say)
-    assert ["refused" in line for line in said] == [False, True, False] and found.counts["reconnections"] == 1
-    assert found.counts["frames"] >= 140 and (found.counts["interruptions"], found.counts["lost"]) == (1, 0)
+        found = watch(BrightnessModel(), source, settings, stopped, show_and_keep, say)
+    assert ["refused" in line for line in said[:2]] == [False, True] and found.counts["reconnections"] == 1
+    assert found.counts["frames"] >= 135 and (found.counts["interruptions"], found.counts["lost"]) == (1, 0)
     lines = [json.loads(line) for line in (tmp_path / "t.jsonl").read_text().splitlines()]
     assert len(lines) == len(shown) == found.counts["windows"] >= 10
     named = [line["top"][0]["class"] for line in lines]
-    assert named == sorted(named, reverse=True) and named.count("dark") >= 5 and named.count("bright") >= 5
-    rows = [(each.label, round(each.start), round(each.end)) for each in found.segments]
-    assert rows == [("dark", 0, 3), ("bright", 3, 6)]
+    assert named == sorted(named, reverse=True) and named.count("dark") >= 5 and named.count("bright") >= 4
+    assert [(each.label, round(each.start)) for each in found.segments] == [("dark", 0), ("bright", 3)]
 
 
 def test_without_an_answer_nothing_is_left(tmp_path):
