@@ -11,7 +11,7 @@ from ccsn_tf.models.flow import TVL1Flow
 from ccsn_tf.models.flow.loops import LOOPED, iterations
 from ccsn_tf.streaming.model import StreamModel
 
-_MOST = 240  # moments: 2 MB of a page
+_MOST = 120  # moments: 1.3 MB of a page
 _SIDE = 112  # pixels of a picture
 
 
@@ -20,7 +20,7 @@ class Moments:
 
     Args:
         model: that is shown them.
-        spacing: seconds from one to the next; twice as many each time that there are more than 240.
+        spacing: seconds from one to the next; twice as many each time that there are more than 120.
 
     Attributes:
         drawn: one a moment, {"time": of its frame, in seconds, "strips": from `seen_strips`}.
