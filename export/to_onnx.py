@@ -1,10 +1,10 @@
 """Exports a trained model as an ONNX file, for ONNX Runtime, TensorRT and others.
 
-    python export/to_onnx.py --workdir=W [--precision=fp16] [--record_dir=R] [--output=M.onnx]
+    python export/to_onnx.py --workdir=W [--precision=fp16] [--record_dir=R] [--output=M.onnx] [--test_segments=10]
 
 Every export is compared with the trained model on clips before it appears. For fp16 and int8 both score all test
 clips of the split, and the export fails if too few keep their best class; int8 takes its ranges from training clips.
---record_dir says where the run's records are now.
+--record_dir says where the run's records are now. --test_segments and --accuracy_clips are those of saved_model.py.
 """
 
 from absl import flags
@@ -15,9 +15,11 @@ command_line.load_tensorflow()
 
 from ccsn_tf.progress import Progress
 from ccsn_tf.serving import optional
+from ccsn_tf.serving.segments import for_clients
 
 flags.DEFINE_string("output", "", "export: the file; empty: model.onnx or model.<precision>.onnx in --workdir.")
 flags.DEFINE_enum("precision", "fp32", ("fp32", "fp16", "int8"), "export: what convolutions compute in.")
+flags.DEFINE_integer("accuracy_clips", 96, "export: most test clips for accuracy by segments; 0: skip it.", 0)
 flags.DEFINE_bool("evaluate", True, "export: unless fp32, score all test clips and compare with the trained model.")
 flags.DEFINE_float("min_agreement", 0.0, "export: lowest share with the same best class; 0: by precision.", 0.0, 1.0)
 flags.DEFINE_integer("calibration_clips", 32, "export: training clips for the ranges of int8.", lower_bound=1)
@@ -39,8 +41,10 @@ def main(arguments):
         calibration_clips=given.calibration_clips,
         float_convolutions=given.float_convolutions,
         must_be_real=given["record_dir"].present > 0,
+        accuracy_clips=given.accuracy_clips,
     )
-    export = export_onnx(command_line.config_of_run(), settings, lambda name: Progress(name, "clips"))
+    config = for_clients(command_line.config_of_run(), given["test_segments"].present > 0)
+    export = export_onnx(config, settings, lambda name: Progress(name, "clips"), lambda line: print(line, flush=True))
     for line in in_words(export.report):
         print(line)
     print(f"{export.path}: {export.path.stat().st_size / 1e6:.1f} MB, {given.precision}, verified.")

@@ -20,7 +20,7 @@ flags.DEFINE_string("onnx", "", "export: the ONNX file, from export/to_onnx.py."
 flags.DEFINE_string("output", "", "export: the engine's file.")
 flags.DEFINE_enum("module", "auto", ("auto", *MODULES), "export: which TensorRT; auto: the first that is installed.")
 flags.DEFINE_list("compute_capability", [], "export: GPUs to build for, as 8.6 (tensorrt_rtx); empty: this one's.")
-for axis, what, bounds in (("batch", "clips", (1, 1, 8)), ("segments", "segments of a clip", (1, 3, 25))):
+for axis, what, bounds in (("batch", "clips", (1, 1, 8)), ("segments", "segments of a clip", (1, 8, 25))):
     for name, value, words in zip(("min", "opt", "max"), bounds, ("fewest", "usual", "most"), strict=True):
         flags.DEFINE_integer(f"{name}_{axis}", value, f"export: {words} {what} in a call.", lower_bound=1)
 

@@ -94,7 +94,7 @@ def exported(workdir_config, tmp_path_factory):
     """The export of that model as the command makes it, verified; tests leave it alone."""
     workdir, folder = workdir_config.train.workdir, tmp_path_factory.mktemp("serving") / "model"
     flags = f"--workdir={workdir}", f"--export_dir={folder}", f"--record_dir={workdir_config.data.record_dir}"
-    printed = run_forked("export/saved_model.py", *flags).stdout
+    printed = run_forked("export/saved_model.py", *flags, "--test_segments=3", "--accuracy_clips=5").stdout
     return _exported(workdir_config, folder, printed)
 
 

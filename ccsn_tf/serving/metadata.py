@@ -44,7 +44,9 @@ _LAYOUTS = {
 }
 
 
-def make_metadata(model: keras.Model, config: Config, max_segments: int | None, xla: bool = False) -> dict:
+def make_metadata(
+    model: keras.Model, config: Config, max_segments: int | None, xla: bool = False, accuracy: dict | None = None
+) -> dict:
     """The metadata of a trained model, JSON-safe.
 
     Args:
@@ -52,6 +54,7 @@ def make_metadata(model: keras.Model, config: Config, max_segments: int | None, 
         config: of its run; `eval.test_segments` is what clients are told to send.
         max_segments: clips times segments that a request may have; None: any number.
         xla: has kernels that XLA makes when the model is run.
+        accuracy: from `accuracy_by_segments`.
 
     Raises:
         UserError: the work directory's evaluation.json is damaged, or the model takes a fixed number of segments.
@@ -68,6 +71,7 @@ def make_metadata(model: keras.Model, config: Config, max_segments: int | None, 
         "image_size": config.model.image_size,
         "flow_length": config.model.flow_length,
         "segments": config.eval.test_segments,
+        "accuracy_by_segments": accuracy,
         "segments_in_training": config.model.num_segments,
         "embedding_dim": config.model.embedding_dim,
         "top_k": min(config.eval.top_k, len(model.classes)),

@@ -89,10 +89,24 @@ def _as_json(value):
 
 def _figures(metadata) -> Iterator[str]:
     yield "\n## Figures\n"
-    found = metadata["evaluation"]
-    if not found:
+    if found := metadata["evaluation"]:
+        yield from _evaluation(found)
+    else:
         yield "The run was not evaluated: run scripts/evaluate.py, and export again."
-        return
+    if accuracy := metadata.get("accuracy_by_segments"):
+        yield f"\n{accuracy_in_words(accuracy, metadata['segments'])}"
+
+
+def accuracy_in_words(accuracy: dict, told: int) -> str:
+    """What `accuracy_by_segments` found, in a line; clients are `told` to send so many segments."""
+    clips = f"{accuracy['clips']} of {accuracy['of']} test clips, evenly spaced"
+    if accuracy["clips"] == accuracy["of"]:
+        clips = f"{accuracy['of']} test clips"
+    shares = ", ".join(f"{100 * share:.1f} % with {segments}" for segments, share in accuracy["top1"].items())
+    return f"Top-1 by segments per clip ({clips}, centre crop): {shares}. Clients are told to send {told}."
+
+
+def _evaluation(found) -> Iterator[str]:
     clips = f"{found.get('num_clips', '?')} clips of split {found.get('split', '?')}"
     yield f"Of the trained model: {found.get('dataset', '?')}, {clips}, {found.get('protocol', '?')}.\n"
     yield f"| stream | {' | '.join(_FIGURES.values())} |"

@@ -56,7 +56,7 @@ def evaluated_clips(config: Config, manifest: Manifest, classes: Sequence[str]) 
     clips = manifest.select(data, "train" if data.fold else "test")[1]
     if data.fold:
         clips = _divide(clips, data)[1]
-    if not clips:
+    if not (classes and clips):
         where = f"fold {data.fold} of split {data.split}" if data.fold else f"split {data.split}"
         raise UserError(f"--record_dir={data.record_dir} has no test clip in {where}: name records that have some.")
     return clips

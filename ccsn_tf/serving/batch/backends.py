@@ -192,20 +192,31 @@ def _opened(export: Exported) -> Iterator[Callable]:
             yield model
 
 
-def _saved_model(path):
+def load_saved_model(path: str):
+    """The folder of a SavedModel as TensorFlow loads it: its `signatures` need it to stay alive.
+
+    Raises:
+        UserError: it is damaged.
+    """
     import tensorflow as tf
 
     check_sums(path)
     try:
-        model = tf.saved_model.load(path)
-        signature = model.signatures["serving_default"]
-    except (OSError, KeyError, tf.errors.OpError) as error:
+        return tf.saved_model.load(path)
+    except (OSError, tf.errors.OpError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{path} is damaged ({reason}): export it again with export/saved_model.py.") from None
 
-    def call(inputs, keep=model):  # a signature alone does not keep its weights alive
+
+def _saved_model(path):
+    import tensorflow as tf
+
+    model = load_saved_model(path)
+
+    def call(inputs):
+        tensors = {name: tf.constant(array) for name, array in inputs.items()}
         try:
-            return {"scores": signature(**{name: tf.constant(array) for name, array in inputs.items()})["scores"]}
+            return {"scores": model.signatures["serving_default"](**tensors)["scores"]}
         except tf.errors.OpError as error:
             reason = " ".join(error.message.split())
             raise UserError(f"{path} refuses a batch ({reason}): lower --batch_size.") from None

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import tensorflow as tf
 
 from ccsn_tf.errors import UserError
 from ccsn_tf.serving import versions
+from ccsn_tf.serving.batch.backends import Exported, load_saved_model, read_metadata
 from ccsn_tf.serving.client.clip_input import jpeg_inputs
-from ccsn_tf.serving.client.config import FILE_NAME, JPEG_SIGNATURES, client_config
-from ccsn_tf.serving.sums import check_sums
+from ccsn_tf.serving.client.config import JPEG_SIGNATURES, client_config
 
 
 class LocalModel:
@@ -28,13 +26,8 @@ class LocalModel:
         found = versions(export_dir)
         if not found:
             raise UserError(f"--export_dir={export_dir} holds no version of a model: run export/saved_model.py.")
-        self.path = found[max(found)]
-        check_sums(self.path)
-        try:
-            self._metadata = json.loads((self.path / "assets.extra" / FILE_NAME).read_text(encoding="utf-8"))
-            self._model = tf.saved_model.load(str(self.path))
-        except (OSError, ValueError, tf.errors.OpError) as error:
-            raise UserError(f"{self.path} is damaged ({' '.join(str(error).split())}): export it again.") from None
+        self.path = str(found[max(found)])
+        self._metadata, self._model = read_metadata(Exported("saved_model", self.path)), load_saved_model(self.path)
         self._config = client_config(self._metadata)
 
     def metadata(self) -> dict:

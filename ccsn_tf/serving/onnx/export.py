@@ -29,6 +29,7 @@ from ccsn_tf.serving.onnx.half import to_half
 from ccsn_tf.serving.onnx.int8 import deep_convolutions, to_int8
 from ccsn_tf.serving.onnx.session import OnnxModel, set_metadata, stream_path
 from ccsn_tf.serving.saved_model.verify import BATCHES
+from ccsn_tf.serving.segments import accuracy_by_segments
 from ccsn_tf.serving.sums import write_sums
 
 # Largest difference to Keras, in any output, of a float32 export, by the model's source of flow: flow that is computed
@@ -55,6 +56,7 @@ class OnnxSettings:
         calibration_clips: training clips that the ranges for int8 are found on.
         float_convolutions: so many convolutions from the input on stay float32 in int8.
         must_be_real: refuse to be tried on rendered clips where the run's records are absent.
+        accuracy_clips: most test clips that accuracy is measured on (see `accuracy_by_segments`).
     """
 
     output: str = ""
@@ -64,6 +66,7 @@ class OnnxSettings:
     calibration_clips: int = 32
     float_convolutions: int = 2
     must_be_real: bool = False
+    accuracy_clips: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,6 +81,7 @@ def export_onnx(
     config: Config,
     settings: OnnxSettings,
     progress: Callable[[str], Progress] = lambda name: lambda done, total: None,
+    say: Callable[[str], None] = lambda line: None,
 ) -> OnnxFile:
     """Writes the model in `config.train.workdir` as an ONNX file.
 
@@ -88,6 +92,7 @@ def export_onnx(
         config: of the run.
         settings: of the export.
         progress: makes the function that a piece of work, whose name it is given, reports to.
+        say: receives lines for people.
 
     Raises:
         UserError: no finished run, a network that cannot be converted, records that are needed and absent, or a result
@@ -108,7 +113,8 @@ def export_onnx(
     check(graph)
     if precision_of(graph) != precision:
         raise UserError(f"--precision={precision} was asked for, but no convolution of this network could be made so.")
-    metadata = {**make_metadata(model, config, None), "precision": precision}
+    accuracy = accuracy_by_segments(model, config, settings.accuracy_clips, say, progress("accuracy"))
+    metadata = {**make_metadata(model, config, None, accuracy=accuracy), "precision": precision}
     set_metadata(graph, metadata)
     exported = OnnxModel(graph.SerializeToString())
     report = {

@@ -33,6 +33,7 @@ from ccsn_tf.serving.metadata import make_metadata
 from ccsn_tf.serving.saved_model.fresh_process import Request
 from ccsn_tf.serving.saved_model.signatures import ServedFlow, ServedFrames
 from ccsn_tf.serving.saved_model.verify import BATCHES, verify
+from ccsn_tf.serving.segments import accuracy_by_segments
 from ccsn_tf.serving.sums import write_sums
 
 EXTRA = "assets.extra"
@@ -60,7 +61,9 @@ def export_saved_model(
     warmup: bool = True,
     xla: bool | None = None,
     must_be_real: bool = False,
+    accuracy_clips: int = 0,
     say: Callable[[str], None] = lambda line: None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Export:
     """Writes `export_dir/<version>/` from the model in `config.train.workdir`.
 
@@ -78,7 +81,9 @@ def export_saved_model(
         xla: the iterations of flow are compiled where the model runs, which takes a server that has XLA; None: if
             the model computes flow and XLA works here.
         must_be_real: refuse to use rendered clips for these two where the run's records are absent.
+        accuracy_clips: most test clips that accuracy is measured on (see `accuracy_by_segments`).
         say: receives lines for people.
+        progress: of that, called with (done, in all).
 
     Raises:
         UserError: no finished run, `xla` for a model that computes no flow or on a machine where XLA does not work, a
@@ -101,7 +106,8 @@ def export_saved_model(
     xla = of_flow and xla_works() if xla is None else xla
     _target(export_dir, version)
     model = load_model(str(workdir / "model.keras"))
-    metadata = make_metadata(model, config, max_segments, xla)
+    accuracy = accuracy_by_segments(model, config, accuracy_clips, say, progress)
+    metadata = make_metadata(model, config, max_segments, xla, accuracy)
     network = fold_batch_norms(model) if fold else model
     with only_process(export_dir) as alone:
         for path in pathlib.Path(export_dir).iterdir() if alone else ():

@@ -11,6 +11,7 @@ import contextlib
 import os
 import pathlib
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -25,7 +26,7 @@ from ccsn_tf.files import only_process
 PACKAGES = ("nvidia-pytriton==0.7.0", "onnxruntime==1.23.2", "numpy==1.26.4")
 
 _INTERFACES = ("http", "grpc", "metrics")
-_LOAD_SECONDS = 120.0
+_LOAD_SECONDS = 600.0  # a model that computes flow, on a busy core, takes more than two minutes to warm up
 
 
 def install(folder: str | pathlib.Path) -> pathlib.Path:
@@ -68,8 +69,15 @@ def served(
         log: a file that receives what the server says.
 
     Raises:
-        UserError: the server ends, or is not ready after two minutes.
+        UserError: a port is taken, the server ends, or it is not ready after ten minutes.
     """
+    for port in ports:  # the server finds out when its models are loaded
+        with contextlib.closing(socket.socket()) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError as error:
+                raise UserError(f"Port {port} cannot be used ({error.strerror}): choose another --http_port.") from None
     server = installed / "pytriton" / "tritonserver"
     options = {f"{kind}-address": "127.0.0.1" for kind in _INTERFACES}
     options |= {f"{kind}-port": port for kind, port in zip(_INTERFACES, ports, strict=True)}
@@ -104,5 +112,5 @@ def _wait(process, url):
         with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=5):
             return
         time.sleep(0.1)
-    why = "is not ready after two minutes" if process.poll() is None else f"ended with status {process.returncode}"
+    why = "is not ready after ten minutes" if process.poll() is None else f"ended with status {process.returncode}"
     raise UserError(f"Triton {why}: see its log.")

@@ -88,7 +88,7 @@ class BuildSettings:
     """
 
     batch: tuple[int, int, int] = (1, 1, 8)
-    segments: tuple[int, int, int] = (1, 3, 25)
+    segments: tuple[int, int, int] = (1, 8, 25)
     compute_capabilities: tuple[str, ...] = ()
 
     def __post_init__(self):

@@ -95,7 +95,7 @@ def test_the_calls_of_tensorrt_10_and_11(version, onnx_export):
     assert build(trt, content, BuildSettings())[0] == b"PLAN" + content
     (config,) = trt.made
     assert config.cleared == ["TF32"]
-    assert config.profile.shapes["rgb"] == ((1, 1, 32, 32, 3), (1, 3, 32, 32, 3), (8, 25, 32, 32, 3))
+    assert config.profile.shapes["rgb"] == ((1, 1, 32, 32, 3), (1, 8, 32, 32, 3), (8, 25, 32, 32, 3))
 
 
 def test_without_a_gpu_the_tensorrt_that_needs_one_says_so(onnx_export):
