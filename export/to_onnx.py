@@ -15,7 +15,7 @@ command_line.load_tensorflow()
 
 from ccsn_tf.progress import Progress
 from ccsn_tf.serving import optional
-from ccsn_tf.serving.segments import for_clients
+from ccsn_tf.serving.segments_to_send import for_clients
 
 flags.DEFINE_string("output", "", "export: the file; empty: model.onnx or model.<precision>.onnx in --workdir.")
 flags.DEFINE_enum("precision", "fp32", ("fp32", "fp16", "int8"), "export: what convolutions compute in.")

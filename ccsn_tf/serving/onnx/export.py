@@ -29,7 +29,7 @@ from ccsn_tf.serving.onnx.half import to_half
 from ccsn_tf.serving.onnx.int8 import deep_convolutions, to_int8
 from ccsn_tf.serving.onnx.session import OnnxModel, set_metadata, stream_path
 from ccsn_tf.serving.saved_model.verify import BATCHES
-from ccsn_tf.serving.segments import accuracy_by_segments
+from ccsn_tf.serving.segments_to_send import accuracy_by_segments
 from ccsn_tf.serving.sums import write_sums
 
 # Largest difference to Keras, in any output, of a float32 export, by the model's source of flow: flow that is computed

@@ -33,7 +33,7 @@ from ccsn_tf.serving.metadata import make_metadata
 from ccsn_tf.serving.saved_model.fresh_process import Request
 from ccsn_tf.serving.saved_model.signatures import ServedFlow, ServedFrames
 from ccsn_tf.serving.saved_model.verify import BATCHES, verify
-from ccsn_tf.serving.segments import accuracy_by_segments
+from ccsn_tf.serving.segments_to_send import accuracy_by_segments
 from ccsn_tf.serving.sums import write_sums
 
 EXTRA = "assets.extra"

@@ -4,9 +4,9 @@ import kept_models
 import numpy as np
 
 from ccsn_tf.config import Config
-from ccsn_tf.serving import segments
+from ccsn_tf.serving import segments_to_send
 from ccsn_tf.serving.clips import clips_to_try
-from ccsn_tf.serving.segments import accuracy_by_segments, for_clients
+from ccsn_tf.serving.segments_to_send import accuracy_by_segments, for_clients
 
 
 def test_eight_unless_asked_for_or_related():
@@ -17,7 +17,7 @@ def test_eight_unless_asked_for_or_related():
 
 
 def test_accuracy_of_each_number_is_that_of_the_clips_one_by_one(exported, monkeypatch):
-    kept_models.keep(monkeypatch, segments)
+    kept_models.keep(monkeypatch, segments_to_send)
     said, classes = [], list(exported.model.classes)
     found = accuracy_by_segments(exported.model, exported.config, 100, said.append)
     assert (found["clips"], found["of"], list(found["top1"])) == (6, 6, ["3", "8", "25"])
