@@ -1,6 +1,6 @@
 """Predicts many videos, or prepared records, with an exported model.
 
-    python export/batch_infer.py --model=MODEL --video_dir=VIDEOS --output_dir=P [--format=parquet]
+    python export/batch_infer.py --model=MODEL --video_dir=VIDEOS --output_dir=P [--all_scores]
     python export/batch_infer.py --model=M.onnx --video_list=list.txt --output_dir=P
     python export/batch_infer.py --model=M.onnx --record_dir=R --split=1 --side=test --output_dir=P
 
@@ -19,7 +19,6 @@ from ccsn_tf.errors import UserError
 from ccsn_tf.progress import Progress
 from ccsn_tf.serving import optional
 from ccsn_tf.serving.batch.backends import BACKENDS, choose, read_metadata
-from ccsn_tf.serving.batch.output import FORMATS
 from ccsn_tf.serving.batch.plan import SIDES, BatchSettings, clips_of_records, videos_of_folder, videos_of_list
 from ccsn_tf.serving.batch.run import predict_all
 from ccsn_tf.serving.client.config import client_config
@@ -29,13 +28,12 @@ flags.DEFINE_list("model", [], "infer: the exported model: a folder of export/sa
 flags.DEFINE_enum("backend", "auto", BACKENDS, "infer: what runs it; auto: the fastest for which --model names one.")
 flags.DEFINE_list("providers", [], "infer: those of ONNX Runtime for an .onnx file, best first; empty: the CPU's.")
 flags.DEFINE_string("output_dir", "", "infer: folder of the predictions.")
-flags.DEFINE_enum("format", "jsonl", tuple(FORMATS), "infer: JSON lines, or Parquet.")
 flags.DEFINE_string("video_list", "", "infer: text file, a path a line, relative to --video_dir or else to the file.")
 flags.DEFINE_enum("side", "test", SIDES, "infer: with --record_dir, which clips of the split.")
 flags.DEFINE_integer("batch_size", 0, "infer: clips a batch; 0: 8, or fewer that fit memory.", lower_bound=0)
 flags.DEFINE_integer("segments", 0, "infer: snippets of a clip; 0: as many as the model says.", lower_bound=0)
 flags.DEFINE_bool("all_scores", False, "infer: write the scores of all classes, too.")
-flags.DEFINE_integer("rows_a_part", 256, "infer: rows of a Parquet file, or of one that Beam writes.", lower_bound=1)
+flags.DEFINE_integer("rows_a_part", 256, "infer: rows of a file that Beam writes.", lower_bound=1)
 
 
 def main(arguments):
@@ -56,7 +54,6 @@ def main(arguments):
         top_k=given.top_k if given["top_k"].present else 0,
         all_scores=given.all_scores,
         batch_size=given.batch_size,
-        format=given.format,
         rows_a_part=given.rows_a_part,
         workers=data.workers,
         stall_seconds=data.stall_seconds,

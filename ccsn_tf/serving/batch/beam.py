@@ -17,7 +17,7 @@ from ccsn_tf.data.prepare.beam import beam_options, errors_of_runner, open_folde
 from ccsn_tf.data.views import Stopwatch
 from ccsn_tf.files import alone_in
 from ccsn_tf.serving.batch.backends import Exported, ModelThread
-from ccsn_tf.serving.batch.output import Output, write_part
+from ccsn_tf.serving.batch.output import Output, to_bytes
 from ccsn_tf.serving.batch.plan import BatchPlan, BatchSettings, Items
 from ccsn_tf.serving.batch.run import predictions, summary_of
 
@@ -37,7 +37,8 @@ class _PredictPart(beam.DoFn):
         rows = []
         for more in predictions(items, self._plan, self._pool, self._model, Stopwatch()):
             rows += more
-        write_part(self._folder, name, rows, self._plan.settings.format)
+        with self._folder.whole(name) as file:
+            file.write(to_bytes(rows))
         yield name
 
     def teardown(self):
@@ -68,7 +69,7 @@ def predict_by_beam(
     """
     plan, folder = BatchPlan(export, settings, items.source), open_folder(output_dir, runner, "output_dir")
     with alone_in(folder):
-        output = Output(folder, plan.about, settings.format)
+        output = Output(folder, plan.about)
         missing = [item for item in items.items if item.name not in output.done]
         progress(*output.counts(items.items))
         begun, size = time.perf_counter(), settings.rows_a_part
@@ -78,7 +79,7 @@ def predict_by_beam(
             with errors_of_runner(runner), beam.Pipeline(options=beam_options(runner)) as pipeline:
                 listed = pipeline | beam.Create(named) | beam.Reshuffle()  # else one worker would have them all
                 _ = listed | beam.ParDo(_PredictPart(folder, plan, Shared()))
-            output = Output(folder, plan.about, settings.format)
+            output = Output(folder, plan.about)
         progress(*output.counts(items.items))
         summary = summary_of(output, items, plan, len(missing), time.perf_counter() - begun, {})
         if missing:
