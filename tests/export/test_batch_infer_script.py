@@ -116,6 +116,7 @@ def test_what_it_prints(model, exported, tiny_set, tmp_path):
     "flags, words",
     [
         (["--model={model}"], "--output_dir is not given"),
+        (["--model={model}", "--output_dir=p", "--runner=FlinkRunner"], "--runner=FlinkRunner is for prepare.py"),
         (["--model={model}", "--output_dir=p"], "pass --video_dir, --video_list or --record_dir"),
     ],
 )
@@ -123,11 +124,3 @@ def test_mistakes_end_in_a_sentence(model, tmp_path, flags, words):
     result = run_forked(SCRIPT, *[flag.format(model=model) for flag in flags], code=1, cwd=tmp_path)
     assert result.stderr.startswith("batch_infer: ") and words in result.stderr, result.stderr
     assert result.stderr.count("\n") == 1
-
-
-def test_a_missing_package(model, tiny_set, tmp_path, monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
-    (tmp_path / "apache_beam.py").write_text("raise ImportError('it is not there')\n")
-    flags = [f"--model={model}", f"--video_dir={tiny_set}/videos", f"--output_dir={tmp_path}/p"]
-    result = run(SCRIPT, *flags, "--runner=FlinkRunner", code=1)
-    assert "batch_infer: The package apache_beam is needed" in result.stderr and "pip install" in result.stderr

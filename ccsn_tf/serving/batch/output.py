@@ -1,10 +1,9 @@
 """The folder that predictions go to: it says what they were made with, and has every clip at most once.
 
-    about.json              the model, the settings, where the clips are; the figures of the last run that ended
-    predictions.jsonl       JSON lines, appended batch by batch
-    part-00000.jsonl ...    what Apache Beam writes: files that are there whole or not at all
+    about.json           the model, the settings, where the clips are; the figures of the last run that ended
+    predictions.jsonl    JSON lines, appended batch by batch
 
-A clip is done if it has a row in any of the files; what is done is not done again.
+A clip that has a row is done, and not done again.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ from __future__ import annotations
 import json
 import os
 import pathlib
-import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -26,10 +24,10 @@ VERSION = 1  # of what is written
 
 
 class Output:
-    """Predictions in a folder, of a local disk or of any that `folder` reaches.
+    """Predictions in a folder.
 
     Args:
-        folder: a `LocalFolder`, or a `BeamFolder`.
+        folder: where they are.
         about: JSON values. Under "bound", what must not change while the folder is filled; the rest is for people.
 
     Attributes:
@@ -41,16 +39,8 @@ class Output:
 
     def __init__(self, folder: LocalFolder, about: dict):
         self._folder, self._about = folder, {**about, "bound": {"version": VERSION, **about["bound"]}}
-        names = folder.names()
-        self._claim(names)
-        self.done: dict[str, bool] = {}
-        self._parts = 0
-        for name in sorted(names):
-            if name == LINES:
-                self.done.update(_outcomes(self._whole_lines(), f"{folder}/{name}"))
-            elif number := re.fullmatch(r"part-(\d+)\..*", name):
-                self.done.update(_outcomes(folder.read(name), f"{folder}/{name}"))
-                self._parts = max(self._parts, int(number[1]) + 1)
+        self._claim()
+        self.done = _outcomes(self._whole_lines(), f"{folder}/{LINES}")
 
     def append(self, rows: Sequence[dict]) -> None:
         """Adds rows to the JSON lines; once this returns, they are on the disk.
@@ -61,16 +51,12 @@ class Output:
         path = pathlib.Path(self._folder.path, LINES)
         try:
             with path.open("ab") as file:
-                file.write(to_bytes(rows))
+                file.write("".join(json.dumps(row) + "\n" for row in rows).encode())
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
             raise UserError(f"{path} cannot be written ({error.strerror}): free space, and start again.") from None
         self.done.update((row["video"], "error" not in row) for row in rows)
-
-    def part_names(self, count: int) -> list[str]:
-        """Names for further parts."""
-        return [f"part-{self._parts + index:05d}.jsonl" for index in range(count)]
 
     def counts(self, items: Sequence) -> tuple[int, int, int]:
         """Of clips: how many have a row, how many there are, and how many of the rows have an error."""
@@ -83,9 +69,9 @@ class Output:
 
     def _whole_lines(self):
         """The JSON lines; what a killed run wrote of a line that it did not end is cut off."""
-        content = self._folder.read(LINES)
+        content = self._folder.read(LINES) or b""
         whole = content[: content.rfind(b"\n") + 1]
-        if len(whole) < len(content) and isinstance(self._folder, LocalFolder):
+        if len(whole) < len(content):
             path = pathlib.Path(self._folder.path, LINES)
             try:
                 os.truncate(path, len(whole))
@@ -93,10 +79,10 @@ class Output:
                 raise UserError(f"{path} cannot be written ({error.strerror}): choose another --output_dir.") from None
         return whole
 
-    def _claim(self, names):
+    def _claim(self):
         content = self._folder.read(ABOUT)
         if content is None:
-            others = [name for name in names if name[0] != "."]
+            others = [name for name in self._folder.names() if name[0] != "."]
             if others:
                 raise UserError(f"{self._folder} holds other files ({min(others)}): choose an empty or new folder.")
             return self._write(self._about)
@@ -140,11 +126,6 @@ def prediction(name: str, scores: np.ndarray, classes: Sequence[str], top_k: int
 def failure(name: str, reason: str) -> dict:
     """The row of a clip that could not be predicted: {"video", "error"}."""
     return {"video": name, "error": reason}
-
-
-def to_bytes(rows: Sequence[dict]) -> bytes:
-    """Rows as the content of a file, lines of JSON."""
-    return "".join(json.dumps(row) + "\n" for row in rows).encode()
 
 
 def _outcomes(content, file):

@@ -34,7 +34,6 @@ class BatchSettings:
         top_k: classes named; 0: as many as the metadata says.
         all_scores: write every class's score, too.
         batch_size: clips a batch; 0: 8, or as many as memory is meant for.
-        rows_a_part: rows of a file that Beam writes.
         workers: processes that make input; 0: one a core.
         stall_seconds: one that does not get on for as long is ended.
     """
@@ -43,7 +42,6 @@ class BatchSettings:
     top_k: int = 0
     all_scores: bool = False
     batch_size: int = 0
-    rows_a_part: int = 256
     workers: int = 0
     stall_seconds: float = 60.0
 
