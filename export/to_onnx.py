@@ -19,7 +19,7 @@ from ccsn_tf.serving.segments import for_clients
 
 flags.DEFINE_string("output", "", "export: the file; empty: model.onnx or model.<precision>.onnx in --workdir.")
 flags.DEFINE_enum("precision", "fp32", ("fp32", "fp16", "int8"), "export: what convolutions compute in.")
-flags.DEFINE_integer("accuracy_clips", 100, "export: most test clips for accuracy by segments; 0: skip it.", 0)
+flags.DEFINE_integer("accuracy_clips", 96, "export: most test clips for accuracy by segments; 0: skip it.", 0)
 flags.DEFINE_bool("evaluate", True, "export: unless fp32, score all test clips and compare with the trained model.")
 flags.DEFINE_float("min_agreement", 0.0, "export: lowest share with the same best class; 0: by precision.", 0.0, 1.0)
 flags.DEFINE_integer("calibration_clips", 32, "export: training clips for the ranges of int8.", lower_bound=1)

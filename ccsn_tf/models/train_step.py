@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 
 import keras
+import numpy as np
 from keras import ops
 
 from ccsn_tf.arguments import at_least_0
@@ -150,15 +151,15 @@ class TwoStreamModel(keras.Model):
         clipped, _ = tf.clip_by_global_norm(gradients, self.clip_norm * scale)
         return [gradient / replicas for gradient in clipped]
 
-    def fit(self, x=None, *args, **kwargs):
+    def fit(self, x=None, y=None, *args, **kwargs):
         if isinstance(x, tf.data.Dataset):  # whose order is its own: Keras would warn of its own default
             kwargs.setdefault("shuffle", False)
         with _sentences(self):
-            return super().fit(x, *args, **kwargs)
+            return super().fit(x, _numbers(y), *args, **kwargs)
 
-    def evaluate(self, *args, **kwargs):
+    def evaluate(self, x=None, y=None, *args, **kwargs):
         with _sentences(self):
-            return super().evaluate(*args, **kwargs)
+            return super().evaluate(x, _numbers(y), *args, **kwargs)
 
     def _maybe_symbolic_build(self, *args, **kwargs):
         """`compile` has built everything. Keras would read a batch for it, and fails with several workers."""
@@ -203,6 +204,18 @@ def _sentences(model):
             f"`y` has labels that are none of the model's {classes} classes, the whole numbers 0 to {classes - 1}: "
             "correct them, or build the model for all classes."
         ) from None
+
+
+def _numbers(labels):
+    """Labels that Keras takes: lists as arrays. UserError for names."""
+    if isinstance(labels, (list, tuple)):
+        labels = np.asarray(labels)
+    if isinstance(labels, np.ndarray) and labels.dtype.kind not in "iuf":
+        raise UserError(
+            f"`y` must be class indices, whole numbers (B,), and is of {labels.dtype}: pass "
+            "[model.classes.index(name) for name in y] for names."
+        )
+    return labels
 
 
 @keras.saving.register_keras_serializable("ccsn_tf")

@@ -67,8 +67,7 @@ def import_weights(
         adopt_scaling(run.network("temporal"), form.flow, Normalization(ours.mean, ours.scale))
     else:
         initialise_temporal_from_spatial(run.network("spatial"), run.network("temporal"))
-    lock_workdir(workdir, config, run.classes)
-    with whole_file(workdir / "model.keras") as beside:
+    with lock_workdir(workdir, config, run.classes), whole_file(workdir / "model.keras") as beside:
         run.save(beside)
     for stream in STREAMS:
         source = files[stream] or ("the spatial stream's weights" if spatial else "random weights")

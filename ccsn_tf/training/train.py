@@ -19,7 +19,7 @@ from ccsn_tf.data.pipeline import Steps, evaluation_views, training_batches
 from ccsn_tf.data.plan import Plan, training_plan
 from ccsn_tf.data.records.selection import cautions, select_clips
 from ccsn_tf.errors import UserError
-from ccsn_tf.files import only_process, whole_file
+from ccsn_tf.files import whole_file
 from ccsn_tf.losses import JointLoss
 from ccsn_tf.models.build import build_model
 from ccsn_tf.models.ccsn import CCSN
@@ -101,9 +101,7 @@ def _train(config, say, draw, callbacks, verbose, held):
         trained = cache.top if cache else model
         optimizer = make_optimizer(config.train, steps, factors)
         trained.compile(optimizer, JointLoss(**vars(config.loss)), clip_norm=config.train.clip_norm, jit_compile=False)
-    if is_chief(strategy):
-        held.enter_context(only_process(workdir))
-    lock_workdir(workdir, config, classes)
+    held.enter_context(lock_workdir(workdir, config, classes, is_chief(strategy)))
     statistics = SynchroniseStatistics()
     state = ResumableState(state_path, model, steps, config.train.checkpoint_minutes, statistics, say)
     state.restore(trained)

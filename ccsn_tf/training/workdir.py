@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from ccsn_tf.config import Config, flag_text
 from ccsn_tf.errors import UserError
-from ccsn_tf.files import write_text
+from ccsn_tf.files import only_process, write_text
 
 
 def check_workdir(config: Config, more_epochs: bool = False) -> pathlib.Path:
@@ -43,14 +44,26 @@ def check_workdir(config: Config, more_epochs: bool = False) -> pathlib.Path:
     return workdir
 
 
-def lock_workdir(workdir: pathlib.Path, config: Config, classes: Sequence[str]) -> None:
-    """Writes config.json and classes.json: to be called once all else is known to be in order.
+@contextlib.contextmanager
+def lock_workdir(workdir: pathlib.Path, config: Config, classes: Sequence[str], chief: bool = True) -> Iterator[None]:
+    """Writes config.json and classes.json and keeps other processes out of the folder until the block ends.
+
+    To be called once all else is known to be in order.
+
+    Args:
+        workdir: of `check_workdir`.
+        config: of the run.
+        classes: in label order.
+        chief: false for the other workers of the run, which share the chief's folder.
 
     Raises:
-        UserError: the run was begun with another label order, or the folder cannot be written to.
+        UserError: another process is there, the run was begun with another label order, or the folder cannot be written
+            to.
     """
-    path = workdir / "classes.json"
-    if path.is_file() and json.loads(path.read_text(encoding="utf-8")) != list(classes):
-        raise UserError(f"The records' classes are not those in {path}: choose another --workdir.")
-    write_text(path, json.dumps(list(classes), indent=1) + "\n")
-    config.write(workdir)
+    with only_process(workdir) if chief else contextlib.nullcontext():
+        path = workdir / "classes.json"
+        if path.is_file() and json.loads(path.read_text(encoding="utf-8")) != list(classes):
+            raise UserError(f"The records' classes are not those in {path}: choose another --workdir.")
+        write_text(path, json.dumps(list(classes), indent=1) + "\n")
+        config.write(workdir)
+        yield

@@ -162,7 +162,8 @@ def test_fusion_joins_clips_by_name_of_one_protocol(make, tmp_path):
 
 def test_a_finished_run_of_other_settings_is_not_taken_for_what_is_asked(tmp_path):
     made = Config().replace(epochs=2, record_dir="a", test_segments=3, workdir=str(tmp_path))
-    lock_workdir(tmp_path, made, ["x", "y"])
+    with lock_workdir(tmp_path, made, ["x", "y"]):
+        pass
     (tmp_path / "evaluation.json").write_text(
         json.dumps({"protocol": protocol_in_words(EvalConfig(test_segments=3), DataConfig())})
     )

@@ -136,6 +136,7 @@ def test_inputs_that_are_refused(changes, error, message):
         (None, {}, "^`y` is missing"),
         (np.array([0, 3]), {}, "^`y` has labels that are none of"),
         (np.array([0, 0.5]), {}, "^`y` has labels that are none of"),
+        (["jump", "walk"], {}, "^`y` must be class indices"),
         (np.eye(2), {}, r"^`y` must have one class index per clip"),
         (np.array([0, 1]), {"sample_weight": np.ones(2)}, "^`sample_weight`"),
     ],

@@ -21,8 +21,8 @@ def test_evaluated_and_asked(tiny_data, tmp_path):
     config = Config(data=tiny_data).replace(**SMALL, workdir=str(tmp_path), **settings)
     classes, *_ = select_clips(config)
     build_model(config.model, classes).save(tmp_path / "model.keras")
-    lock_workdir(tmp_path, config, classes)
-    report = evaluate(config)
+    with lock_workdir(tmp_path, config, classes):
+        report = evaluate(config)
     assert report["num_clips"] == 6 and report["protocol"].startswith("4 segments x centre crop")
     video = sorted(pathlib.Path(tiny_data.video_dir).rglob("*.avi"))[0]
     model = load_model(tmp_path / "model.keras")

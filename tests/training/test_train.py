@@ -192,15 +192,19 @@ def test_two_workers_on_loopback_end_with_the_same_weights(config, tmp_path):
 
 
 def test_workdir_of_another_configuration_is_refused(config):
-    lock_workdir(check_workdir(config), config, ["a", "b"])
+    with lock_workdir(check_workdir(config), config, ["a", "b"]):
+        pass
     workdir = check_workdir(config.replace(test_crops=5, strategy="single"))  # does not touch the trained model
     for more, epochs in ((False, 5), (True, 1)):
         with pytest.raises(UserError, match=rf"--epochs={epochs}, but .* belongs to a run with 2"):
             check_workdir(config.replace(epochs=epochs), more)
     with pytest.raises(UserError, match=r"--epochs=5: .* falls to 0 by epoch 2 .*--init_spatial"):
         check_workdir(config.replace(epochs=5), more_epochs=True)
-    with pytest.raises(UserError, match=r"classes are not those in .*classes\.json"):
-        lock_workdir(workdir, config, ["b", "a"])
+    with (
+        pytest.raises(UserError, match=r"classes are not those in .*classes\.json"),
+        lock_workdir(workdir, config, ["b", "a"]),
+    ):
+        pass
 
 
 def test_a_run_that_cannot_start_claims_nothing(config, monkeypatch, two_replicas):

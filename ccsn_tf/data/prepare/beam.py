@@ -26,7 +26,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from ccsn_tf.config import DataConfig
 from ccsn_tf.data.datasets import Clip
 from ccsn_tf.data.prepare.encode import result_of
-from ccsn_tf.data.prepare.prepare import Results, record_pool
+from ccsn_tf.data.prepare.local import Results, record_pool
 from ccsn_tf.data.records.record import record_file
 from ccsn_tf.errors import UserError
 from ccsn_tf.files import LocalFolder

@@ -7,30 +7,26 @@ cannot be used, that kills its worker process or makes it hang is skipped and li
 from __future__ import annotations
 
 import dataclasses
-import functools
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from ccsn_tf.config import DataConfig
-from ccsn_tf.data.datasets import Clip, Listing, read_listing
-from ccsn_tf.data.prepare.encode import Skipped, last_change, make_record, result_of
-from ccsn_tf.data.prepare.worker_pool import WorkerPool
+from ccsn_tf.data.datasets import Listing, read_listing
+from ccsn_tf.data.prepare.encode import Skipped, last_change
+from ccsn_tf.data.prepare.local import Results, write_records
 from ccsn_tf.data.records.manifest import (
     FILE_NAME,
     VERSION,
     Manifest,
-    StoredClip,
     refuse_other_settings,
     stored_settings,
 )
-from ccsn_tf.data.records.record import RECORDS, record_file
+from ccsn_tf.data.records.record import RECORDS
 from ccsn_tf.data.records.selection import cautions
 from ccsn_tf.errors import UserError
 from ccsn_tf.files import LocalFolder, alone_in
 
 SETTINGS = "settings.json"  # of the records, noted before the first one: no two preparations mix in a folder
-
-Results = dict[str, StoredClip | Skipped]
 
 
 def prepare(
@@ -161,43 +157,6 @@ def _done_before(folder: LocalFolder, before: Manifest | None, listing: Listing)
         elif change is not None and change == last_change(clip):
             results[clip.name] = Skipped(before.skipped[clip.name], change)
     return results
-
-
-def write_records(
-    folder: LocalFolder,
-    clips: Sequence[Clip],
-    config: DataConfig,
-    min_fields: int,
-    progress: Callable[[int, int], None],
-) -> Results:
-    """Writes the records of clips, a worker a clip at a time, in the order of the list.
-
-    Args:
-        progress: called often, with (clips done, frames decoded).
-
-    Raises:
-        UserError: the disk is full, or no worker process starts.
-    """
-    results, frames = {}, 0
-
-    def count(beats):
-        nonlocal frames
-        frames += beats
-        progress(len(results), frames)
-
-    with record_pool(config, min_fields, config.workers) as pool:
-        for outcome in pool.run([(clip, str(folder.path / record_file(clip.name))) for clip in clips], on_beat=count):
-            clip = clips[outcome.index]
-            results[clip.name] = result_of(outcome, clip)
-            progress(len(results), frames)
-    return results
-
-
-def record_pool(config: DataConfig, min_fields: int, workers: int) -> WorkerPool:
-    """Processes that make records of clips; a task is a clip and the path of its record."""
-    return WorkerPool(
-        functools.partial(make_record, config=config, min_fields=min_fields), workers, config.stall_seconds
-    )
 
 
 def _manifest(config: DataConfig, listing: Listing, results: Results) -> Manifest:

@@ -50,8 +50,9 @@ def bound_axis(model: onnx.ModelProto, name: str, axis: int, most: int) -> None:
     graph = model.graph
     (value,) = (each for each in graph.input if each.name == name)
     prefix, shape = f"{name}/bounded", shape_of(value)
-    sizes = {"table": np.zeros(most + 1, np.int64), **{str(at): np.array([at], np.int64) for at in range(len(shape))}}
-    sizes |= {f"size_{at}": np.array([size], np.int64) for at, size in enumerate(shape) if size is not None}
+    sizes = {"table": np.zeros(most + 1, np.int64)}
+    for at, size in enumerate(shape):
+        sizes[str(at) if size is None else f"size_{at}"] = np.array([at if size is None else size], np.int64)
     graph.initializer.extend(numpy_helper.from_array(array, f"{prefix}/{each}") for each, array in sizes.items())
     for node in graph.node:
         node.input[:] = [prefix if each == name else each for each in node.input]

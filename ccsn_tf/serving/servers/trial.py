@@ -25,7 +25,7 @@ from ccsn_tf.files import only_process
 PACKAGES = ("nvidia-pytriton==0.7.0", "onnxruntime==1.23.2", "numpy==1.26.4")
 
 _INTERFACES = ("http", "grpc", "metrics")
-_LOAD_SECONDS = 120.0
+_LOAD_SECONDS = 600.0  # a model that computes flow, on a busy core, takes more than two minutes to warm up
 
 
 def install(folder: str | pathlib.Path) -> pathlib.Path:
@@ -68,7 +68,7 @@ def served(
         log: a file that receives what the server says.
 
     Raises:
-        UserError: the server ends, or is not ready after two minutes.
+        UserError: the server ends, or is not ready after ten minutes.
     """
     server = installed / "pytriton" / "tritonserver"
     options = {f"{kind}-address": "127.0.0.1" for kind in _INTERFACES}
@@ -104,5 +104,5 @@ def _wait(process, url):
         with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=5):
             return
         time.sleep(0.1)
-    why = "is not ready after two minutes" if process.poll() is None else f"ended with status {process.returncode}"
+    why = "is not ready after ten minutes" if process.poll() is None else f"ended with status {process.returncode}"
     raise UserError(f"Triton {why}: see its log.")
