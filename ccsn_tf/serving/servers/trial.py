@@ -11,6 +11,7 @@ import contextlib
 import os
 import pathlib
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -68,8 +69,15 @@ def served(
         log: a file that receives what the server says.
 
     Raises:
-        UserError: the server ends, or is not ready after ten minutes.
+        UserError: a port is taken, the server ends, or it is not ready after ten minutes.
     """
+    for port in ports:  # the server finds out when its models are loaded
+        with contextlib.closing(socket.socket()) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError as error:
+                raise UserError(f"Port {port} cannot be used ({error.strerror}): choose another --http_port.") from None
     server = installed / "pytriton" / "tritonserver"
     options = {f"{kind}-address": "127.0.0.1" for kind in _INTERFACES}
     options |= {f"{kind}-port": port for kind, port in zip(_INTERFACES, ports, strict=True)}

@@ -6,6 +6,7 @@ import os
 import re
 import shlex
 import shutil
+import socket
 import subprocess
 
 import numpy as np
@@ -18,6 +19,7 @@ from google.protobuf import text_encoding
 
 from ccsn_tf.errors import UserError
 from ccsn_tf.serving.onnx.session import OnnxModel
+from ccsn_tf.serving.servers.trial import served
 from ccsn_tf.serving.servers.triton import TritonSettings, make_repository, start_command
 from ccsn_tf.serving.tensorrt.build import BuildSettings
 from ccsn_tf.serving.tensorrt.export import export_engine
@@ -140,6 +142,13 @@ def test_what_triton_cannot_serve_is_refused(onnx_export, engine, tmp_path):
             make_repository(model, folder, TritonSettings(**settings))
         assert "\n" not in str(error.value)
     assert not (tmp_path / "models").exists()
+
+
+def test_a_taken_port_is_named_before_a_model_is_loaded(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(UserError, match=f"Port {port} cannot be used .*: choose another --http_port"):
+            served(tmp_path, tmp_path, [port], None).__enter__()
 
 
 def test_the_command_serves_this_machine_only(tmp_path):
