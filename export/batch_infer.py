@@ -1,12 +1,12 @@
 """Predicts many videos, or prepared records, with an exported model.
 
-    python export/batch_infer.py --model=MODEL --video_dir=VIDEOS --output_dir=P [--format=parquet]
+    python export/batch_infer.py --model=MODEL --video_dir=VIDEOS --output_dir=P [--all_scores]
     python export/batch_infer.py --model=M.onnx --video_list=list.txt --output_dir=P
     python export/batch_infer.py --model=M.onnx --record_dir=R --split=1 --side=test --output_dir=P
 
 P/predictions.jsonl receives a line a video: {"video", "top": [{"class", "score"}, ...]}, or {"video", "error"} for one
 that cannot be used. Safe to kill and to run again: what has a line is not done again. Of several exports of one model,
---model=MODEL,M.onnx,M.plan, the fastest that can run here is taken. --runner makes it a pipeline of Apache Beam.
+--model=MODEL,M.onnx,M.plan, the fastest that can run here is taken.
 --providers=TensorrtExecutionProvider,CUDAExecutionProvider,CPUExecutionProvider has ONNX Runtime use a GPU.
 """
 
@@ -17,9 +17,7 @@ from absl import flags
 from ccsn_tf.config import flags as command_line
 from ccsn_tf.errors import UserError
 from ccsn_tf.progress import Progress
-from ccsn_tf.serving import optional
 from ccsn_tf.serving.batch.backends import BACKENDS, choose, read_metadata
-from ccsn_tf.serving.batch.output import FORMATS
 from ccsn_tf.serving.batch.plan import SIDES, BatchSettings, clips_of_records, videos_of_folder, videos_of_list
 from ccsn_tf.serving.batch.run import predict_all
 from ccsn_tf.serving.client.config import client_config
@@ -29,18 +27,18 @@ flags.DEFINE_list("model", [], "infer: the exported model: a folder of export/sa
 flags.DEFINE_enum("backend", "auto", BACKENDS, "infer: what runs it; auto: the fastest for which --model names one.")
 flags.DEFINE_list("providers", [], "infer: those of ONNX Runtime for an .onnx file, best first; empty: the CPU's.")
 flags.DEFINE_string("output_dir", "", "infer: folder of the predictions.")
-flags.DEFINE_enum("format", "jsonl", tuple(FORMATS), "infer: JSON lines, or Parquet.")
 flags.DEFINE_string("video_list", "", "infer: text file, a path a line, relative to --video_dir or else to the file.")
 flags.DEFINE_enum("side", "test", SIDES, "infer: with --record_dir, which clips of the split.")
 flags.DEFINE_integer("batch_size", 0, "infer: clips a batch; 0: 8, or fewer that fit memory.", lower_bound=0)
 flags.DEFINE_integer("segments", 0, "infer: snippets of a clip; 0: as many as the model says.", lower_bound=0)
 flags.DEFINE_bool("all_scores", False, "infer: write the scores of all classes, too.")
-flags.DEFINE_integer("rows_a_part", 256, "infer: rows of a Parquet file, or of one that Beam writes.", lower_bound=1)
 
 
 def main(arguments):
     command_line.no_arguments(arguments)
     given, data = flags.FLAGS, command_line.config_from_flags().data
+    if data.runner != "local":
+        raise UserError(f"--runner={data.runner} is for prepare.py: give each machine a --video_list of its own.")
     if not given.output_dir:
         raise UserError("--output_dir is not given: name the folder of the predictions.")
     export = choose(given.model, "onnx" if given.providers and given.backend == "auto" else given.backend)
@@ -56,8 +54,6 @@ def main(arguments):
         top_k=given.top_k if given["top_k"].present else 0,
         all_scores=given.all_scores,
         batch_size=given.batch_size,
-        format=given.format,
-        rows_a_part=given.rows_a_part,
         workers=data.workers,
         stall_seconds=data.stall_seconds,
     )
@@ -65,15 +61,9 @@ def main(arguments):
     print(f"{len(items.items)} clips, {export.path} by {export.backend}", flush=True)
     if items.note:
         print(items.note, flush=True)
-    if data.runner == "local":
-        summary = predict_all(items, export, given.output_dir, settings, show(Progress("infer", "clips")))
-        for line in stages(summary):
-            print(line)
-    else:
-        optional("apache_beam", "beam")
-        from ccsn_tf.serving.batch.beam import predict_by_beam
-
-        summary = predict_by_beam(items, export, given.output_dir, settings, data, show(Progress("infer", "clips")))
+    summary = predict_all(items, export, given.output_dir, settings, show(Progress("infer", "clips")))
+    for line in stages(summary):
+        print(line)
     print(
         f"{summary['predicted']} of {summary['clips']} clips predicted in {given.output_dir}; {summary['failed']} "
         "could not be, and have a row with the error."

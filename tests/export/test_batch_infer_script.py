@@ -116,6 +116,7 @@ def test_what_it_prints(model, exported, tiny_set, tmp_path):
     "flags, words",
     [
         (["--model={model}"], "--output_dir is not given"),
+        (["--model={model}", "--output_dir=p", "--runner=FlinkRunner"], "--runner=FlinkRunner is for prepare.py"),
         (["--model={model}", "--output_dir=p"], "pass --video_dir, --video_list or --record_dir"),
     ],
 )
@@ -123,12 +124,3 @@ def test_mistakes_end_in_a_sentence(model, tmp_path, flags, words):
     result = run_forked(SCRIPT, *[flag.format(model=model) for flag in flags], code=1, cwd=tmp_path)
     assert result.stderr.startswith("batch_infer: ") and words in result.stderr, result.stderr
     assert result.stderr.count("\n") == 1
-
-
-@pytest.mark.parametrize("package, flag", [("apache_beam", "--runner=FlinkRunner"), ("pyarrow", "--format=parquet")])
-def test_missing_packages(model, tiny_set, tmp_path, monkeypatch, package, flag):
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
-    (tmp_path / f"{package}.py").write_text("raise ImportError('it is not there')\n")
-    flags = [f"--model={model}", f"--video_dir={tiny_set}/videos", f"--output_dir={tmp_path}/p", flag]
-    result = run(SCRIPT, *flags, code=1)
-    assert f"batch_infer: The package {package} is needed" in result.stderr and "pip install" in result.stderr

@@ -1,4 +1,4 @@
-"""Records by Apache Beam, and what else needs of it: its options, its file systems, its errors in a sentence.
+"""Records by Apache Beam: its options, its file systems, its errors in a sentence.
 
 Every machine needs this package and the videos under the same path; what is written goes to a disk that all of them
 mount, or to where Beam's file systems reach (gs://, s3://, hdfs://).
@@ -35,14 +35,14 @@ _RESULTS = ".results"  # of the last pipeline, for the process that started it
 
 
 class BeamFolder:
-    """A folder that Beam's file systems reach, with the methods of `LocalFolder`; `flag` is the one that names it."""
+    """A folder that Beam's file systems reach, with the methods of `LocalFolder`."""
 
-    def __init__(self, path: str, flag: str = "record_dir"):
+    def __init__(self, path: str):
         self.path = path.rstrip("/")
         try:
             FileSystems.get_filesystem(self.path)
         except ValueError as error:
-            raise UserError(f"--{flag}={path} is out of reach: {error}.") from None
+            raise UserError(f"--record_dir={path} is out of reach: {error}.") from None
 
     def __str__(self) -> str:
         return self.path
@@ -96,19 +96,18 @@ class BeamFolder:
             raise UserError(f"{self.path} cannot be read or written: {_one_line(error)}.") from None
 
 
-def open_folder(path: str, config: DataConfig, flag: str = "record_dir") -> LocalFolder | BeamFolder:
+def open_folder(path: str, config: DataConfig) -> LocalFolder | BeamFolder:
     """A folder that is mounted, or a URL.
 
     Args:
         path: where it is.
         config: whose runner and options are to be used.
-        flag: that names the folder.
 
     Raises:
         UserError: bad --beam_args, or no file system for such a URL is installed.
     """
     FileSystems.set_options(beam_options(config))
-    return BeamFolder(path, flag) if "://" in path else LocalFolder(path)
+    return BeamFolder(path) if "://" in path else LocalFolder(path)
 
 
 @contextlib.contextmanager

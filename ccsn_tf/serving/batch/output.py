@@ -1,41 +1,34 @@
 """The folder that predictions go to: it says what they were made with, and has every clip at most once.
 
-    about.json              the model, the settings, where the clips are; the figures of the last run that ended
-    predictions.jsonl       JSON lines, appended batch by batch
-    part-00000.parquet ...  Parquet, and what Apache Beam writes: files that are there whole or not at all
+    about.json           the model, the settings, where the clips are; the figures of the last run that ended
+    predictions.jsonl    JSON lines, appended batch by batch
 
-A clip is done if it has a row in any of the files; what is done is not done again.
+A clip that has a row is done, and not done again.
 """
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import pathlib
-import re
 from collections.abc import Sequence
 
 import numpy as np
 
 from ccsn_tf.errors import UserError
 from ccsn_tf.files import LocalFolder
-from ccsn_tf.serving import optional
 
 ABOUT = "about.json"
 LINES = "predictions.jsonl"
 VERSION = 1  # of what is written
-# Name -> ending of its files.
-FORMATS = {"jsonl": ".jsonl", "parquet": ".parquet"}
 
 
 class Output:
-    """Predictions in a folder, of a local disk or of any that `folder` reaches.
+    """Predictions in a folder.
 
     Args:
-        folder: a `LocalFolder`, or a `BeamFolder`.
+        folder: where they are.
         about: JSON values. Under "bound", what must not change while the folder is filled; the rest is for people.
-        format: one of `FORMATS`.
 
     Attributes:
         done: {name of a clip: whether it was predicted}.
@@ -44,19 +37,10 @@ class Output:
         UserError: the folder holds something else, or predictions that were begun otherwise, or damaged ones.
     """
 
-    def __init__(self, folder: LocalFolder, about: dict, format: str):
-        self._folder, self._format = folder, format
-        self._about = {**about, "bound": {"version": VERSION, **about["bound"], "format": format}}
-        names = folder.names()
-        self._claim(names)
-        self.done: dict[str, bool] = {}
-        self._parts = 0
-        for name in sorted(names):
-            if name == LINES:
-                self.done.update(_outcomes(self._whole_lines(), format, f"{folder}/{name}"))
-            elif number := re.fullmatch(r"part-(\d+)\..*", name):
-                self.done.update(_outcomes(folder.read(name), format, f"{folder}/{name}"))
-                self._parts = max(self._parts, int(number[1]) + 1)
+    def __init__(self, folder: LocalFolder, about: dict):
+        self._folder, self._about = folder, {**about, "bound": {"version": VERSION, **about["bound"]}}
+        self._claim()
+        self.done = _outcomes(self._whole_lines(), f"{folder}/{LINES}")
 
     def append(self, rows: Sequence[dict]) -> None:
         """Adds rows to the JSON lines; once this returns, they are on the disk.
@@ -67,27 +51,12 @@ class Output:
         path = pathlib.Path(self._folder.path, LINES)
         try:
             with path.open("ab") as file:
-                file.write(to_bytes(rows, "jsonl"))
+                file.write("".join(json.dumps(row) + "\n" for row in rows).encode())
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
             raise UserError(f"{path} cannot be written ({error.strerror}): free space, and start again.") from None
-        self._count(rows)
-
-    def add_part(self, rows: Sequence[dict]) -> None:
-        """Writes rows as a file of their own, which is there whole or not at all.
-
-        Raises:
-            UserError: the disk is full, or Parquet without pyarrow.
-        """
-        (name,) = self.part_names(1)
-        write_part(self._folder, name, rows, self._format)
-        self._parts += 1
-        self._count(rows)
-
-    def part_names(self, count: int) -> list[str]:
-        """Names for further parts."""
-        return [f"part-{self._parts + index:05d}{FORMATS[self._format]}" for index in range(count)]
+        self.done.update((row["video"], "error" not in row) for row in rows)
 
     def counts(self, items: Sequence) -> tuple[int, int, int]:
         """Of clips: how many have a row, how many there are, and how many of the rows have an error."""
@@ -100,9 +69,9 @@ class Output:
 
     def _whole_lines(self):
         """The JSON lines; what a killed run wrote of a line that it did not end is cut off."""
-        content = self._folder.read(LINES)
+        content = self._folder.read(LINES) or b""
         whole = content[: content.rfind(b"\n") + 1]
-        if len(whole) < len(content) and isinstance(self._folder, LocalFolder):
+        if len(whole) < len(content):
             path = pathlib.Path(self._folder.path, LINES)
             try:
                 os.truncate(path, len(whole))
@@ -110,10 +79,10 @@ class Output:
                 raise UserError(f"{path} cannot be written ({error.strerror}): choose another --output_dir.") from None
         return whole
 
-    def _claim(self, names):
+    def _claim(self):
         content = self._folder.read(ABOUT)
         if content is None:
-            others = [name for name in names if name[0] != "."]
+            others = [name for name in self._folder.names() if name[0] != "."]
             if others:
                 raise UserError(f"{self._folder} holds other files ({min(others)}): choose an empty or new folder.")
             return self._write(self._about)
@@ -132,16 +101,6 @@ class Output:
     def _write(self, about):
         with self._folder.whole(ABOUT) as file:
             file.write((json.dumps(about, indent=1) + "\n").encode())
-
-    def _count(self, rows):
-        self.done.update((row["video"], "error" not in row) for row in rows)
-
-
-def write_part(folder: LocalFolder, name: str, rows: Sequence[dict], format: str) -> None:
-    """Writes a part under its name; see `Output.add_part`."""
-    content = to_bytes(rows, format)
-    with folder.whole(name) as file:
-        file.write(content)
 
 
 def prediction(name: str, scores: np.ndarray, classes: Sequence[str], top_k: int, all_scores: bool) -> dict:
@@ -169,53 +128,9 @@ def failure(name: str, reason: str) -> dict:
     return {"video": name, "error": reason}
 
 
-def to_bytes(rows: Sequence[dict], format: str) -> bytes:
-    """Rows as the content of a file; those of "jsonl" may be joined.
-
-    Raises:
-        UserError: Parquet without pyarrow, or with a file name that is not UTF-8.
-    """
-    if format == "jsonl":
-        return "".join(json.dumps(row) + "\n" for row in rows).encode()
-    arrow, parquet = optional("pyarrow", "parquet"), optional("pyarrow.parquet", "parquet")
-    schema = arrow.schema(
-        [
-            ("video", arrow.string()),
-            ("top_classes", arrow.list_(arrow.string())),
-            ("top_scores", arrow.list_(arrow.float32())),
-            ("scores", arrow.list_(arrow.float32())),
-            ("error", arrow.string()),
-        ]
-    )
-    columns = [
-        {
-            **row,
-            "top_classes": [entry["class"] for entry in row["top"]] if "top" in row else None,
-            "top_scores": [entry["score"] for entry in row["top"]] if "top" in row else None,
-        }
-        for row in rows
-    ]
-    content = io.BytesIO()
-    try:
-        parquet.write_table(arrow.Table.from_pylist(columns, schema), content)
-    except UnicodeEncodeError as error:
-        raise UserError(
-            f"{error.object!r} is not UTF-8, as Parquet wants names: rename it, or pass --format=jsonl."
-        ) from None
-    return content.getvalue()
-
-
-def _outcomes(content, format, file):
+def _outcomes(content, file):
     """{name: whether it was predicted} of a file's rows."""
     try:
-        if format == "jsonl":
-            rows = [json.loads(line) for line in content.splitlines()]
-        else:
-            source = optional("pyarrow", "parquet").BufferReader(content)
-            rows = optional("pyarrow.parquet", "parquet").read_table(source, columns=["video", "error"]).to_pylist()
-        return {row["video"]: not row.get("error") for row in rows}
-    except UserError:
-        raise
-    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:  # pyarrow's errors are among them
-        reason = " ".join(str(error).split())
-        raise UserError(f"{file} is damaged or none of ours ({reason}): delete it, or choose another folder.") from None
+        return {row["video"]: "error" not in row for row in map(json.loads, content.splitlines())}
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{file} is damaged or none of ours ({error}): delete it, or choose another folder.") from None

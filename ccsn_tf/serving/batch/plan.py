@@ -17,7 +17,7 @@ from ccsn_tf.data.prepare.worker_pool import WorkerPool
 from ccsn_tf.data.records.manifest import Manifest, refuse_other_input
 from ccsn_tf.errors import UserError
 from ccsn_tf.serving.batch.backends import Exported, read_metadata
-from ccsn_tf.serving.batch.output import prediction, to_bytes
+from ccsn_tf.serving.batch.output import prediction
 from ccsn_tf.serving.client.clip_input import StoredRecord, VideoFile, make_input
 from ccsn_tf.serving.client.config import MAX_SEGMENTS, client_config
 
@@ -34,8 +34,6 @@ class BatchSettings:
         top_k: classes named; 0: as many as the metadata says.
         all_scores: write every class's score, too.
         batch_size: clips a batch; 0: 8, or as many as memory is meant for.
-        format: one of `output.FORMATS`.
-        rows_a_part: rows of a file, where one does not hold all.
         workers: processes that make input; 0: one a core.
         stall_seconds: one that does not get on for as long is ended.
     """
@@ -44,8 +42,6 @@ class BatchSettings:
     top_k: int = 0
     all_scores: bool = False
     batch_size: int = 0
-    format: str = "jsonl"
-    rows_a_part: int = 256
     workers: int = 0
     stall_seconds: float = 60.0
 
@@ -64,7 +60,6 @@ class BatchPlan:
     """
 
     def __init__(self, export: Exported, settings: BatchSettings, source: str):
-        to_bytes((), settings.format)  # a package that is missing is missed now
         metadata = read_metadata(export)
         self.config, self.classes = client_config(metadata), tuple(metadata["classes"])
         self.settings = settings = dataclasses.replace(

@@ -47,58 +47,49 @@ def predict_all(
             not take.
     """
     if "://" in output_dir:
-        raise UserError(f"--output_dir={output_dir} is no folder of this machine: pass another --runner.")
+        raise UserError(f"--output_dir={output_dir} is no folder of this machine: name one.")
     plan = BatchPlan(export, settings, items.source)
     folder = LocalFolder(output_dir)
     with alone_in(folder):
-        output = Output(folder, plan.about, settings.format)
+        output = Output(folder, plan.about)
         missing = [item for item in items.items if item.name not in output.done]
         there, total, failed = output.counts(items.items)
         progress(there, total, failed)
         watch, seconds = Stopwatch(), 0.0
         if missing:
             with contextlib.ExitStack() as stack:
-                write = stack.enter_context(_writer(output, plan.settings))
                 model = stack.enter_context(contextlib.closing(ModelThread(plan.export)))
                 pool = stack.enter_context(plan.pool(settings.workers))
                 begun = time.perf_counter()
-                batches = predictions(missing, plan, pool, model, watch, lambda _: progress(there, total, failed))
+                batches = _predictions(missing, plan, pool, model, watch, lambda _: progress(there, total, failed))
                 for rows in stack.enter_context(contextlib.closing(batches)):
-                    write(rows)
+                    output.append(rows)
                     there, failed = there + len(rows), failed + sum("error" in row for row in rows)
                     progress(there, total, failed)
                 seconds = time.perf_counter() - begun
             watch.add({"inference": model.seconds})
-        summary = summary_of(output, items, plan, len(missing), seconds, watch.seconds)
+        summary = {
+            "clips": total,
+            "predicted": total - failed,
+            "failed": failed,
+            "now": len(missing),
+            "batch_size": plan.settings.batch_size,
+            "workers": settings.workers or num_cores(),
+            "wall_seconds": seconds,
+            "seconds": watch.seconds,
+        }
         if missing:
             output.finish(summary)
     return summary
 
 
-def summary_of(
-    output: Output, items: Items, plan: BatchPlan, now: int, wall_seconds: float, seconds: dict[str, float]
-) -> dict:
-    """See `predict_all`."""
-    _, total, failed = output.counts(items.items)
-    return {
-        "clips": total,
-        "predicted": total - failed,
-        "failed": failed,
-        "now": now,
-        "batch_size": plan.settings.batch_size,
-        "workers": plan.settings.workers or num_cores(),
-        "wall_seconds": wall_seconds,
-        "seconds": seconds,
-    }
-
-
-def predictions(
+def _predictions(
     items: Sequence[VideoFile | StoredRecord],
     plan: BatchPlan,
     pool: WorkerPool,
     model: ModelThread,
     watch: Stopwatch,
-    on_beat: Callable[[int], None] = lambda count: None,
+    on_beat: Callable[[int], None],
 ) -> Iterator[list[dict]]:
     """Yields the rows of clips, about a batch at a time, each as soon as it is known.
 
@@ -152,24 +143,3 @@ def _finished(running, plan, watch):
 def _reason(outcome: Outcome, name: str) -> str:
     """Why a clip has no input, in a sentence."""
     return str(outcome.error) if isinstance(outcome.error, UserError) else outcome.why(name)
-
-
-@contextlib.contextmanager
-def _writer(output, settings):
-    """Yields what rows are to be given to: JSON lines are written at once, other formats when they fill a part."""
-    if settings.format == "jsonl":
-        yield output.append
-        return
-    waiting = []
-
-    def write(rows):
-        waiting.extend(rows)
-        while len(waiting) >= settings.rows_a_part:
-            output.add_part(waiting[: settings.rows_a_part])
-            del waiting[: settings.rows_a_part]
-
-    try:
-        yield write
-    finally:  # after Ctrl-C, too
-        if waiting:
-            output.add_part(waiting)

@@ -137,7 +137,6 @@ def test_what_was_begun_otherwise_is_refused(predicted, folder, tmp_path):
     shutil.copytree(folder, tmp_path / "elsewhere")
     for words, changes in (
         ("segments 3, and this is 2", {"settings": dataclasses.replace(SETTINGS, segments=2)}),
-        ("format jsonl, and this is parquet", {"settings": dataclasses.replace(SETTINGS, format="parquet")}),
         (r"source .*videos, and this is .*elsewhere", {"videos": tmp_path / "elsewhere"}),
         (r"model [0-9a-f]{64}, and this is [0-9a-f]{64}", {"model": "saved_model"}),
     ):
@@ -206,32 +205,6 @@ def test_mistakes_leave_the_folder_alone(folder, models, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
-def test_parquet_has_the_same_and_goes_on(finished, folder, models, tmp_path):
-    parquet = pytest.importorskip("pyarrow.parquet", reason="the extra `parquet` is not installed")
-    settings = dataclasses.replace(SETTINGS, format="parquet", rows_a_part=4)
-    output, names = tmp_path / "parquet", ["part-00000.parquet", "part-00001.parquet", "part-00002.parquet"]
-    items, export, expected = videos_of_folder(str(folder)), choose([models["onnx"]]), rows_of(finished)
-    for now in (9, 4):
-        assert predict_all(items, export, str(output), settings)["now"] == now
-        assert sorted(path.name for path in output.glob("part*")) == names and not list(output.glob(".*"))
-        rows = [row for path in sorted(output.glob("*.parquet")) for row in parquet.read_table(path).to_pylist()]
-        found = {row["video"]: row for row in rows}
-        assert found.keys() == expected.keys() and len(rows) == 9
-        for name, row in expected.items():
-            if "error" in row:
-                assert found[name] == {**dict.fromkeys(("top_classes", "top_scores", "scores")), **row}
-            else:
-                assert found[name]["error"] is None
-                assert found[name]["top_classes"] == [entry["class"] for entry in row["top"]]
-                np.testing.assert_allclose(found[name]["scores"], row["scores"], atol=1e-6)
-        (output / names[1]).unlink()
-        (output / f".123.{names[1]}").write_bytes(b"of a killed run")
-        names = [names[0], names[2], "part-00003.parquet"]
-    (output / names[0]).write_bytes(b"PAR1")
-    with pytest.raises(UserError, match=r"part-00000\.parquet is damaged or none of ours"):
-        predict_all(items, export, str(output), settings)
-
-
 def test_clips_that_end_their_worker_or_make_it_hang(folder, models, tmp_path):
     good = videos_of_folder(str(folder)).items[:2]
     deadly = [Deadly("segv", "dies"), Deadly("sleep", "hangs"), Deadly("key", "raises")]
@@ -253,5 +226,3 @@ def test_names_of_any_bytes(folder, models, tmp_path):
     for now in (1, 0):
         assert predict_all(items, export, str(tmp_path / "p"), SETTINGS)["now"] == now
     assert list(rows_of(tmp_path / "p")) == [name]
-    with pytest.raises(UserError, match=r"is not UTF-8, as Parquet wants names: rename it, or pass --format=jsonl"):
-        predict_all(items, export, str(tmp_path / "q"), dataclasses.replace(SETTINGS, format="parquet"))
