@@ -210,7 +210,7 @@ def _numbers(labels):
     """Labels that Keras takes: lists as arrays. UserError for names."""
     if isinstance(labels, (list, tuple)):
         labels = np.asarray(labels)
-    if isinstance(labels, np.ndarray) and labels.dtype.kind not in "iuf":
+    if isinstance(labels, np.ndarray) and labels.dtype.kind not in "biuf":
         raise UserError(
             f"`y` must be class indices, whole numbers (B,), and is of {labels.dtype}: pass "
             "[model.classes.index(name) for name in y] for names."

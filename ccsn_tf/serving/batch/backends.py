@@ -212,11 +212,16 @@ def _saved_model(path):
     import tensorflow as tf
 
     model = load_saved_model(path)
+    signature = model.signatures.get("serving_default")
+    if signature is None:
+        raise UserError(
+            f"{path} is damaged (no signature serving_default): export it again with export/saved_model.py."
+        )
 
-    def call(inputs):
+    def call(inputs, keep=model):  # a signature alone does not keep its weights alive
         tensors = {name: tf.constant(array) for name, array in inputs.items()}
         try:
-            return {"scores": model.signatures["serving_default"](**tensors)["scores"]}
+            return {"scores": signature(**tensors)["scores"]}
         except tf.errors.OpError as error:
             reason = " ".join(error.message.split())
             raise UserError(f"{path} refuses a batch ({reason}): lower --batch_size.") from None

@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import pytest
 import serving_requests
+import tensorflow as tf
 
 from ccsn_tf.errors import UserError
 from ccsn_tf.serving.batch import backends
@@ -132,6 +133,12 @@ def test_models_that_are_none_of_ours(exported, models, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(UserError, match=r"onnxruntime is needed and cannot be imported .* -e '\.\[onnx\]'"):
         read_metadata(choose([models["onnx"]]))
+
+
+def test_a_saved_model_without_our_signature(tmp_path):
+    tf.saved_model.save(tf.Module(), str(tmp_path / "1"))
+    with pytest.raises(UserError, match=r"1 is damaged \(no signature serving_default\)"):
+        ModelThread(Exported("saved_model", str(tmp_path / "1")))
 
 
 def test_a_damaged_model(exported, tmp_path):
