@@ -12,8 +12,8 @@ import numpy as np
 from ccsn_tf.data.video import iter_timed
 from ccsn_tf.errors import UserError
 from ccsn_tf.files import whole_file
-from ccsn_tf.streaming.segments import Segment
 from ccsn_tf.streaming.source import FileSource
+from ccsn_tf.streaming.timeline import Segment
 
 _SHORT_SIDE = 720  # larger pictures are scaled down
 _TICKS = 1000  # a second: every frame keeps its time

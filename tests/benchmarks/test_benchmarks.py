@@ -20,7 +20,7 @@ from benchmarks.side import Side
 from ccsn_tf.config import Config
 from ccsn_tf.data.flow import make_estimator
 from ccsn_tf.errors import UserError
-from ccsn_tf.streaming.segments import Segment
+from ccsn_tf.streaming.timeline import Segment
 
 
 def options(**values):

@@ -7,8 +7,8 @@ from videos import write_video as write_source
 from ccsn_tf.data.video import iter_timed
 from ccsn_tf.errors import UserError
 from ccsn_tf.streaming.annotate import write_video
-from ccsn_tf.streaming.segments import Segment
 from ccsn_tf.streaming.source import FileSource
+from ccsn_tf.streaming.timeline import Segment
 
 
 def test_pictures_keep_their_times_and_what_was_found_stands_below(tmp_path):

@@ -13,7 +13,6 @@ from streams import CLASSES, BrightnessModel, LiveFrames, broadcast, grey_frames
 
 from ccsn_tf.errors import UserError
 from ccsn_tf.streaming import source as module
-from ccsn_tf.streaming.page import Curves
 from ccsn_tf.streaming.source import open_source
 from ccsn_tf.streaming.watch import WatchSettings, watch
 
@@ -139,19 +138,6 @@ def test_a_page_that_is_a_folder(day_and_night, tmp_path):
     with pytest.raises(UserError, match="`page`"):
         settings = WatchSettings(page=str(tmp_path))
         watch(BrightnessModel(), open_source(str(day_and_night)), settings, threading.Event())
-
-
-def test_curves_are_thinned_and_interrupted():
-    curves = Curves(every=0.5, top_k=1)
-    rng = np.random.default_rng(0)
-    scores = rng.random(5000)
-    for number, score in enumerate(scores):
-        start = 0.5 * number + (100 if number >= 3000 else 0)
-        curves.add(start, start + 2, [number % 3], np.array([score]))
-    pieces = curves.points(1)
-    assert len(pieces) == 2 and sum(map(len, pieces)) < 2000
-    assert max(score for piece in pieces for _, score in piece) == pytest.approx(scores[1::3].max())
-    assert curves.best()[0] == int(scores.argmax()) % 3
 
 
 def test_windows_that_are_rejected_are_none(day_and_night, tmp_path):

@@ -1,4 +1,4 @@
-"""What the page shows at its cursor."""
+"""The page: its curves, and what it shows at its cursor."""
 
 import collections
 import json
@@ -12,10 +12,9 @@ from streams import CLASSES, BrightnessModel, grey_frames
 
 from ccsn_tf.config import Config
 from ccsn_tf.models.attention_maps import clip_attention
-from ccsn_tf.streaming import moments as module
+from ccsn_tf.streaming import page as module
 from ccsn_tf.streaming.model import TrainedModel
-from ccsn_tf.streaming.moments import Moments
-from ccsn_tf.streaming.page import Curves, write_page
+from ccsn_tf.streaming.page import Curves, Moments, write_page
 from ccsn_tf.streaming.sliding_window import Watcher
 from ccsn_tf.streaming.source import open_source
 
@@ -87,3 +86,16 @@ def test_the_page_shows_what_is_at_the_cursor(day, tmp_path, width):
     assert frame.mean() > 200 and flow.mean() > 200  # bright; and it stands still, which is white
     kept = json.loads(re.search(r"const moments = (\[.*?\]), figures", text)[1])
     assert [each["time"] for each in kept] == [each["time"] for each in day]
+
+
+def test_curves_are_thinned_and_interrupted():
+    curves = Curves(every=0.5, top_k=1)
+    rng = np.random.default_rng(0)
+    scores = rng.random(5000)
+    for number, score in enumerate(scores):
+        start = 0.5 * number + (100 if number >= 3000 else 0)
+        curves.add(start, start + 2, [number % 3], np.array([score]))
+    pieces = curves.points(1)
+    assert len(pieces) == 2 and sum(map(len, pieces)) < 2000
+    assert max(score for piece in pieces for _, score in piece) == pytest.approx(scores[1::3].max())
+    assert curves.best()[0] == int(scores.argmax()) % 3
