@@ -11,6 +11,7 @@ that cannot be used. Safe to kill and to run again: what has a line is not done 
 """
 
 import dataclasses
+import time
 
 from absl import flags
 
@@ -18,8 +19,14 @@ from ccsn_tf.config import flags as command_line
 from ccsn_tf.errors import UserError
 from ccsn_tf.progress import Progress
 from ccsn_tf.serving.batch.backends import BACKENDS, choose, read_metadata
-from ccsn_tf.serving.batch.plan import SIDES, BatchSettings, clips_of_records, videos_of_folder, videos_of_list
-from ccsn_tf.serving.batch.run import predict_all
+from ccsn_tf.serving.batch.run import (
+    SIDES,
+    BatchSettings,
+    clips_of_records,
+    predict_all,
+    videos_of_folder,
+    videos_of_list,
+)
 from ccsn_tf.serving.client.config import client_config
 from ccsn_tf.serving.onnx.session import runtime_with
 
@@ -61,9 +68,15 @@ def main(arguments):
     print(f"{len(items.items)} clips, {export.path} by {export.backend}", flush=True)
     if items.note:
         print(items.note, flush=True)
-    summary = predict_all(items, export, given.output_dir, settings, show(Progress("infer", "clips")))
-    for line in stages(summary):
-        print(line)
+    progress, begun = Progress("infer", "clips"), time.monotonic()
+
+    def show(done, total, failed):
+        progress(done, total, f"{failed} without" if failed else "")
+
+    summary = predict_all(items, export, given.output_dir, settings, show)
+    if summary["now"]:
+        seconds = time.monotonic() - begun
+        print(f"{summary['now']} clips in {seconds:.1f} s, {summary['now'] / seconds:.1f} clips/s")
     print(
         f"{summary['predicted']} of {summary['clips']} clips predicted in {given.output_dir}; {summary['failed']} "
         "could not be, and have a row with the error."
@@ -82,28 +95,6 @@ def chosen_items(export, data):
     if data.video_dir:
         return videos_of_folder(data.video_dir)
     raise UserError("no clips are given: pass --video_dir, --video_list or --record_dir.")
-
-
-def show(progress):
-    """A progress line that also tells how many clips have no prediction."""
-    return lambda done, total, failed: progress(done, total, f"{failed} without" if failed else "")
-
-
-def stages(summary):
-    """The lines that say where the time went."""
-    seconds, wall, now = summary["seconds"], summary["wall_seconds"], summary["now"]
-    if not now:
-        return
-    yield (
-        f"{now} clips in {wall:.1f} s, {now / wall:.1f} clips/s; {summary['batch_size']} clips a batch, processes that "
-        f"make input: {summary['workers']}"
-    )
-    yield f"{'':12s}{'busy s':>9s}{'ms a clip':>11s}"
-    for name in ("decode", "flow", "JPEG", "crop", "inference"):
-        if name in seconds:
-            yield f"{name:12s}{seconds[name]:9.1f}{1000 * seconds[name] / now:11.1f}"
-    yield f"{'waiting':12s}{wall - seconds.get('inference', 0.0):9.1f}  the model, for clips"
-    yield f"{'':12s}{seconds.get('full', 0.0):9.1f}  clips, for the model"
 
 
 if __name__ == "__main__":

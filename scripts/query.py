@@ -41,7 +41,7 @@ def main(videos):
     given = flags.FLAGS
     if given.export_dir:
         command_line.load_tensorflow()
-        from ccsn_tf.serving.client.local import LocalModel
+        from ccsn_tf.serving.local import LocalModel
 
         client = LocalModel(given.export_dir)
     else:

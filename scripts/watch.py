@@ -25,7 +25,7 @@ from ccsn_tf.errors import UserError
 from ccsn_tf.evaluation.rejection import WAYS, rejection, rejection_of
 from ccsn_tf.models.build import load_model
 from ccsn_tf.progress import Progress
-from ccsn_tf.serving.watched import exported_stream, is_workdir
+from ccsn_tf.serving.local import exported_stream, is_workdir
 from ccsn_tf.streaming.annotate import write_video
 from ccsn_tf.streaming.live_page import LivePage
 from ccsn_tf.streaming.model import TrainedModel

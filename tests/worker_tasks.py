@@ -77,9 +77,9 @@ class Deadly:
     name: str
     how: str
 
-    def snippets(self, form, config, num_segments, watch):
+    def snippets(self, form, config, num_segments, beat):
         if self.how == "hangs":
             time.sleep(600)
         if self.how == "raises":
             raise KeyError("no such thing")
-        return die(signal.SIGSEGV, watch.beat)
+        return die(signal.SIGSEGV, beat)

@@ -8,13 +8,10 @@ says; perhaps through JPEG; crop, mirror and scale. OpenCV takes half the time o
 
 from __future__ import annotations
 
-import collections
 import concurrent.futures
-import contextlib
 import os
 import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
@@ -33,30 +30,6 @@ Snippets = dict[str, list]
 share their arrays."""
 
 _ALIGNMENT = 64  # bytes: TensorFlow takes such arrays without copying
-
-
-class Stopwatch:
-    """Adds up the seconds that a piece of work takes, stage by stage.
-
-    Args:
-        beat: to be called by the stages now and then, to show that the work gets on (see `WorkerPool`).
-
-    Attributes:
-        seconds: {stage: seconds so far}.
-    """
-
-    def __init__(self, beat: Callable[[], None] = lambda: None):
-        self.beat, self.seconds = beat, collections.Counter()
-        self.add = self.seconds.update
-
-    @contextlib.contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Counts the block's time towards a stage, however it ends."""
-        begun = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[name] += time.perf_counter() - begun
 
 
 class InputForm:
@@ -79,7 +52,9 @@ class InputForm:
         """Arrays of these shapes, to be written."""
         return {name: _aligned(shape) for name, shape in self.shapes(leading).items()}
 
-    def of_video(self, path: str, config: Config, num_segments: int, watch: Stopwatch | None = None) -> Snippets:
+    def of_video(
+        self, path: str, config: Config, num_segments: int, beat: Callable[[], None] = lambda: None
+    ) -> Snippets:
         """Snippets that are evenly spaced over a video, as its record would have them, but for the JPEG.
 
         Only the frames that are looked at are converted, and flow is computed for them alone.
@@ -88,29 +63,25 @@ class InputForm:
             path: the video, or the folder of its frames.
             config: how frames and flow are made.
             num_segments: K.
-            watch: of the stages "decode" and, where flow is an input, "flow".
+            beat: called often while it gets on.
 
         Raises:
             VideoError: the video cannot be used, or is shorter than a snippet.
         """
-        watch, stride, frames = watch or Stopwatch(), config.data.flow_stride, {}
-        with watch.stage("decode"):
-            num_frames = count_frames(path, watch.beat)
-            refuse_few_frames(path, num_frames, self._length, stride)
-            starts = centre_starts((num_frames - 1) // stride, num_segments, self._length)
-            places = {name: stride * indices for name, indices in self._places(starts).items()}
-            leaves = np.unique(places.get("flow", [])).astype(int)
-            wanted = np.unique(np.concatenate([part.ravel() for part in (*places.values(), leaves + 1)])).tolist()
-            for index, frame in zip(wanted, iter_frames(path, config.data.short_side, wanted), strict=True):
-                frames[index] = frame
-                watch.beat()
-        if self._computes_flow:
-            return _picked(places, frames, {})
-        with watch.stage("flow"):
-            fields = {}
+        stride, frames, fields = config.data.flow_stride, {}, {}
+        num_frames = count_frames(path, beat)
+        refuse_few_frames(path, num_frames, self._length, stride)
+        starts = centre_starts((num_frames - 1) // stride, num_segments, self._length)
+        places = {name: stride * indices for name, indices in self._places(starts).items()}
+        leaves = np.unique(places.get("flow", [])).astype(int)
+        wanted = np.unique(np.concatenate([part.ravel() for part in (*places.values(), leaves + 1)])).tolist()
+        for index, frame in zip(wanted, iter_frames(path, config.data.short_side, wanted), strict=True):
+            frames[index] = frame
+            beat()
+        if not self._computes_flow:
             for index, field in zip(leaves.tolist(), _fields(path, frames, leaves.tolist(), config.data), strict=True):
                 fields[index] = field.transpose(2, 0, 1)
-                watch.beat()
+                beat()
         return _picked(places, frames, fields)
 
     def of_record(self, file: str | bytes, directory: int, num_fields: int, starts: np.ndarray) -> Snippets:

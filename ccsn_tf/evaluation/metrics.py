@@ -27,6 +27,12 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return exponentials / exponentials.sum(axis=-1, keepdims=True)
 
 
+def with_scores(outputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """A network's outputs, and the scores of its three logits by their names: `scores`, `spatial_scores`, ..."""
+    logits = {name: value for name, value in outputs.items() if name.endswith("logits")}
+    return {**outputs, **{name.replace("logits", "scores"): softmax(value) for name, value in logits.items()}}
+
+
 def top_k_accuracy(scores: np.ndarray, labels: np.ndarray, k: int) -> float:
     """Share of the clips whose true class is among the k highest scores.
 

@@ -9,12 +9,11 @@ import numpy as np
 import tensorflow as tf
 
 from ccsn_tf.config import Config
-from ccsn_tf.evaluation.metrics import softmax
+from ccsn_tf.evaluation.metrics import with_scores
 from ccsn_tf.models.attention_maps import Attention, attention_reader
 from ccsn_tf.models.ccsn import CCSN
 from ccsn_tf.models.folding import fold_batch_norms
 from ccsn_tf.models.snippets import snippet_parts
-from ccsn_tf.models.train_step import LOGITS
 
 Features = dict[str, np.ndarray]
 
@@ -76,9 +75,7 @@ class TrainedModel:
 
     def answer(self, features):
         """See `StreamModel`."""
-        outputs = _arrays(self._answer(_tensors(features)))
-        scores = {name.replace("logits", "scores"): softmax(outputs[name]) for name in LOGITS.values()}
-        return {**scores, **outputs}
+        return with_scores(_arrays(self._answer(_tensors(features))))
 
 
 def _tensors(arrays):

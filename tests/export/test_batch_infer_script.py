@@ -15,8 +15,7 @@ from processes import needs_proc, processes_of, wait_until
 from videos import moving, truncate, write_video
 
 from ccsn_tf.serving.batch.backends import choose
-from ccsn_tf.serving.batch.plan import BatchSettings, videos_of_folder
-from ccsn_tf.serving.batch.run import predict_all
+from ccsn_tf.serving.batch.run import BatchSettings, predict_all, videos_of_folder
 
 SCRIPT = "export/batch_infer.py"
 
@@ -106,7 +105,6 @@ def test_what_it_prints(model, exported, tiny_set, tmp_path):
     flags = [f"--model={exported.folder},{model}", f"--video_list={tmp_path}/list.txt", f"--output_dir={tmp_path}/p"]
     done = run(SCRIPT, *flags, "--top_k=1")
     assert done.stdout.startswith(f"3 clips, {model} by onnx\n3 clips in ")
-    assert all(f"\n{stage} " in done.stdout for stage in ("decode", "flow", "JPEG", "crop", "inference", "waiting"))
     assert f"3 of 3 clips predicted in {tmp_path}/p; 0 could not be" in done.stdout
     assert "infer 100 % 3/3 clips, " in done.stderr
     assert all(len(json.loads(line)["top"]) == 1 for line in lines_of(tmp_path / "p"))

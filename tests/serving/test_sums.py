@@ -7,7 +7,7 @@ import pytest
 
 from ccsn_tf.errors import UserError
 from ccsn_tf.serving.batch.backends import ModelThread, choose
-from ccsn_tf.serving.client.local import LocalModel
+from ccsn_tf.serving.local import LocalModel
 from ccsn_tf.serving.model_card import model_card
 from ccsn_tf.serving.onnx.session import OnnxModel
 from ccsn_tf.serving.sums import check_sums, sha256

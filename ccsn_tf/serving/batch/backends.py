@@ -5,21 +5,19 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import dataclasses
-import hashlib
 import importlib.util
-import json
 import pathlib
-import time
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
 from ccsn_tf.errors import UserError
 from ccsn_tf.serving import versions
-from ccsn_tf.serving.client.config import FILE_NAME
-from ccsn_tf.serving.onnx.session import CPU
-from ccsn_tf.serving.sums import check_sums, sha256
+from ccsn_tf.serving.onnx.openvino import OpenVINOModel
+from ccsn_tf.serving.onnx.session import CPU, OnnxModel
+from ccsn_tf.serving.saved_model.session import SavedModel, saved_metadata
 from ccsn_tf.serving.tensorrt.cuda import find_gpu
+from ccsn_tf.serving.tensorrt.run import load_engine, read_engine
 
 # Of several exports of one model, the first that can run here is taken: fastest first, as measured on the CPU
 # (docs/BENCHMARKS.md), by the model's source of flow; of GPUs, TensorRT's is not measured yet.
@@ -40,15 +38,6 @@ class Exported:
     path: str
     providers: tuple[str, ...] = (CPU,)
     clips: tuple[int, int] = (1, 1)
-
-    def sha256(self) -> str:
-        """Of the file, or of the names and contents of the SavedModel's graph, weights and metadata."""
-        root = pathlib.Path(self.path)
-        if root.is_file():
-            return sha256(root)
-        parts = [root / "saved_model.pb", root / "assets.extra" / FILE_NAME, *sorted(root.glob("variables/*"))]
-        lines = "".join(f"{sha256(path)}  {path.relative_to(root)}\n" for path in parts)
-        return hashlib.sha256(lines.encode()).hexdigest()
 
 
 def choose(paths: Sequence[str], backend: str = "auto") -> Exported:
@@ -77,7 +66,7 @@ def choose(paths: Sequence[str], backend: str = "auto") -> Exported:
         return dataclasses.replace(found[kind], backend=backend)
     source = "stored"
     if {"onnx", "saved_model"} <= set(found):  # whose order depends on it
-        source = _saved_metadata(found["saved_model"].path).get("flow_source", source)
+        source = saved_metadata(found["saved_model"].path).get("flow_source", source)
     order = [found[name] for name in FASTEST_FIRST[source] if name in found]
     export = next((export for export in order if _can_run(export.backend)), order[-1])
     return dataclasses.replace(export, backend="openvino") if _is_for_openvino(export) else export
@@ -90,13 +79,9 @@ def read_metadata(export: Exported) -> dict:
         UserError: it is none of ours, damaged, or a package is missing.
     """
     if export.backend == "saved_model":
-        return _saved_metadata(export.path)
+        return saved_metadata(export.path)
     if export.backend in ("onnx", "openvino"):
-        from ccsn_tf.serving.onnx.session import OnnxModel
-
         return OnnxModel(export.path).metadata
-    from ccsn_tf.serving.tensorrt.run import read_engine
-
     return read_engine(export.path)[1]["model"]
 
 
@@ -105,16 +90,12 @@ class ModelThread:
 
     A GPU's context belongs to a thread, so the model is opened, called and closed in the same one.
 
-    Attributes:
-        seconds: that its calls have taken.
-
     Raises:
         UserError: the model cannot be loaded or run here.
     """
 
     def __init__(self, export: Exported):
         self._thread, self._stack = concurrent.futures.ThreadPoolExecutor(1, "model"), contextlib.ExitStack()
-        self.seconds = 0.0
         try:
             self._model = self._thread.submit(self._stack.enter_context, _opened(export)).result()
         except BaseException:
@@ -126,19 +107,12 @@ class ModelThread:
 
         The result raises UserError where the model refuses the batch.
         """
-        return self._thread.submit(self._scores, inputs)
+        return self._thread.submit(lambda: np.asarray(self._model(inputs)["scores"]))
 
     def close(self) -> None:
         """Ends the thread after the batch that it is at."""
         self._thread.submit(self._stack.close)
         self._thread.shutdown()
-
-    def _scores(self, inputs):
-        begun = time.perf_counter()
-        try:
-            return np.asarray(self._model(inputs)["scores"])
-        finally:
-            self.seconds += time.perf_counter() - begun
 
 
 def _recognised(path):
@@ -175,66 +149,12 @@ def _is_for_openvino(export):
 def _opened(export: Exported) -> Iterator[Callable]:
     """Yields the model as a function of {input: array} that returns {"scores", ...}."""
     if export.backend == "saved_model":
-        yield _saved_model(export.path)
+        yield SavedModel(export.path)
     elif export.backend == "onnx":
-        from ccsn_tf.serving.onnx.session import OnnxModel
-
         # The cores are the workers', too: without spinning a fifth less time in all.
         yield OnnxModel(export.path, spin=False, providers=export.providers, clips=export.clips)
     elif export.backend == "openvino":
-        from ccsn_tf.serving.onnx.openvino import OpenVINOModel
-
         yield OpenVINOModel(export.path)
     else:
-        from ccsn_tf.serving.tensorrt.run import load_engine
-
         with load_engine(export.path) as model:
             yield model
-
-
-def load_saved_model(path: str):
-    """The folder of a SavedModel as TensorFlow loads it: its `signatures` need it to stay alive.
-
-    Raises:
-        UserError: it is damaged.
-    """
-    import tensorflow as tf
-
-    check_sums(path)
-    try:
-        return tf.saved_model.load(path)
-    except (OSError, tf.errors.OpError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{path} is damaged ({reason}): export it again with export/saved_model.py.") from None
-
-
-def _saved_model(path):
-    import tensorflow as tf
-
-    model = load_saved_model(path)
-    signature = model.signatures.get("serving_default")
-    if signature is None:
-        raise UserError(
-            f"{path} is damaged (no signature serving_default): export it again with export/saved_model.py."
-        )
-
-    def call(inputs, keep=model):  # a signature alone does not keep its weights alive
-        tensors = {name: tf.constant(array) for name, array in inputs.items()}
-        try:
-            return {"scores": signature(**tensors)["scores"]}
-        except tf.errors.OpError as error:
-            reason = " ".join(error.message.split())
-            raise UserError(f"{path} refuses a batch ({reason}): lower --batch_size.") from None
-
-    return call
-
-
-def _saved_metadata(path):
-    place = pathlib.Path(path, "assets.extra", FILE_NAME)
-    try:
-        return json.loads(place.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        raise UserError(
-            f"{path} is a SavedModel, but was not written by export/saved_model.py: it says neither its classes nor "
-            "how its input is made."
-        ) from None

@@ -1,6 +1,6 @@
 """The folder that predictions go to: it says what they were made with, and has every clip at most once.
 
-    about.json           the model, the settings, where the clips are; the figures of the last run that ended
+    about.json           the model, the settings, where the clips are
     predictions.jsonl    JSON lines, appended batch by batch
 
 A clip that has a row is done, and not done again.
@@ -20,7 +20,7 @@ from ccsn_tf.files import LocalFolder
 
 ABOUT = "about.json"
 LINES = "predictions.jsonl"
-VERSION = 1  # of what is written
+VERSION = 2  # of what is written
 
 
 class Output:
@@ -58,15 +58,6 @@ class Output:
             raise UserError(f"{path} cannot be written ({error.strerror}): free space, and start again.") from None
         self.done.update((row["video"], "error" not in row) for row in rows)
 
-    def counts(self, items: Sequence) -> tuple[int, int, int]:
-        """Of clips: how many have a row, how many there are, and how many of the rows have an error."""
-        known = [self.done[item.name] for item in items if item.name in self.done]
-        return len(known), len(items), known.count(False)
-
-    def finish(self, summary: dict) -> None:
-        """Notes the figures of a run that has come to its end."""
-        self._write({**self._about, "summary": summary})
-
     def _whole_lines(self):
         """The JSON lines; what a killed run wrote of a line that it did not end is cut off."""
         content = self._folder.read(LINES) or b""
@@ -85,7 +76,9 @@ class Output:
             others = [name for name in self._folder.names() if name[0] != "."]
             if others:
                 raise UserError(f"{self._folder} holds other files ({min(others)}): choose an empty or new folder.")
-            return self._write(self._about)
+            with self._folder.whole(ABOUT) as file:
+                file.write((json.dumps(self._about, indent=1) + "\n").encode())
+            return
         try:
             begun = dict(json.loads(content)["bound"])
         except (ValueError, KeyError, TypeError):
@@ -96,11 +89,6 @@ class Output:
                     f"{self._folder} was begun with {name} {begun.get(name)}, and this is {value}: choose another "
                     "--output_dir, or go on as it was begun."
                 )
-        return None
-
-    def _write(self, about):
-        with self._folder.whole(ABOUT) as file:
-            file.write((json.dumps(about, indent=1) + "\n").encode())
 
 
 def prediction(name: str, scores: np.ndarray, classes: Sequence[str], top_k: int, all_scores: bool) -> dict:

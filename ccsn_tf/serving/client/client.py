@@ -18,7 +18,7 @@ import numpy as np
 
 from ccsn_tf.config import Config
 from ccsn_tf.errors import UserError
-from ccsn_tf.evaluation.metrics import softmax
+from ccsn_tf.evaluation.metrics import with_scores
 from ccsn_tf.serving.client.calls import StatusError, persist
 from ccsn_tf.serving.client.clip_input import VideoFile, jpeg_inputs, network_input
 from ccsn_tf.serving.client.config import JPEG_SIGNATURES, client_config
@@ -146,7 +146,7 @@ class Client:
         if self._transport.takes_jpegs:
             signature, inputs = JPEG_SIGNATURES[config.model.flow_source], jpeg_inputs(path, config, segments)
         else:
-            signature, inputs = "serving_default", network_input(VideoFile(path, path), config, segments).arrays
+            signature, inputs = "serving_default", network_input(VideoFile(path, path), config, segments)
         answer = self.predict(signature, {name: value[None] for name, value in inputs.items()}, version)
         answer = {name: value[0] for name, value in answer.items()}
         needed = _OF_SIGNATURE if self._transport.takes_jpegs else _OF_NETWORK
@@ -248,13 +248,11 @@ class AsyncClient:
 
 def _with_top(outputs, metadata):
     """The network's outputs as a signature of ours answers."""
-    scores = outputs["scores"]
-    best = np.argsort(-scores, kind="stable")[: metadata["top_k"]]
+    answer = {name: value for name, value in with_scores(outputs).items() if name.endswith("scores")}
+    best = np.argsort(-answer["scores"], kind="stable")[: metadata["top_k"]]
     return {
-        "scores": scores,
-        "spatial_scores": softmax(outputs["spatial_logits"]),
-        "temporal_scores": softmax(outputs["temporal_logits"]),
+        **answer,
         "top_indices": best.astype(np.int32),
         "top_labels": np.array(metadata["classes"], object)[best],
-        "top_scores": scores[best],
+        "top_scores": answer["scores"][best],
     }

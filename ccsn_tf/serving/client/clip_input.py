@@ -9,14 +9,13 @@ import dataclasses
 import os
 from collections.abc import Callable
 
-import cv2
 import numpy as np
 
 from ccsn_tf.config import Config
 from ccsn_tf.data.prepare.encode import refuse_few_frames
 from ccsn_tf.data.records.manifest import StoredClip
 from ccsn_tf.data.sampling import centre_starts, view_boxes
-from ccsn_tf.data.views import InputForm, Stopwatch, frame_size, from_jpegs, to_jpegs
+from ccsn_tf.data.views import InputForm, frame_size, from_jpegs, to_jpegs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,11 +25,9 @@ class VideoFile:
     name: str
     path: str
 
-    def snippets(self, form: InputForm, config: Config, num_segments: int, watch: Stopwatch):
-        """See `InputForm.of_video`. Stages: decode, flow where it is an input, JPEG."""
-        snippets = form.of_video(self.path, config, num_segments, watch)
-        with watch.stage("JPEG"):
-            return from_jpegs(to_jpegs(snippets, config.data.jpeg_quality))
+    def snippets(self, form: InputForm, config: Config, num_segments: int, beat: Callable[[], None]):
+        """See `InputForm.of_video`."""
+        return from_jpegs(to_jpegs(form.of_video(self.path, config, num_segments, beat), config.data.jpeg_quality))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,53 +38,34 @@ class StoredRecord:
     clip: StoredClip
     record_dir: str
 
-    def snippets(self, form: InputForm, config: Config, num_segments: int, watch: Stopwatch):
-        """See `InputForm.of_record`. Stage: JPEG."""
+    def snippets(self, form: InputForm, config: Config, num_segments: int, _: Callable[[], None]):
+        """See `InputForm.of_record`."""
         clip, length = self.clip, config.model.flow_length
         refuse_few_frames(self.name, clip.fields + 1, length, 1)
         starts, file = centre_starts(clip.fields, num_segments, length), os.path.join(self.record_dir, clip.file)
-        with watch.stage("JPEG"):
-            return form.of_record(file, clip.directory, clip.fields, starts)
-
-
-@dataclasses.dataclass(frozen=True)
-class ClipInput:
-    """The network's input, {name: uint8 (K, ...)} (see `InputForm`), and {stage: seconds} it took."""
-
-    arrays: dict[str, np.ndarray]
-    seconds: dict[str, float]
-
-
-def make_input(
-    item: VideoFile | StoredRecord, beat: Callable[[], None], config: Config, num_segments: int
-) -> ClipInput:
-    """What a worker process does with a clip.
-
-    Args:
-        item: the clip.
-        beat: called often while it gets on.
-        config: from `client_config`.
-        num_segments: K.
-
-    Raises:
-        UserError: the video or its record cannot be used.
-    """
-    cv2.setNumThreads(1)  # one process a core: more threads would only wait for one another
-    return network_input(item, config, num_segments, beat)
+        return form.of_record(file, clip.directory, clip.fields, starts)
 
 
 def network_input(
     item: VideoFile | StoredRecord, config: Config, num_segments: int, beat: Callable[[], None] = lambda: None
-) -> ClipInput:
-    """The same, in any process."""
-    watch, form = Stopwatch(beat), InputForm(config.model)
-    snippets = item.snippets(form, config, num_segments, watch)
-    beat()
-    with watch.stage("crop"):
-        box, mirrored = view_boxes(*frame_size(snippets), 1)[0]
-        arrays = form.empty((num_segments,))
-        form.write(snippets, box, mirrored, arrays)
-    return ClipInput(arrays, watch.seconds)
+) -> dict[str, np.ndarray]:
+    """The network's input, {name: uint8 (K, ...)}, see `InputForm`.
+
+    Args:
+        item: the clip.
+        config: from `client_config`.
+        num_segments: K.
+        beat: called often while it gets on.
+
+    Raises:
+        UserError: the video or its record cannot be used.
+    """
+    form = InputForm(config.model)
+    snippets = item.snippets(form, config, num_segments, beat)
+    box, mirrored = view_boxes(*frame_size(snippets), 1)[0]
+    arrays = form.empty((num_segments,))
+    form.write(snippets, box, mirrored, arrays)
+    return arrays
 
 
 def jpeg_inputs(path: str, config: Config, segments: int) -> dict[str, np.ndarray]:

@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from ccsn_tf.errors import UserError
-from ccsn_tf.evaluation.metrics import softmax
+from ccsn_tf.evaluation.metrics import with_scores
 from ccsn_tf.serving.client.config import ARRAY_SIGNATURES, JPEG_SIGNATURES, STREAM_SIGNATURES
 from ccsn_tf.serving.clips import Clips
 from ccsn_tf.serving.saved_model import fresh_process
@@ -60,7 +60,7 @@ def verify(path: str, model: keras.Model, metadata: dict, clips: Clips, also: Se
         arrays, jpegs = clips.arrays(count), clips.jpegs(count)
         for batch in BATCHES:
             head, told = ({name: value[:batch] for name, value in inputs.items()} for inputs in (arrays, jpegs))
-            wanted = _with_scores(_called(trained, head))
+            wanted = with_scores(_called(trained, head))
             pairs += [(Request(name, head), wanted) for name in of_arrays] + [(Request(of_jpegs, told), wanted)]
             if features:
                 found, (snippet, answer) = _called(features, head), STREAM_SIGNATURES
@@ -140,10 +140,6 @@ def _called(function, arrays):
 
 def _in_a_row(clips):
     return {name: value.reshape(-1, *value.shape[2:]) for name, value in clips.items()}
-
-
-def _with_scores(outputs):
-    return outputs | {f"{name}scores": softmax(outputs[f"{name}logits"]) for name in ("", "spatial_", "temporal_")}
 
 
 def _in_a_line(text):

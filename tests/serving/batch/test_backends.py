@@ -10,7 +10,6 @@ import numpy as np
 import onnx
 import pytest
 import serving_requests
-import tensorflow as tf
 
 from ccsn_tf.errors import UserError
 from ccsn_tf.serving.batch import backends
@@ -68,18 +67,9 @@ def models(exported, onnx_export):
     return {"saved_model": str(exported.folder), "onnx": str(onnx_export("fp32").path)}
 
 
-def test_metadata_and_identity(exported, models, tmp_path):
-    saved, onnx_file = choose([models["saved_model"]]), choose([models["onnx"]])
-    assert read_metadata(saved) == exported.metadata
-    assert read_metadata(onnx_file)["weights_sha256"] == exported.metadata["weights_sha256"]
-    copy = tmp_path / "1"
-    shutil.copytree(exported.path, copy)
-    assert Exported("saved_model", str(copy)).sha256() == saved.sha256() != onnx_file.sha256()
-    (weights,) = copy.glob("variables/variables.data*")
-    content = bytearray(weights.read_bytes())
-    content[100] ^= 1
-    weights.write_bytes(content)
-    assert Exported("saved_model", str(copy)).sha256() != saved.sha256()
+def test_metadata(exported, models):
+    assert read_metadata(choose([models["saved_model"]])) == exported.metadata
+    assert read_metadata(choose([models["onnx"]]))["weights_sha256"] == exported.metadata["weights_sha256"]
 
 
 def test_openvino_computes_what_onnx_runtime_does(onnx_export, exported):
@@ -114,8 +104,9 @@ def test_mistakes(paths, backend, words, tmp_path):
 def test_models_that_are_none_of_ours(exported, models, tmp_path, monkeypatch):
     shutil.copytree(exported.path, tmp_path / "1")
     (tmp_path / "1" / "assets.extra" / "ccsn.json").unlink()
-    with pytest.raises(UserError, match=r"1 is a SavedModel, but was not written by export/saved_model\.py"):
-        read_metadata(choose([str(tmp_path)]))
+    for read in (read_metadata, ModelThread):
+        with pytest.raises(UserError, match=r"1 is a SavedModel, but was not written by export/saved_model\.py"):
+            read(choose([str(tmp_path)]))
     model = onnx.load(models["onnx"])
     del model.metadata_props[:]
     onnx.save(model, tmp_path / "other.onnx")
@@ -135,12 +126,6 @@ def test_models_that_are_none_of_ours(exported, models, tmp_path, monkeypatch):
         read_metadata(choose([models["onnx"]]))
 
 
-def test_a_saved_model_without_our_signature(tmp_path):
-    tf.saved_model.save(tf.Module(), str(tmp_path / "1"))
-    with pytest.raises(UserError, match=r"1 is damaged \(no signature serving_default\)"):
-        ModelThread(Exported("saved_model", str(tmp_path / "1")))
-
-
 def test_a_damaged_model(exported, tmp_path):
     shutil.copytree(exported.path, tmp_path / "1")
     shutil.rmtree(tmp_path / "1" / "variables")
@@ -153,7 +138,7 @@ def test_a_batch_that_the_model_refuses(exported, models):
     size = exported.metadata["image_size"]
     thread = ModelThread(choose([models["saved_model"]]))
     inputs = {name: np.zeros((300, 1, size, size, count), np.uint8) for name, count in (("rgb", 3), ("flow", 10))}
-    with pytest.raises(UserError, match=r"refuses a batch \(.*a request may have 256 segments.*\): lower --batch_size"):
+    with pytest.raises(UserError, match=r"refuses the request \(.*a request may have 256 segments"):
         thread.submit(inputs).result()
     assert thread.submit({name: values[:2] for name, values in inputs.items()}).result().shape == (2, 3)
     thread.close()

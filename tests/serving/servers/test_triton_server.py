@@ -127,7 +127,7 @@ def test_a_video_is_named_as_keras_does(server, client, metadata, workdir_config
     from ccsn_tf.serving.client.config import client_config
 
     answer = client.classify_video(moving_video)
-    inputs = network_input(VideoFile("", moving_video), client_config(metadata), metadata["segments"]).arrays
+    inputs = network_input(VideoFile("", moving_video), client_config(metadata), metadata["segments"])
     assert inputs.keys() == InputForm(workdir_config.model).shapes(()).keys()
     keras = as_exported(load_model(f"{workdir_config.train.workdir}/model.keras"))
     expected = {name: value[0] for name, value in keras({name: each[None] for name, each in inputs.items()}).items()}

@@ -15,13 +15,20 @@ import pytest
 import videos
 from worker_tasks import Deadly
 
+from ccsn_tf.config import Config
 from ccsn_tf.data.pipeline import evaluation_views
 from ccsn_tf.errors import UserError
 from ccsn_tf.evaluation.metrics import softmax
 from ccsn_tf.files import only_process
 from ccsn_tf.serving.batch.backends import choose
-from ccsn_tf.serving.batch.plan import BatchSettings, Items, clips_of_records, videos_of_folder
-from ccsn_tf.serving.batch.run import predict_all
+from ccsn_tf.serving.batch.run import (
+    BatchSettings,
+    Items,
+    clips_of_records,
+    predict_all,
+    videos_of_folder,
+    videos_of_list,
+)
 from ccsn_tf.serving.client.client import Client
 from ccsn_tf.serving.client.config import client_config
 
@@ -46,7 +53,8 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def models(exported, onnx_export):
-    return {"saved_model": str(exported.folder), "onnx": str(onnx_export("fp32").path)}
+    files = {"onnx": str(onnx_export("fp32").path), "other": str(onnx_export("fp16").path)}
+    return {"saved_model": str(exported.folder), **files}
 
 
 @pytest.fixture(scope="module")
@@ -89,8 +97,6 @@ def test_every_video_once_with_the_scores_that_the_server_gives(folder, tmp_path
         assert [entry["class"] for entry in rows[name]["top"]] == answer["top_labels"].tolist()
     assert all(rows[name].keys() == {"video", "error"} and str(folder / name) in rows[name]["error"] for name in BAD)
     assert seen[0] == (0, 9, 0) and seen[-1] == (9, 9, 3)
-    assert {"decode", "flow", "JPEG", "crop", "inference", "full"} == summary["seconds"].keys()
-    assert json.loads((output / "about.json").read_text())["summary"] == summary
 
 
 def test_records_and_their_videos_have_the_scores_of_keras(exported, models, tiny_data, tiny_manifest, tmp_path):
@@ -138,7 +144,8 @@ def test_what_was_begun_otherwise_is_refused(predicted, folder, tmp_path):
     for words, changes in (
         ("segments 3, and this is 2", {"settings": dataclasses.replace(SETTINGS, segments=2)}),
         (r"source .*videos, and this is .*elsewhere", {"videos": tmp_path / "elsewhere"}),
-        (r"model [0-9a-f]{64}, and this is [0-9a-f]{64}", {"model": "saved_model"}),
+        ("backend onnx, and this is saved_model", {"model": "saved_model"}),
+        ("precision fp32, and this is fp16", {"model": "other"}),
     ):
         with pytest.raises(UserError, match=f"begun with {words}: choose another --output_dir, or go on"):
             go_on(**changes)
@@ -181,9 +188,7 @@ def test_without_tensorflow_and_reporting_to_nobody(models, folder, tmp_path):
     code = """if True:
         import sys
         from ccsn_tf.serving.batch.backends import choose
-        from ccsn_tf.serving.batch.run import predict_all
-        from ccsn_tf.serving.batch.plan import BatchSettings
-        from ccsn_tf.serving.batch.plan import videos_of_folder
+        from ccsn_tf.serving.batch.run import BatchSettings, predict_all, videos_of_folder
         summary = predict_all(videos_of_folder(sys.argv[1]), choose([sys.argv[2]]), sys.argv[3], BatchSettings())
         assert summary["predicted"] == 6
         assert not {"tensorflow", "keras"} & sys.modules.keys(), "they take seconds and memory"
@@ -226,3 +231,62 @@ def test_names_of_any_bytes(folder, models, tmp_path):
     for now in (1, 0):
         assert predict_all(items, export, str(tmp_path / "p"), SETTINGS)["now"] == now
     assert list(rows_of(tmp_path / "p")) == [name]
+
+
+def test_a_folder_has_the_videos_below_it(tmp_path):
+    for name in ("b/x.avi", "a.MP4", "b/c/y.mkv", "notes.txt", ".a.avi", ".cache/z.avi"):
+        path = tmp_path / "videos" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    found = videos_of_folder(f"{tmp_path}/videos/")
+    assert [item.name for item in found.items] == ["a.MP4", "b/c/y.mkv", "b/x.avi"]
+    assert all(pathlib.Path(item.path).is_file() for item in found.items)
+    assert found.note == "Not recognised: 2 hidden, 1 .txt."
+    assert found.source == str(tmp_path / "videos")
+
+
+def test_a_list_has_every_path_once_relative_to_it_or_to_a_folder(tmp_path):
+    path = tmp_path / "lists" / "list.txt"
+    path.parent.mkdir()
+    path.write_text("b.avi\n\n  a b.avi \nb.avi\n/abs/c.avi\n", encoding="utf-8")
+    found = videos_of_list(str(path))
+    assert [item.name for item in found.items] == ["b.avi", "a b.avi", "/abs/c.avi"]
+    assert [item.path for item in found.items] == [f"{path.parent}/b.avi", f"{path.parent}/a b.avi", "/abs/c.avi"]
+    found = videos_of_list(str(path), "videos")
+    assert found.items[0].path == "videos/b.avi" and found.source == str(pathlib.Path("videos").absolute())
+
+
+def test_a_list_as_windows_writes_it(tmp_path):
+    for name in ("run/a b.avi", "run/c.mp4"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "list.txt").write_bytes('"run\\a b.avi"\r\nrun\\c.avi\r\nrun\\lost.avi\r\n'.encode("utf-16"))
+    paths = [item.path for item in videos_of_list(str(tmp_path / "list.txt")).items]
+    assert paths == [f"{tmp_path}/run/{name}" for name in ("a b.avi", "c.mp4", "lost.avi")]
+
+
+def test_clips_that_are_not_there(tmp_path, tiny_data):
+    (tmp_path / "empty.txt").write_text("\n \n")
+    (tmp_path / "binary.txt").write_bytes(b"\xff\xfe\x00")
+    records, wanted = tiny_data.record_dir, Config(data=tiny_data)
+    for words, read, *arguments in (
+        ("--video_dir=.*absent is no folder", videos_of_folder, f"{tmp_path}/absent"),
+        (r"--video_dir=.* holds no video: .* 2 \.txt", videos_of_folder, str(tmp_path)),
+        (r"absent\.txt cannot be read", videos_of_list, f"{tmp_path}/absent.txt"),
+        (r"empty\.txt is empty", videos_of_list, f"{tmp_path}/empty.txt"),
+        (r"binary\.txt is not a text file", videos_of_list, f"{tmp_path}/binary.txt"),
+        (r"flow_bound=20\.0, .* wants 10\.0", clips_of_records, records, 1, "test", wanted.replace(flow_bound=10.0)),
+        (r"--split=7 is not in .*: give one of 1, 2", clips_of_records, records, 7, "test", wanted),
+        ("holds no finished records", clips_of_records, f"{records}/absent", 1, "test", wanted),
+    ):
+        with pytest.raises(UserError, match=words):
+            read(*arguments)
+
+
+def test_records_of_other_settings_that_do_not_matter(tiny_data):
+    wanted = Config(data=tiny_data)
+    assert len(clips_of_records(tiny_data.record_dir, 1, "all", wanted.replace(dataset="folder")).items) == 15
+    frames = wanted.replace(flow_source="graph", flow="tvl1_graph", flow_bound=10.0)  # the model computes flow itself
+    assert len(clips_of_records(tiny_data.record_dir, 1, "all", frames).items) == 15
+    with pytest.raises(UserError, match="short_side=256, and the model wants 128"):
+        clips_of_records(tiny_data.record_dir, 1, "test", frames.replace(short_side=128))

@@ -1,4 +1,4 @@
-"""Exported models that watch a stream."""
+"""Exported models that watch a stream. Those that are asked about videos: client/test_frames_client.py."""
 
 import shutil
 import threading
@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from ccsn_tf.errors import UserError
-from ccsn_tf.serving.watched import exported_stream, is_workdir
+from ccsn_tf.serving.local import exported_stream, is_workdir
 from ccsn_tf.streaming.model import TrainedModel
 from ccsn_tf.streaming.source import open_source
 from ccsn_tf.streaming.watch import WatchSettings, watch
@@ -35,8 +35,11 @@ def test_exports_answer_as_the_trained_model(exported, onnx_export, moving_video
 def test_exports_that_cannot_watch(exported, onnx_export, tmp_path):
     with pytest.raises(UserError, match="absent is missing"):
         exported_stream(str(tmp_path / "absent"))
-    with pytest.raises(UserError, match=r"fp16\.onnx has no model\.fp16\.snippet\.onnx and .* beside it"):
-        exported_stream(str(onnx_export("fp16").path))
+    for precision in ("fp16", "int8"):
+        with pytest.raises(
+            UserError, match=rf"{precision}\.onnx has no model\.{precision}\.snippet\.onnx and .* beside"
+        ):
+            exported_stream(str(onnx_export(precision).path))
     (tmp_path / "a.plan").touch()
     with pytest.raises(UserError, match=r"a\.plan knows clips alone"):
         exported_stream(str(tmp_path / "a.plan"))
