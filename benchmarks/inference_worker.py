@@ -128,7 +128,7 @@ def _onnx(path):
 
 
 def _openvino(path):
-    from ccsn_tf.serving.onnx.openvino import OpenVINOModel
+    from ccsn_tf.serving.onnx.session import OpenVINOModel
 
     model = OpenVINOModel(path)
     return lambda inputs: model(inputs)["scores"]

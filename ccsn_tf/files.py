@@ -7,6 +7,7 @@ import fcntl
 import os
 import pathlib
 import re
+import shutil
 import socket
 import time
 from collections.abc import Iterator
@@ -35,6 +36,21 @@ def whole_file(path: str | pathlib.Path) -> Iterator[pathlib.Path]:
     finally:
         with contextlib.suppress(OSError):
             beside.unlink()
+
+
+@contextlib.contextmanager
+def whole_folder(path: str | pathlib.Path) -> Iterator[pathlib.Path]:
+    """`whole_file` for a new folder: yields one beside it, which is there, and empty."""
+    path = pathlib.Path(path)
+    beside = path.with_name(f".{os.getpid()}.{path.name}")
+    try:
+        beside.mkdir(parents=True)
+        yield beside
+        os.rename(beside, path)
+    except OSError as error:
+        raise _unwritable(path, error) from None
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
 
 
 def write_text(path: str | pathlib.Path, text: str) -> None:

@@ -27,8 +27,7 @@ from ccsn_tf.serving.batch.run import (
     videos_of_folder,
     videos_of_list,
 )
-from ccsn_tf.serving.client.config import client_config
-from ccsn_tf.serving.onnx.session import runtime_with
+from ccsn_tf.serving.metadata import client_config
 
 flags.DEFINE_list("model", [], "infer: the exported model: a folder of export/saved_model.py, an .onnx, a .plan file.")
 flags.DEFINE_enum("backend", "auto", BACKENDS, "infer: what runs it; auto: the fastest for which --model names one.")
@@ -52,18 +51,12 @@ def main(arguments):
     if given.providers:
         if export.backend != "onnx":
             raise UserError("--providers is for --backend=onnx: leave one of them out.")
-        runtime_with(given.providers)  # what is absent should be said before the work
         export = dataclasses.replace(export, providers=tuple(given.providers))
     if export.backend == "saved_model":
         command_line.load_tensorflow()
-    settings = BatchSettings(
-        segments=given.segments,
-        top_k=given.top_k if given["top_k"].present else 0,
-        all_scores=given.all_scores,
-        batch_size=given.batch_size,
-        workers=data.workers,
-        stall_seconds=data.stall_seconds,
-    )
+    names = ("segments", "all_scores", "batch_size", "workers", "stall_seconds")
+    top_k = given.top_k if given["top_k"].present else 0
+    settings = BatchSettings(**{name: given[name].value for name in names}, top_k=top_k)
     items = chosen_items(export, data)
     print(f"{len(items.items)} clips, {export.path} by {export.backend}", flush=True)
     if items.note:

@@ -14,8 +14,8 @@ from ccsn_tf.config import flags as command_line
 command_line.load_tensorflow()
 
 from ccsn_tf.progress import Progress
+from ccsn_tf.serving.agreement import for_clients
 from ccsn_tf.serving.saved_model.export import export_saved_model
-from ccsn_tf.serving.segments_to_send import for_clients
 
 flags.DEFINE_string("export_dir", "", "export: folder of the model; receives a folder a version.")
 flags.DEFINE_integer("version", 0, "export: the version's number; 0: the one after the highest there.", lower_bound=0)

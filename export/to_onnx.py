@@ -7,6 +7,8 @@ clips of the split, and the export fails if too few keep their best class; int8 
 --record_dir says where the run's records are now. --test_segments and --accuracy_clips are those of saved_model.py.
 """
 
+import dataclasses
+
 from absl import flags
 
 from ccsn_tf.config import flags as command_line
@@ -15,7 +17,7 @@ command_line.load_tensorflow()
 
 from ccsn_tf.progress import Progress
 from ccsn_tf.serving import optional
-from ccsn_tf.serving.segments_to_send import for_clients
+from ccsn_tf.serving.agreement import for_clients
 
 flags.DEFINE_string("output", "", "export: the file; empty: model.onnx or model.<precision>.onnx in --workdir.")
 flags.DEFINE_enum("precision", "fp32", ("fp32", "fp16", "int8"), "export: what convolutions compute in.")
@@ -33,16 +35,8 @@ def main(arguments):
     from ccsn_tf.serving.onnx.export import OnnxSettings, export_onnx  # which imports them
 
     given = flags.FLAGS
-    settings = OnnxSettings(
-        output=given.output,
-        precision=given.precision,
-        evaluate=given.evaluate,
-        min_agreement=given.min_agreement,
-        calibration_clips=given.calibration_clips,
-        float_convolutions=given.float_convolutions,
-        must_be_real=given["record_dir"].present > 0,
-        accuracy_clips=given.accuracy_clips,
-    )
+    names = {field.name for field in dataclasses.fields(OnnxSettings)} - {"must_be_real"}
+    settings = OnnxSettings(**{name: given[name].value for name in names}, must_be_real=given["record_dir"].present > 0)
     config = for_clients(command_line.config_of_run(), given["test_segments"].present > 0)
     export = export_onnx(config, settings, lambda name: Progress(name, "clips"), lambda line: print(line, flush=True))
     for line in in_words(export.report):
@@ -62,12 +56,11 @@ def in_words(report):
     if "agreement" in report:
         agreement = report["agreement"]
         yield f"{agreement['num_clips']} test clips, {agreement['segments']} segments x centre crop:"
-        yield "          same top-1   top-1 Keras      top-1   mean, largest change of a probability"
+        yield "          same top-1   top-1 Keras      top-1"
         for stream in ("spatial", "temporal", "fused"):
             figures = agreement[stream]
             shares = (100 * figures[name] for name in ("agreement", "top1_reference", "top1"))
-            changes = (figures["mean_change"], figures["largest_change"])
-            yield "{:10s}{:8.2f} %{:12.2f} %{:9.2f} %{:13.1e} {:.1e}".format(stream, *shares, *changes)
+            yield "{:10s}{:8.2f} %{:12.2f} %{:9.2f} %".format(stream, *shares)
 
 
 if __name__ == "__main__":

@@ -58,7 +58,7 @@ def main(arguments):
 
 def compare(engine):
     command_line.load_tensorflow()
-    from ccsn_tf.serving.tensorrt.compare import compare_engine
+    from ccsn_tf.serving.tensorrt.export import compare_engine
 
     return compare_engine(engine, flags.FLAGS.onnx)
 

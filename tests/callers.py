@@ -86,7 +86,7 @@ def _asked_of(model):
     if model.endswith(".onnx"):
         from ccsn_tf.serving.onnx.session import OnnxModel
 
-        function = OnnxModel(model, threads=1)
+        function = OnnxModel(model)
         return "serving_default", serving_requests.distinct_arrays(function.metadata), function
     import tensorflow as tf
 

@@ -5,6 +5,7 @@ import functools
 import json
 import pathlib
 import socket
+import subprocess
 
 import kept_models
 import keras
@@ -131,6 +132,14 @@ def moving_video(tmp_path_factory):
     """A video file to ask a model about."""
     frames = videos.moving(num_frames=20, step=(2, 1), height=60, width=80, seed=3)
     return str(videos.write_video(tmp_path_factory.mktemp("client") / "moving.mp4", frames))
+
+
+def make_certificate(folder, name, host="localhost"):
+    """Writes `name`.key and `name`.crt, which says that it is of a host."""
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    command += ["-days", "2", "-subj", f"/CN={host}", "-addext", f"subjectAltName=DNS:{host}"]
+    command += ["-keyout", f"{folder}/{name}.key", "-out", f"{folder}/{name}.crt"]
+    subprocess.run(command, check=True, capture_output=True)
 
 
 @pytest.fixture

@@ -23,13 +23,9 @@ from ccsn_tf.data.sampling import centre_starts, middle_frame
 
 @dataclasses.dataclass(frozen=True)
 class Clips:
-    """N stored clips as requests.
-
-    `source` says in words where they come from; `names` are the clips' names.
-    """
+    """N stored clips as requests; `source` says in words where they come from."""
 
     source: str
-    names: tuple[str, ...]
     config: Config
     stored: tuple[StoredClip, ...]
     classes: tuple[str, ...]
@@ -43,25 +39,18 @@ class Clips:
 
     def jpegs(self, num_segments: int) -> dict[str, np.ndarray]:
         """The same snippets as stored, bytes: rgb (N, K) and flow (N, K, L), or frames (N, K, L + 1) alone."""
-        length, found = self.config.model.flow_length, []
+        length, computed, found = self.config.model.flow_length, self.config.model.flow_source == "graph", []
         for clip in self.stored:
+            wanted = range(clip.fields + 1), () if computed else range(clip.fields)
+            jpegs = read_jpegs(pathlib.Path(self.record_dir, clip.file), clip.directory, clip.fields, *wanted)
+            frames, fields = (np.array([jpeg.tobytes() for jpeg in part], object) for part in jpegs)
             starts = centre_starts(clip.fields, num_segments, length)
-            if self.config.model.flow_source == "graph":
-                found.append({"frames": self._frames(clip)[starts[:, None] + np.arange(length + 1)]})
+            if computed:
+                found.append({"frames": frames[starts[:, None] + np.arange(length + 1)]})
             else:
-                flow = self._fields(clip)[starts[:, None] + np.arange(length)]
-                found.append({"rgb": self._frames(clip)[middle_frame(starts, length)], "flow": flow})
+                flow = fields[starts[:, None] + np.arange(length)]
+                found.append({"rgb": frames[middle_frame(starts, length)], "flow": flow})
         return {name: np.array([each[name] for each in found], object) for name in found[0]}
-
-    def _frames(self, clip):
-        return self._read(clip, range(clip.fields + 1), ())[0]
-
-    def _fields(self, clip):
-        return self._read(clip, (), range(clip.fields))[1]
-
-    def _read(self, clip, *wanted):
-        found = read_jpegs(pathlib.Path(self.record_dir, clip.file), clip.directory, clip.fields, *wanted)
-        return [np.array([jpeg.tobytes() for jpeg in jpegs], object) for jpegs in found]
 
 
 @contextlib.contextmanager
@@ -71,7 +60,6 @@ def clips_to_try(config: Config, classes: tuple[str, ...], count: int, must_be_r
     Of records without test clips, training clips.
 
     Args:
-        config: of the run.
         classes: the model's label order.
         count: N.
         must_be_real: whether absent records are an error. Otherwise clips of the demo are rendered, prepared with the
@@ -99,7 +87,7 @@ def _of_records(data: DataConfig, config, count, source=""):
         refuse_short(clips, config.model.flow_length)
     chosen = tuple(long_enough[index] for index in np.linspace(0, len(long_enough) - 1, count).round().astype(int))
     source = source or f"{'training' if side == 'train' else side} clips of its records"
-    return Clips(source, tuple(clip.name for clip in chosen), config, chosen, classes, data.record_dir)
+    return Clips(source, config, chosen, classes, data.record_dir)
 
 
 def _rendered(config, folder):

@@ -13,7 +13,7 @@ from ccsn_tf.evaluation.metrics import with_scores
 from ccsn_tf.serving import versions
 from ccsn_tf.serving.batch.backends import choose
 from ccsn_tf.serving.client.clip_input import jpeg_inputs
-from ccsn_tf.serving.client.config import JPEG_SIGNATURES, STREAM_SIGNATURES, client_config
+from ccsn_tf.serving.metadata import JPEG_SIGNATURES, STREAM_SIGNATURES, client_config
 from ccsn_tf.serving.onnx.session import OnnxModel, stream_path
 from ccsn_tf.serving.saved_model.session import SavedModel
 

@@ -1,4 +1,4 @@
-"""What a client of an exported model needs to know, and nothing that it could look up elsewhere.
+"""What a client of an exported model needs to know, written and read. No TensorFlow: clients may do without.
 
 It travels inside the model: as `assets.extra/ccsn.json`, and as the answer of the signature `metadata`.
 """
@@ -11,15 +11,39 @@ import importlib.metadata
 import json
 import pathlib
 
-import keras
 import numpy as np
 
 from ccsn_tf.config import RUN_INDEPENDENT, Config
-from ccsn_tf.data.records.manifest import input_settings
+from ccsn_tf.data.records.manifest import STORED, input_settings
 from ccsn_tf.errors import UserError
 from ccsn_tf.evaluation.compare import read_evaluation
-from ccsn_tf.serving.client.config import FORMAT
-from ccsn_tf.serving.saved_model.decoding import MAX_PIXELS, MAX_SCANS, MAX_WORK
+
+FORMAT = 1
+FILE_NAME = "ccsn.json"  # in `assets.extra` of a SavedModel
+
+# By the model's source of flow: clips times segments at once, unless told otherwise (memory: docs/SERVING.md); the
+# signature that takes pictures as JPEGs; and those that take arrays of clips.
+MAX_SEGMENTS = {"stored": 256, "graph": 64}
+JPEG_SIGNATURES = {"stored": "jpeg", "graph": "jpeg_frames"}
+ARRAY_SIGNATURES = {"stored": ("serving_default", "embed"), "graph": ("serving_default", "frames", "embed")}
+
+# Of models whose snippets have features of their own: a snippet's features, and the answer to those of a clip.
+STREAM_SIGNATURES = ("snippet", "answer")
+
+# Of what describes input, the most that a client does at a server's word.
+_MOST = {"image_size": 1024, "flow_length": 64, "segments": 1024, "short_side": 2160, "flow_stride": 1000}
+_MOST_CLASSES = 100_000
+
+# Of one JPEG. A header may announce 4 billion pixels in 200 bytes; this allows Full HD, flow's two planes included.
+MAX_PIXELS = 2**22
+
+# Of one JPEG: passes over its pixels. Baseline has one to three, OpenCV's progressive ten; 10 bytes are an empty one.
+MAX_SCANS = 16
+
+# Of all JPEGs of a request, pixels counted once a scan, and of each picture at least as many as it is scaled to: what
+# costs time. 256 segments of 340x256 with flow are 2.5e8. Flat pictures, which cost more time a byte than others, have
+# up to 85 pixels a byte as OpenCV writes them.
+MAX_WORK = 2**28
 
 # Of the versions that may matter to what the model computes, or to the input it was trained on.
 _PACKAGES = ("ccsn_tf", "tensorflow", "keras", "av", "opencv-contrib-python-headless")
@@ -45,7 +69,7 @@ _LAYOUTS = {
 
 
 def make_metadata(
-    model: keras.Model, config: Config, max_segments: int | None, xla: bool = False, accuracy: dict | None = None
+    model, config: Config, max_segments: int | None, xla: bool = False, accuracy: dict | None = None
 ) -> dict:
     """The metadata of a trained model, JSON-safe.
 
@@ -93,12 +117,46 @@ def make_metadata(
     }
 
 
-def weights_hash(model: keras.Model) -> str:
-    """SHA-256 over the values of all weights, in the model's order."""
+def weights_hash(model) -> str:
+    """SHA-256 over the values of all weights of a Keras model, in its order."""
     digest = hashlib.sha256()
     for weight in model.weights:
         digest.update(np.ascontiguousarray(weight).tobytes())
     return digest.hexdigest()
+
+
+def client_config(metadata: dict) -> Config:
+    """The settings with which a client makes its input, as `data.views` takes them.
+
+    Of the metadata, which a stranger may have written, it takes those alone that describe input, within bounds.
+
+    Raises:
+        UserError: the model comes from a version of this package that made its input otherwise, or asks for what no
+            model of ours does.
+    """
+    try:
+        if metadata["format"] != FORMAT:
+            raise UserError(f"format {metadata['format']}")
+        asked = {name: metadata[name] for name in ("image_size", "flow_length", "segments", "top_k")}
+        asked |= {"flow_source": metadata.get("flow_source", "stored"), **metadata["preprocessing"]}
+        foreign = set(metadata["preprocessing"]) - set(STORED)
+        if foreign:
+            raise UserError(f"{', '.join(sorted(foreign))} is no setting of input")
+        classes = metadata["classes"]
+        if not all(isinstance(name, str) for name in classes) or not 0 < len(classes) <= _MOST_CLASSES:
+            raise UserError("classes are no list of names")
+        for name, most in {**_MOST, "top_k": len(classes)}.items():
+            if name in asked and not asked[name] <= most:
+                raise UserError(f"{name}={asked[name]} is more than {most}")
+        if asked["segments"] * asked["image_size"] ** 2 * 3 * (asked["flow_length"] + 1) > 2**31:
+            raise UserError("a clip of more than 2 GB")
+        return Config.from_flat({"test_segments": asked.pop("segments"), **asked})
+    except (UserError, KeyError, TypeError, AttributeError) as error:
+        versions = metadata.get("versions", {}) if isinstance(metadata, dict) else {}
+        raise UserError(
+            f"The model's metadata cannot be followed ({error}): use the version of ccsn_tf that exported it "
+            f"({versions.get('ccsn_tf', 'unknown')}), or export it again with this one."
+        ) from None
 
 
 def _training(config):

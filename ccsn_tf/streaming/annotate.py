@@ -32,7 +32,6 @@ def write_video(
 
     Args:
         path: of the file, which is there whole or not at all.
-        source: that was watched.
         segments: in order.
         progress: called with (seconds done, seconds in all).
 

@@ -44,10 +44,6 @@ class TrainedModel:
     """A `StreamModel` of a trained network in this process, without its normalisations (`fold_batch_norms`), which
     takes a sixth less time on a CPU.
 
-    Args:
-        model: the network.
-        config: of its run.
-
     Raises:
         UserError: it has no features of a snippet alone (`snippet_parts`).
     """

@@ -132,10 +132,7 @@ def write_page(
     """Writes the page, whole. A file is played from where it lies, seen from the page; a live source is not there.
 
     Args:
-        path: of the page.
-        source: that was watched.
         segments: in order.
-        curves: of all its windows.
         moments: see `Moments`.
         classes: names in label order.
         facts: `source`, `window`, `every` and `counts`.

@@ -166,16 +166,7 @@ def beside(path: str) -> list[pathlib.Path]:
 
 
 def write_segments(path: str, segments: Sequence[Segment], facts: dict) -> None:
-    """Writes these files, each whole.
-
-    Args:
-        path: of the lines.
-        segments: in order.
-        facts: what else stands in the JSON.
-
-    Raises:
-        UserError: they cannot be written.
-    """
+    """Writes the files of segments beside that of the lines, each whole; `facts` stand in the JSON, too."""
     rows = [
         {"class": each.label, "start": round(each.start, 3), "end": round(each.end, 3), "score": round(each.score, 4)}
         for each in segments

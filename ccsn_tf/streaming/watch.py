@@ -79,9 +79,7 @@ def watch(
     """Watches a source; what was answered is written however it ends.
 
     Args:
-        model: what answers.
         source: from `open_source`.
-        settings: what is written.
         stopped: ends it when it is set; set when it has ended.
         show: called with each answer and its best classes, [(class, score)]; none for one that is rejected.
         say: receives lines for people.
@@ -123,7 +121,6 @@ class Reader:
     Of a live source, frames that find the queue full are lost; of others, reading waits.
 
     Args:
-        source: what is read.
         short_side: see `FileSource.frames`.
         stopped: ends the reading when it is set.
         say: receives lines for people.

@@ -5,6 +5,8 @@
 --model is a file from export/to_onnx.py, or an engine from export/to_tensorrt.py --module=tensorrt.
 """
 
+import dataclasses
+
 from absl import flags
 
 from ccsn_tf.config import flags as command_line
@@ -33,16 +35,7 @@ def main(arguments):
     from ccsn_tf.serving.servers.triton import TritonSettings, make_repository, start_command
     from ccsn_tf.serving.tensorrt.run import read_engine
 
-    settings = TritonSettings(
-        name=given.name,
-        version=given.version,
-        max_batch=given.max_batch,
-        max_segments=given.max_segments,
-        queue_delay_us=given.queue_delay_us,
-        instances=given.instances,
-        device=given.device,
-        tensorrt=given.tensorrt,
-    )
+    settings = TritonSettings(**{field.name: given[field.name].value for field in dataclasses.fields(TritonSettings)})
     print(f"{make_repository(given.model, given.repository, settings)} written. To serve it:")
     built_by = "" if given.model.endswith(".onnx") else read_engine(given.model)[1]["tensorrt"]["version"]
     print(start_command(given.repository, given.device, given.image, built_by))

@@ -8,6 +8,7 @@ import subprocess
 
 import pytest
 import yaml
+from serving_fixtures import make_certificate
 
 from ccsn_tf.serving.client.client import Client, ServingError
 
@@ -74,10 +75,7 @@ def test_nginx_adds_tls_and_asks_for_the_token(stand_in, moving_video, tmp_path)
     """The proxy as it is, but for folder and ports; where nginx 1.25.1 or newer is installed."""
     if (nginx := shutil.which("nginx")) is None:
         pytest.skip("no nginx on the PATH")
-    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    command += ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
-    command += ["-keyout", tmp_path / "server.key", "-out", tmp_path / "server.crt"]
-    subprocess.run(command, check=True, capture_output=True)
+    make_certificate(tmp_path, "server")
     (tmp_path / "token.conf").write_text('"Bearer s3cret" 1;\n')
     (tmp_path / "token").write_text("s3cret\n")
     (tmp_path / "guess").write_text("guess\n")

@@ -157,7 +157,7 @@ def test_a_class_without_test_clips_is_learnt_and_not_measured(whole, tmp_path):
         evaluate(config)
     with clips_to_try(config, tuple(model.classes), 2, must_be_real=True) as clips:  # of an export
         assert clips.source == "training clips of its records"
-        assert set(clips.names) < set(content["splits"]["1"]["train"])
+        assert {clip.name for clip in clips.stored} < set(content["splits"]["1"]["train"])
 
 
 @pytest.mark.slow

@@ -27,7 +27,6 @@ class Output:
     """Predictions in a folder.
 
     Args:
-        folder: where they are.
         about: JSON values. Under "bound", what must not change while the folder is filled; the rest is for people.
 
     Attributes:
@@ -95,14 +94,11 @@ def prediction(name: str, scores: np.ndarray, classes: Sequence[str], top_k: int
     """The row of a clip that was predicted.
 
     Args:
-        name: the clip's.
         scores: float32 (classes,).
         classes: in label order.
-        top_k: classes to name.
-        all_scores: whether the row has every class's score, too, in label order.
 
     Returns:
-        {"video", "top": [{"class", "score"}, ...], best first}, and "scores" if asked for.
+        {"video", "top": [{"class", "score"}, ...], best first}, and "scores", in label order, if asked for.
     """
     if not np.isfinite(scores).all():
         return failure(name, f"{name}: the model's scores are not finite; try an export in float32.")

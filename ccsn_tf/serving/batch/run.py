@@ -27,7 +27,7 @@ from ccsn_tf.files import LocalFolder, alone_in
 from ccsn_tf.serving.batch.backends import Exported, ModelThread, read_metadata
 from ccsn_tf.serving.batch.output import Output, failure, prediction
 from ccsn_tf.serving.client.clip_input import StoredRecord, VideoFile, network_input
-from ccsn_tf.serving.client.config import MAX_SEGMENTS, client_config
+from ccsn_tf.serving.metadata import MAX_SEGMENTS, client_config
 
 SIDES = ("test", "train", "all")
 _BATCH = 8  # clips at most, where nothing is asked for
@@ -85,7 +85,6 @@ def videos_of_list(path: str, folder: str = "") -> Items:
     """The videos that a text file names, a path a line, each once; a file that is not there is a matter of its own.
 
     Args:
-        path: the list.
         folder: what paths in it are relative to; empty: the folder of the list.
 
     Raises:
@@ -104,8 +103,6 @@ def clips_of_records(record_dir: str, split: int, side: str, config: Config) -> 
     """The clips of prepared records; named as there.
 
     Args:
-        record_dir: the folder.
-        split: which train/test split.
         side: one of `SIDES`; of "all" each clip that is there, whatever the split.
         config: how the model wants its input, from `client_config`.
 
@@ -135,10 +132,7 @@ def predict_all(
     """Predicts the clips that have no row yet in `output_dir`.
 
     Args:
-        items: the clips.
-        export: the model.
         output_dir: made if need be, see `Output`.
-        settings: of the predictions.
         progress: called often, with (clips done, clips in all, those of them that have no prediction).
 
     Returns:
@@ -211,14 +205,6 @@ def _predictions(items, pool, model, batch_size, row, on_beat) -> Iterator[list[
 
     While the model works on one batch, the next is collected, and no more: memory does not depend on the number of
     clips, and a killed run has one batch of predictions to make again.
-
-    Args:
-        items: the clips.
-        pool: of workers that make input.
-        model: a `ModelThread`.
-        batch_size: clips.
-        row: makes a clip's row of its name and scores.
-        on_beat: called several times a second.
     """
     batch, running, rows = {}, None, []
     for outcome in pool.run(((item,) for item in items), on_beat=on_beat):

@@ -1,10 +1,13 @@
-"""Calls that end in time, over HTTP by the standard library and over gRPC; how they fail, and which are repeated."""
+"""Where a server is; calls that end in time, over HTTP by the standard library and over gRPC; which are repeated."""
 
 from __future__ import annotations
 
+import dataclasses
 import http.client
 import json
+import pathlib
 import random
+import re
 import ssl
 import time
 from collections.abc import Callable, Mapping
@@ -13,7 +16,7 @@ from typing import TypeVar
 import grpc
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
-from ccsn_tf.serving.client.server import Server
+from ccsn_tf.errors import UserError
 
 Result = TypeVar("Result")
 
@@ -22,6 +25,7 @@ Result = TypeVar("Result")
 RETRIED = ("UNAVAILABLE", "RESOURCE_EXHAUSTED")
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0  # seconds
 
+_ADDRESS = re.compile(r"(?:(grpcs?|https?)://)?([^/]+:([0-9]{1,5}))(/v2)?")
 _MAX_BYTES = 64 * 2**20  # of an answer
 _CODES = {
     400: "INVALID_ARGUMENT",
@@ -41,6 +45,59 @@ _OPTIONS = [
     ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1000),
 ]
+
+
+@dataclasses.dataclass(frozen=True)
+class Server:
+    """A server's `address`, host:port, and whether it is asked by gRPC or else HTTP, by TLS, by KServe's protocol.
+
+    `authorities`: the PEM certificates that TLS trusts, None for the system's; `headers`: sent with each call.
+    """
+
+    address: str
+    grpc: bool
+    tls: bool
+    v2: bool
+    authorities: bytes | None
+    headers: dict[str, str]
+
+    @classmethod
+    def parse(cls, server: str, ca_file: str = "", token_file: str = "") -> Server:
+        """Args: as of `client.Client`.
+
+        Raises:
+            UserError: an address of another kind, a file that cannot be used, or a token that anyone could read.
+        """
+        match = _ADDRESS.fullmatch(server)
+        if not match or not 0 < int(match[3]) < 65536:
+            raise UserError(
+                f"--server={server} is no address: give host:port for gRPC (8500), or http://host:port for REST "
+                "(8501), with /v2 behind it for Triton (8001, 8000); grpcs:// and https:// are TLS."
+            )
+        scheme, tls = match[1] or "grpc", match[1] in ("grpcs", "https")
+        for flag in ("--ca_file" if ca_file else "", "--token_file" if token_file else ""):
+            if flag and not tls:
+                raise UserError(f"{flag} is for TLS, and --server={server} is not: give grpcs:// or https://.")
+        authorities = _content(ca_file, "--ca_file") if ca_file else None
+        if authorities:
+            try:
+                ssl.create_default_context(cadata=authorities.decode())
+            except (ssl.SSLError, ValueError):
+                raise UserError(f"--ca_file={ca_file} holds no certificates: name a PEM file.") from None
+        headers = {}
+        if token_file:
+            token = _content(token_file, "--token_file").strip().decode("ascii", "replace")
+            if not re.fullmatch(r"[!-~]+", token):
+                raise UserError(f"--token_file={token_file} holds no token: write it there, one line of ASCII.")
+            headers = {"authorization": f"Bearer {token}"}  # gRPC wants names in small letters
+        return cls(match[2], scheme.startswith("grpc"), tls, bool(match[4]), authorities, headers)
+
+
+def _content(path, flag):
+    try:
+        return pathlib.Path(path).read_bytes()
+    except OSError as error:
+        raise UserError(f"{flag}={path} cannot be read ({error.strerror}): name a file.") from None
 
 
 class StatusError(Exception):
@@ -65,17 +122,17 @@ def persist(call: Callable[[float], Result], timeout: float, attempts: int) -> R
     Raises:
         StatusError: of the last attempt.
     """
-    end = time.monotonic() + timeout
-    for attempt in range(1, attempts + 1):
+    end, attempt = time.monotonic() + timeout, 1
+    while True:
         try:
             return call(end - time.monotonic())
         except StatusError as failure:
             pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (attempt - 1)) * random.uniform(0.5, 1.0)
             late = time.monotonic() + pause >= end
-            if failure.code not in RETRIED or attempt == attempts or late:
+            if failure.code not in RETRIED or attempt >= attempts or late:
                 raise
             time.sleep(pause)
-    raise ValueError(f"attempts must be at least 1. Received: attempts={attempts}")
+            attempt += 1
 
 
 class HttpCalls:

@@ -12,19 +12,16 @@ import asyncio
 import concurrent.futures
 import json
 import re
-from typing import Protocol
 
 import numpy as np
 
 from ccsn_tf.config import Config
 from ccsn_tf.errors import UserError
 from ccsn_tf.evaluation.metrics import with_scores
-from ccsn_tf.serving.client.calls import StatusError, persist
+from ccsn_tf.serving.client.calls import Server, StatusError, persist
 from ccsn_tf.serving.client.clip_input import VideoFile, jpeg_inputs, network_input
-from ccsn_tf.serving.client.config import JPEG_SIGNATURES, client_config
-from ccsn_tf.serving.client.kserve import KServeGrpcTransport, KServeTransport
-from ccsn_tf.serving.client.server import Server
-from ccsn_tf.serving.client.tf_serving import GrpcTransport, RestTransport
+from ccsn_tf.serving.client.transports import GrpcTransport, KServeGrpcTransport, KServeTransport, RestTransport
+from ccsn_tf.serving.metadata import JPEG_SIGNATURES, client_config
 
 # As the libraries say it, without a code for it.
 _NOT_TRUSTED = re.compile("certificate|handshake|verification", re.IGNORECASE)
@@ -32,27 +29,6 @@ _OTHER_PROTOCOL = re.compile("http1|settings frame|wrong.version", re.IGNORECASE
 # Of the answers of a signature, and of the outputs of a network.
 _OF_SIGNATURE = {"scores", "top_labels", "top_scores"}
 _OF_NETWORK = {"scores", "spatial_logits", "temporal_logits"}
-
-
-class Transport(Protocol):
-    """A way to one model on a server. Methods raise `StatusError`, and end after `timeout` seconds.
-
-    `takes_jpegs`: whether the model has a signature of JPEGs, or takes the network's arrays alone.
-    """
-
-    takes_jpegs: bool
-
-    def versions(self, timeout: float) -> list[int]:
-        """The versions that are ready to answer."""
-
-    def metadata(self, version: int, timeout: float) -> str:
-        """The JSON that a version says about itself. Raises KeyError and others where it has none of ours."""
-
-    def predict(self, signature: str, inputs: dict, version: int | None, timeout: float) -> dict[str, np.ndarray]:
-        """Calls a signature, of the newest version where None: name -> array; strings as str in object arrays."""
-
-    def close(self) -> None:
-        """Frees connections."""
 
 
 class ServingError(UserError):

@@ -52,7 +52,6 @@ def network_input(
     """The network's input, {name: uint8 (K, ...)}, see `InputForm`.
 
     Args:
-        item: the clip.
         config: from `client_config`.
         num_segments: K.
         beat: called often while it gets on.
@@ -71,13 +70,8 @@ def network_input(
 def jpeg_inputs(path: str, config: Config, segments: int) -> dict[str, np.ndarray]:
     """One video as a signature of JPEGs takes it, bytes in object arrays.
 
-    Args:
-        path: a video file.
-        config: from `client_config`.
-        segments: K.
-
     Returns:
-        rgb (K,) and flow (K, L); of a model that computes flow, frames (K, L + 1) alone.
+        With K `segments`, rgb (K,) and flow (K, L); of a model that computes flow, frames (K, L + 1) alone.
 
     Raises:
         VideoError: the video cannot be used.

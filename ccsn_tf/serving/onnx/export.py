@@ -15,22 +15,25 @@ from ccsn_tf.data.pipeline import evaluation_views
 from ccsn_tf.data.records.selection import of_records
 from ccsn_tf.errors import UserError
 from ccsn_tf.evaluation.predict import make_forward
-from ccsn_tf.files import whole_file, write_text
+from ccsn_tf.files import whole_file
 from ccsn_tf.models.build import load_model
 from ccsn_tf.models.snippets import snippet_parts
-from ccsn_tf.serving import model_card, optional
-from ccsn_tf.serving.agreement import as_exported, compare_on_clips, compare_scores, score_test_clips
-from ccsn_tf.serving.client.config import STREAM_SIGNATURES
+from ccsn_tf.serving import optional
+from ccsn_tf.serving.agreement import (
+    BATCHES,
+    accuracy_by_segments,
+    as_exported,
+    compare_on_clips,
+    compare_scores,
+    score_test_clips,
+)
+from ccsn_tf.serving.beside import write_beside, write_sums
 from ccsn_tf.serving.clips import clips_to_try
-from ccsn_tf.serving.metadata import make_metadata
+from ccsn_tf.serving.metadata import STREAM_SIGNATURES, make_metadata
 from ccsn_tf.serving.onnx.convert import check, stream_to_onnx, to_onnx
 from ccsn_tf.serving.onnx.graph import precision_of, product_precisions
-from ccsn_tf.serving.onnx.half import to_half
-from ccsn_tf.serving.onnx.int8 import deep_convolutions, to_int8
+from ccsn_tf.serving.onnx.precision import deep_convolutions, to_half, to_int8
 from ccsn_tf.serving.onnx.session import OnnxModel, set_metadata, stream_path
-from ccsn_tf.serving.saved_model.verify import BATCHES
-from ccsn_tf.serving.segments_to_send import accuracy_by_segments
-from ccsn_tf.serving.sums import write_sums
 
 # Largest difference to Keras, in any output, of a float32 export, by the model's source of flow: flow that is computed
 # is rounded to 8 bits, and what differs by a float's last bit can be rounded to the next step.
@@ -89,8 +92,6 @@ def export_onnx(
     (`stream_path`), where a snippet has features of its own.
 
     Args:
-        config: of the run.
-        settings: of the export.
         progress: makes the function that a piece of work, whose name it is given, reports to.
         say: receives lines for people.
 
@@ -133,7 +134,7 @@ def export_onnx(
             report["stream"] = compare_on_clips(_joined(parts), trained, clips, BATCHES, counts, limit)
     if evaluate:
         reference, scores = (
-            score_test_clips(forward, config, classes, segments, progress(f"score {words}"))
+            score_test_clips(forward, config, classes, segments, progress(f"score {words}"))[0]
             for forward, words in ((make_forward(model), "with Keras"), (exported, f"in {precision}"))
         )
         report["agreement"] = {"segments": segments, **compare_scores(reference, scores)}
@@ -156,9 +157,7 @@ def export_onnx(
             with whole_file(place) as beside:
                 onnx.save(parts[name], beside)
             write_sums(place)
-    card = path.with_name(f"{path.name}.{model_card.FILE_NAME}")
-    write_text(card, model_card.model_card(metadata, f"ONNX, {precision}", _in_words(report)))
-    write_sums(path, card)
+    write_beside(path, metadata, f"ONNX, {precision}", _in_words(report))
     return OnnxFile(path, report)
 
 

@@ -9,16 +9,9 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-# Of one JPEG. A header may announce 4 billion pixels in 200 bytes; this allows Full HD, flow's two planes included.
-MAX_PIXELS = 2**22
+from ccsn_tf.serving.metadata import MAX_PIXELS, MAX_SCANS, MAX_WORK
 
-# Of one JPEG: passes over its pixels. Baseline has one to three, OpenCV's progressive ten; 10 bytes are an empty one.
-MAX_SCANS = 16
-
-# Of all JPEGs of a request, pixels counted once a scan, and of each picture at least as many as it is scaled to: what
-# costs time. 256 segments of 340x256 with flow are 2.5e8. Flat pictures, which cost more time a byte than others, have
-# up to 85 pixels a byte as OpenCV writes them. What is free is for small requests, and for dark clips of small videos.
-MAX_WORK = 2**28
+# What work is free is for small requests, and for dark clips of small videos.
 _FREE_WORK, _WORK_A_BYTE = 2**24, 128
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import os
 import pathlib
 import re
 import shutil
@@ -16,25 +15,25 @@ import tensorflow as tf
 
 from ccsn_tf.config import Config
 from ccsn_tf.errors import UserError
-from ccsn_tf.files import only_process, write_text
+from ccsn_tf.files import only_process, whole_folder, write_text
 from ccsn_tf.models.build import load_model
 from ccsn_tf.models.flow.loops import xla_works
 from ccsn_tf.models.folding import fold_batch_norms
-from ccsn_tf.serving import model_card, versions
-from ccsn_tf.serving.client.config import (
+from ccsn_tf.serving import versions
+from ccsn_tf.serving.agreement import BATCHES, accuracy_by_segments
+from ccsn_tf.serving.beside import write_beside
+from ccsn_tf.serving.clips import Clips, clips_to_try
+from ccsn_tf.serving.metadata import (
     ARRAY_SIGNATURES,
     FILE_NAME,
     JPEG_SIGNATURES,
     MAX_SEGMENTS,
     STREAM_SIGNATURES,
+    make_metadata,
 )
-from ccsn_tf.serving.clips import Clips, clips_to_try
-from ccsn_tf.serving.metadata import make_metadata
 from ccsn_tf.serving.saved_model.fresh_process import Request
 from ccsn_tf.serving.saved_model.signatures import ServedFlow, ServedFrames
-from ccsn_tf.serving.saved_model.verify import BATCHES, verify
-from ccsn_tf.serving.segments_to_send import accuracy_by_segments
-from ccsn_tf.serving.sums import write_sums
+from ccsn_tf.serving.saved_model.verify import verify
 
 EXTRA = "assets.extra"
 WARMUP_FILE_NAME = "tf_serving_warmup_requests"
@@ -114,11 +113,11 @@ def export_saved_model(
             if re.fullmatch(r"\.[0-9]+\.[0-9]+", path.name):  # of an export that was killed
                 shutil.rmtree(path, ignore_errors=True)
         target = _target(export_dir, version)
-        with _whole_folder(target) as beside:
+        with whole_folder(target) as beside:
             with _sentence(target):
                 served = _SERVED[config.model.flow_source](network, metadata)
                 served.save(str(beside))
-                write_text(beside / EXTRA / FILE_NAME, json.dumps(metadata, indent=1) + "\n")
+            write_text(beside / EXTRA / FILE_NAME, json.dumps(metadata, indent=1) + "\n")
             report = None
             if check or warmup:
                 with clips_to_try(config, tuple(model.classes), max(BATCHES), must_be_real) as clips:
@@ -129,10 +128,8 @@ def export_saved_model(
                     if check:
                         say(f"Compared with {workdir / 'model.keras'} in a fresh process, on {clips.source} ...")
                         report = verify(str(beside), model, metadata, clips, requests)
-            with _sentence(target):
-                proof = f"on {report['clips']}, every answer within {report['limit']:.0e}" if report else ""
-                write_text(beside / model_card.FILE_NAME, model_card.model_card(metadata, "SavedModel", proof))
-            write_sums(beside)
+            proof = f"on {report['clips']}, every answer within {report['limit']:.0e}" if report else ""
+            write_beside(beside, metadata, "SavedModel", proof)
     return Export(target, metadata, report)
 
 
@@ -168,7 +165,6 @@ def write_warmup(path: pathlib.Path, requests: Sequence[Request]) -> None:
             "Warm-up requests need tensorflow-serving-api: pip install -c constraints.txt -e '.[export]', or pass "
             "--nowarmup."
         ) from None
-    path.parent.mkdir(parents=True, exist_ok=True)
     with tf.io.TFRecordWriter(str(path)) as writer:
         for request in requests:
             predict = predict_pb2.PredictRequest()
@@ -180,25 +176,14 @@ def write_warmup(path: pathlib.Path, requests: Sequence[Request]) -> None:
 
 
 @contextlib.contextmanager
-def _whole_folder(target):
-    """Yields a folder beside `target` to write to, and renames it when the block ends well; removes it otherwise."""
-    beside = target.with_name(f".{os.getpid()}.{target.name}")
-    try:
-        yield beside
-        with _sentence(target):
-            os.rename(beside, target)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
-
-
-@contextlib.contextmanager
 def _sentence(target):
-    """Errors of writing, TensorFlow's among them, as a UserError."""
+    """TensorFlow's errors of writing as a UserError."""
     try:
         yield
-    except (OSError, tf.errors.OpError) as error:
-        reason = getattr(error, "strerror", None) or getattr(error, "message", error)
-        raise UserError(f"{target} cannot be written ({reason}): free space, or choose another --export_dir.") from None
+    except tf.errors.OpError as error:
+        raise UserError(
+            f"{target} cannot be written ({error.message}): free space, or choose another folder."
+        ) from None
 
 
 def _target(export_dir, version):

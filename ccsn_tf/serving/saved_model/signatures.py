@@ -10,7 +10,6 @@ import tensorflow as tf
 from ccsn_tf.errors import UserError
 from ccsn_tf.models.flow.loops import COMPILED, LOOPED, iterations
 from ccsn_tf.models.snippets import snippet_parts
-from ccsn_tf.serving.saved_model.checked import concrete, same_segments, some_segments
 from ccsn_tf.serving.saved_model.decoding import decode_frames, decode_segments, scale_frames
 
 
@@ -69,11 +68,11 @@ class ServedModel:
 
     def _common(self, specs, words=None):
         """The signatures that all have; `snippet`'s inputs have the `specs` of clips, but for K."""
-        found = {"metadata": concrete(self._describe, {"request": tf.TensorSpec((None,), tf.int32)})}
+        found = {"metadata": _concrete(self._describe, {"request": tf.TensorSpec((None,), tf.int32)})}
         if self.widths:
             ones = {name: tf.TensorSpec((None, *spec.shape[2:]), spec.dtype) for name, spec in specs.items()}
             features = {name: tf.TensorSpec((None, None, width), tf.float32) for name, width in self.widths.items()}
-            found |= {"snippet": concrete(self._snippet, ones, words), "answer": concrete(self._answer, features)}
+            found |= {"snippet": _concrete(self._snippet, ones, words), "answer": _concrete(self._answer, features)}
         return found
 
     def _describe(self, request):
@@ -94,7 +93,7 @@ class ServedModel:
         return {stream: feature[:, 0] for stream, feature in found.items()}
 
     def _answer(self, spatial, temporal):
-        spatial, temporal = same_segments(self.max_segments, spatial=spatial, temporal=temporal)
+        spatial, temporal = _same_segments(self.max_segments, spatial=spatial, temporal=temporal)
         outputs = self._heads(spatial=spatial, temporal=temporal)
         return {**self._answers(outputs), **_embeddings(outputs)}
 
@@ -129,18 +128,18 @@ class ServedFlow(ServedModel):
             "flow": tf.TensorSpec((None, None, self.length), tf.string),
         }
         return {
-            "serving_default": concrete(self._classify, arrays),
-            "jpeg": concrete(self._classify_jpeg, jpegs),
-            "embed": concrete(self._embed, arrays),
+            "serving_default": _concrete(self._classify, arrays),
+            "jpeg": _concrete(self._classify_jpeg, jpegs),
+            "embed": _concrete(self._embed, arrays),
             **self._common(arrays),
         }
 
     def arrays(self, rgb, flow):
-        rgb, flow = same_segments(self.max_segments, rgb=rgb, flow=flow)
+        rgb, flow = _same_segments(self.max_segments, rgb=rgb, flow=flow)
         return {"rgb": rgb, "flow": flow}
 
     def pictures(self, rgb, flow):
-        rgb, flow = same_segments(self.max_segments, rgb=rgb, flow=flow)
+        rgb, flow = _same_segments(self.max_segments, rgb=rgb, flow=flow)
         frames, fields = decode_segments(tf.reshape(rgb, [-1]), tf.reshape(flow, [-1, self.length]), self.size)
         return {"rgb": _of_clips(frames, rgb), "flow": _of_clips(fields, rgb)}
 
@@ -165,22 +164,22 @@ class ServedFrames(ServedModel):
         wrong = {"frames": f"frames: send {count} RGB frames {each}, height, width, 3); found:"}
         wrong_snippets = {"frames": f"frames: send {count} RGB frames, (snippets, {count}, height, width, 3); found:"}
         wrong_jpegs = {"frames": f"frames: send {count} JPEGs {each}); found:"}
-        classify = concrete(self._classify, arrays, wrong)
+        classify = _concrete(self._classify, arrays, wrong)
         return {
             "serving_default": classify,
             "frames": classify,
-            "jpeg_frames": concrete(self._classify_jpeg, jpegs, wrong_jpegs),
-            "embed": concrete(self._embed, arrays, wrong),
+            "jpeg_frames": _concrete(self._classify_jpeg, jpegs, wrong_jpegs),
+            "embed": _concrete(self._embed, arrays, wrong),
             **self._common(arrays, wrong_snippets),
         }
 
     def arrays(self, frames):
-        frames = some_segments(frames, self.max_segments)
+        frames = _some_segments(frames, self.max_segments)
         scaled = scale_frames(tf.reshape(frames, tf.concat([[-1], tf.shape(frames)[3:]], 0)), self.size)
         return {"frames": _of_clips(tf.reshape(scaled, [-1, self.length + 1, self.size, self.size, 3]), frames)}
 
     def pictures(self, frames):
-        frames = some_segments(frames, self.max_segments)
+        frames = _some_segments(frames, self.max_segments)
         return {"frames": _of_clips(decode_frames(tf.reshape(frames, [-1, self.length + 1]), self.size), frames)}
 
 
@@ -191,6 +190,66 @@ def _of_clips(segments, clips):
 
 def _embeddings(outputs):
     return {name: outputs[name] for name in ("spatial_embedding", "temporal_embedding")}
+
+
+def _concrete(function, specs, words=None):
+    """The function of inputs of these specs, {name: tf.TensorSpec}; others end with InvalidArgument.
+
+    Args:
+        function: of tensors by name.
+        specs: of its inputs.
+        words: {name: what is said of an input whose sizes are wrong}; default: what TensorFlow says.
+    """
+
+    def checked(**inputs):
+        tensors = {
+            name: _of_shape(tensor, specs[name].shape, name, (words or {}).get(name)) for name, tensor in inputs.items()
+        }
+        return function(**tensors)
+
+    return tf.function(checked, autograph=False).get_concrete_function(**specs)
+
+
+def _of_shape(tensor, shape, name, words=None):
+    """Checks the shape when the graph runs: a server feeds what it gets, whatever the signature declares.
+
+    TensorFlow believes the declared shape and would drop the check, or reshape a wrong input into nonsense: hence the
+    detour by a tensor of unknown shape.
+    """
+    unknown = tf.raw_ops.PlaceholderWithDefault(input=tensor, shape=tf.TensorShape(None), name=name)
+    if words is None:
+        return tf.ensure_shape(unknown, shape)
+    ranked = tf.ensure_shape(unknown, [None] * shape.rank)
+    found, wanted = tf.shape(ranked), tf.constant([-1 if size is None else size for size in shape])
+    fits = tf.debugging.Assert(tf.reduce_all((found == wanted) | (wanted < 0)), [words, found], summarize=shape.rank)
+    with tf.control_dependencies([fits]):
+        return tf.ensure_shape(tf.identity(ranked), shape)
+
+
+def _same_segments(most, **inputs):
+    """The two inputs (B, K, ...), once it is certain that they have the same B and K, neither zero, nor too many."""
+    (ours, first), (theirs, second) = inputs.items()
+    found = tf.shape(first)[:2], tf.shape(second)[:2]
+    same = tf.debugging.Assert(
+        tf.reduce_all(found[0] == found[1]),
+        [f"{ours} and {theirs} differ in clips or segments: {ours}, {theirs}:", *found],
+    )
+    with tf.control_dependencies([same]):
+        return _some_segments(first, most), tf.identity(second)
+
+
+def _some_segments(inputs, most):
+    """The input (B, K, ...), once it is certain that neither B nor K is zero, and that they are not too many."""
+    found = tf.shape(inputs)[:2]
+    count = tf.reduce_prod(tf.cast(found, tf.int64))
+    checks = [
+        tf.debugging.Assert(count > 0, ["a request needs at least one clip of one segment; clips, segments:", found]),
+        tf.debugging.Assert(
+            count <= most, [f"a request may have {most} segments in all: send fewer clips; clips, segments:", found]
+        ),
+    ]
+    with tf.control_dependencies(checks):
+        return tf.identity(inputs)
 
 
 def network_function(network: keras.Model, metadata: dict):

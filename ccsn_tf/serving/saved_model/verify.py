@@ -17,13 +17,13 @@ import tensorflow as tf
 
 from ccsn_tf.errors import UserError
 from ccsn_tf.evaluation.metrics import with_scores
-from ccsn_tf.serving.client.config import ARRAY_SIGNATURES, JPEG_SIGNATURES, STREAM_SIGNATURES
+from ccsn_tf.serving.agreement import BATCHES
 from ccsn_tf.serving.clips import Clips
+from ccsn_tf.serving.metadata import ARRAY_SIGNATURES, JPEG_SIGNATURES, STREAM_SIGNATURES
 from ccsn_tf.serving.saved_model import fresh_process
 from ccsn_tf.serving.saved_model.fresh_process import Answer, Request, read_answers, write_requests
 from ccsn_tf.serving.saved_model.signatures import network_function, part_functions
 
-BATCHES = (1, 3, 7)
 # The largest difference that is accepted, by the model's source of flow: flow that is computed is rounded to 8 bits, so
 # that another rounding of floats may become another level of a pixel.
 LIMITS = {"stored": 1e-5, "graph": 1e-4}
@@ -36,7 +36,6 @@ def verify(path: str, model: keras.Model, metadata: dict, clips: Clips, also: Se
     round otherwise (TensorFloat-32 by a thousandth); and flow iterated as the export does it, for the same reason.
 
     Args:
-        path: folder of the SavedModel.
         model: the trained model, as it was before the export.
         metadata: what the model was exported with.
         clips: at least 7.
@@ -116,7 +115,6 @@ def compare(answer: Answer, wanted: dict[str, np.ndarray], metadata: dict) -> fl
     Args:
         answer: of any signature but `metadata`.
         wanted: name -> array of everything that such an answer may hold but the top classes.
-        metadata: of the model.
     """
     outputs = dict(answer.outputs)
     if "scores" in outputs:

@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from typing import IO
 
 from ccsn_tf.errors import UserError
-from ccsn_tf.files import only_process
+from ccsn_tf.files import only_process, whole_folder
 
 # Triton 2.51, which wants numpy 1: hence a folder of its own. What else they name is for their clients.
 PACKAGES = ("nvidia-pytriton==0.7.0", "onnxruntime==1.23.2", "numpy==1.26.4")
@@ -41,18 +41,14 @@ def install(folder: str | pathlib.Path) -> pathlib.Path:
     target = pathlib.Path(folder, PACKAGES[0])
     with only_process(folder, patience=600):
         if not target.is_dir():
-            beside = target.with_name(f".{os.getpid()}.{target.name}")
-            options = ["--quiet", "--no-deps", "--no-compile", "--target", str(beside)]
-            command = [sys.executable, "-m", "pip", "install", *options, *PACKAGES]
-            try:
+            with whole_folder(target) as beside:
+                options = ["--quiet", "--no-deps", "--no-compile", "--target", str(beside)]
+                command = [sys.executable, "-m", "pip", "install", *options, *PACKAGES]
                 result = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
                 if result.returncode:
                     reason = (result.stderr.strip().splitlines() or [f"exit status {result.returncode}"])[-1]
                     raise UserError(f"Triton cannot be installed in {folder} ({reason}): serve it by Docker.")
                 _complete(beside / "pytriton" / "tritonserver")
-                os.rename(beside, target)
-            finally:
-                shutil.rmtree(beside, ignore_errors=True)
     return target
 
 

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import pathlib
 import shlex
-import shutil
 
 from google.protobuf import text_encoding
 
 from ccsn_tf.data.views import InputForm
 from ccsn_tf.errors import UserError
-from ccsn_tf.files import write_text
-from ccsn_tf.serving import model_card, versions
-from ccsn_tf.serving.client.config import MAX_SEGMENTS, client_config
+from ccsn_tf.files import whole_folder, write_text
+from ccsn_tf.serving import versions
+from ccsn_tf.serving.beside import write_beside
+from ccsn_tf.serving.metadata import MAX_SEGMENTS, client_config
 from ccsn_tf.serving.onnx.graph import bound_axis
 from ccsn_tf.serving.onnx.session import METADATA_KEY, read_onnx
-from ccsn_tf.serving.sums import write_sums
 from ccsn_tf.serving.tensorrt.run import read_engine
 
 LABELS = "labels.txt"
@@ -75,7 +73,6 @@ def make_repository(model: str, folder: str, settings: TritonSettings) -> pathli
     Args:
         model: an ONNX file from export/to_onnx.py, or an engine from export/to_tensorrt.py.
         folder: the repository; other models in it are left alone.
-        settings: of the serving.
 
     Returns:
         The version's folder.
@@ -92,21 +89,12 @@ def make_repository(model: str, folder: str, settings: TritonSettings) -> pathli
     read = _read_onnx if pathlib.Path(model).suffix == ".onnx" else _read_engine
     file_name, content, metadata, config = read(model, settings)
     labels = "".join(f"{label}\n" for label in metadata["classes"])
-    beside = target.with_name(f".{os.getpid()}.{target.name}")
-    try:
+    with whole_folder(target) as beside:
         config += _parameters(target, config, labels, metadata)
-        beside.mkdir(parents=True)
         (beside / file_name).write_bytes(content)
-        write_text(beside / model_card.FILE_NAME, model_card.model_card(metadata, f"for Triton, {file_name}"))
-        write_sums(beside)
+        write_beside(beside, metadata, f"for Triton, {file_name}")
         write_text(target.parent / LABELS, labels)
         write_text(target.parent / "config.pbtxt", config)
-        os.replace(beside, target)
-    except OSError as error:
-        reason = error.strerror or error
-        raise UserError(f"{target} cannot be written ({reason}): free space, or choose another --repository.") from None
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
     return target
 
 
@@ -116,7 +104,6 @@ def start_command(folder: str, device: str, image: str, tensorrt: str = "") -> s
     Args:
         folder: the repository.
         device: "gpu" or "cpu".
-        image: of Triton.
         tensorrt: the version that built the engine in the repository, which the command looks for in the image first.
     """
     ports = " ".join(f"-p 127.0.0.1:{port}:{port}" for port in _PORTS)
@@ -203,8 +190,6 @@ def config_text(backend: str, metadata: dict, settings: TritonSettings, segments
 
     Args:
         backend: "onnxruntime" or "tensorrt".
-        metadata: ours, of the model.
-        settings: of the serving.
         segments: of the clip that warms the model up.
     """
     shapes = InputForm(client_config(metadata).model).shapes(())

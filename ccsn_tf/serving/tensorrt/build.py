@@ -14,7 +14,6 @@ from collections.abc import Callable
 
 from ccsn_tf.errors import UserError
 from ccsn_tf.serving import optional
-from ccsn_tf.serving.tensorrt.cuda import Gpu
 
 MODULES = ("tensorrt", "tensorrt_rtx")
 
@@ -98,8 +97,8 @@ class BuildSettings:
                 raise UserError(f"{words} must be in ascending order, from 1 on.")
 
 
-def capabilities_for(trt: types.ModuleType, wanted: tuple[str, ...], gpu: Gpu | None) -> tuple[str, ...]:
-    """The compute capabilities to build for: those asked for, else this machine's GPU's, else the usual ones.
+def capabilities_for(trt: types.ModuleType, wanted: tuple[str, ...], here: str | None) -> tuple[str, ...]:
+    """The compute capabilities to build for: those `wanted`, else that of the GPU `here`, else the usual ones.
 
     Returns:
         As "8.6"; none for the TensorRT that builds for the GPU that it runs on.
@@ -120,9 +119,7 @@ def capabilities_for(trt: types.ModuleType, wanted: tuple[str, ...], gpu: Gpu | 
             f"--compute_capability={','.join(unknown)} is not among those that {trt.__name__} {trt.__version__} builds "
             f"for: {', '.join(known)}."
         )
-    return tuple(dict.fromkeys(wanted)) or (
-        (gpu.capability,) if gpu and gpu.capability in known else DEFAULT_CAPABILITIES
-    )
+    return tuple(dict.fromkeys(wanted)) or ((here,) if here in known else DEFAULT_CAPABILITIES)
 
 
 def _known_capabilities(trt):
@@ -134,9 +131,7 @@ def build(trt: types.ModuleType, model: bytes, settings: BuildSettings) -> tuple
     """Builds an engine in the types that the graph has (strongly typed), without TensorFloat-32.
 
     Args:
-        trt: `tensorrt` or `tensorrt_rtx`.
         model: content of an ONNX file.
-        settings: what to build for.
 
     Returns:
         The engine's content; its inputs, {name: {"dtype", "shape", "profile"}}, and outputs, {name: {"dtype",

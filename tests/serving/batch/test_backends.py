@@ -7,7 +7,6 @@ import shutil
 import sys
 
 import numpy as np
-import onnx
 import pytest
 import serving_requests
 
@@ -107,14 +106,7 @@ def test_models_that_are_none_of_ours(exported, models, tmp_path, monkeypatch):
     for read in (read_metadata, ModelThread):
         with pytest.raises(UserError, match=r"1 is a SavedModel, but was not written by export/saved_model\.py"):
             read(choose([str(tmp_path)]))
-    model = onnx.load(models["onnx"])
-    del model.metadata_props[:]
-    onnx.save(model, tmp_path / "other.onnx")
-    with pytest.raises(UserError, match=r"other\.onnx is an ONNX file, but was not written by export/to_onnx\.py"):
-        read_metadata(choose([str(tmp_path / "other.onnx")]))
     (tmp_path / "text.onnx").write_text("no model")
-    with pytest.raises(UserError, match=r"text\.onnx is damaged or no ONNX file"):
-        read_metadata(choose([str(tmp_path / "text.onnx")]))
     with pytest.raises(UserError, match=r"text\.onnx is damaged or no ONNX file"):
         ModelThread(Exported("openvino", str(tmp_path / "text.onnx")))
     (tmp_path / "model.plan").touch()

@@ -30,7 +30,7 @@ from ccsn_tf.serving.batch.run import (
     videos_of_list,
 )
 from ccsn_tf.serving.client.client import Client
-from ccsn_tf.serving.client.config import client_config
+from ccsn_tf.serving.metadata import client_config
 
 SETTINGS = BatchSettings(all_scores=True, batch_size=4, workers=2)
 NAMES = [f"{kind}/{number}.avi" for kind in ("left", "right") for number in range(3)]

@@ -25,7 +25,7 @@ from ccsn_tf.evaluation.predict import predict_video
 from ccsn_tf.serving import versions
 from ccsn_tf.serving.client.client import AsyncClient, Client, ServingError
 from ccsn_tf.serving.client.clip_input import jpeg_inputs
-from ccsn_tf.serving.client.config import client_config
+from ccsn_tf.serving.metadata import client_config
 
 GIVEN = "CCSN_TF_SERVING_ADDRESS"
 HOSTILE = ("serving_default: floats", "serving_default: no flow", "jpeg: truncated", "jpeg: 17 scans", "jpeg: no clip")

@@ -12,8 +12,8 @@ from ccsn_tf.serving.batch.backends import choose
 from ccsn_tf.serving.batch.run import BatchSettings, Items, clips_of_records, predict_all, videos_of_folder
 from ccsn_tf.serving.client.client import Client
 from ccsn_tf.serving.client.clip_input import jpeg_inputs
-from ccsn_tf.serving.client.config import client_config
 from ccsn_tf.serving.local import LocalModel
+from ccsn_tf.serving.metadata import client_config
 
 
 @pytest.fixture(scope="module")

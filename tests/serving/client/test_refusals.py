@@ -4,11 +4,11 @@ import concurrent.futures
 import contextlib
 import http.server
 import ssl
-import subprocess
 import threading
 
 import grpc
 import pytest
+from serving_fixtures import make_certificate
 
 from ccsn_tf.errors import UserError
 from ccsn_tf.serving.client.client import Client, ServingError
@@ -21,10 +21,7 @@ def files(tmp_path_factory):
     """A folder with certificates of localhost and of another host, their keys, a token and another."""
     folder = tmp_path_factory.mktemp("tls")
     for name, host in (("right", "localhost"), ("other", "other.example")):
-        command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-        command += ["-days", "2", "-subj", f"/CN={host}", "-addext", f"subjectAltName=DNS:{host}"]
-        command += ["-keyout", f"{folder}/{name}.key", "-out", f"{folder}/{name}.crt"]
-        subprocess.run(command, check=True, capture_output=True)
+        make_certificate(folder, name, host)
     (folder / "token").write_text("s3cret\n")
     (folder / "wrong").write_text("guess")
     return folder

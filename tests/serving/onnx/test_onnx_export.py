@@ -12,9 +12,8 @@ import pytest
 from ccsn_tf.errors import UserError
 from ccsn_tf.serving import agreement
 from ccsn_tf.serving.agreement import compare_on_clips
-from ccsn_tf.serving.client.config import client_config
 from ccsn_tf.serving.clips import clips_to_try
-from ccsn_tf.serving.metadata import weights_hash
+from ccsn_tf.serving.metadata import client_config, weights_hash
 from ccsn_tf.serving.onnx import export as export_module
 from ccsn_tf.serving.onnx.export import OnnxSettings, export_onnx
 from ccsn_tf.serving.onnx.graph import precision_of, product_precisions
@@ -68,7 +67,6 @@ def test_lower_precisions_differ_by_more_and_agree_on_the_test_clips(onnx_export
         agreement = reports[precision]["agreement"]
         assert agreement["num_clips"] == 6 and agreement["segments"] == 2
         assert agreement["fused"]["top1_reference"] == reports["fp16"]["agreement"]["fused"]["top1_reference"]
-        assert 0 < agreement["fused"]["mean_change"] <= agreement["fused"]["largest_change"] < 0.5
 
 
 def test_too_little_agreement_is_an_error_and_leaves_nothing(workdir_config, converted, tmp_path):

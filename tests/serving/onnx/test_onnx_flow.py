@@ -15,8 +15,7 @@ from ccsn_tf.models.flow import QuantizedFlow
 from ccsn_tf.models.flow.loops import LOOPED, iterations
 from ccsn_tf.serving.clips import clips_to_try
 from ccsn_tf.serving.onnx.graph import Graph, product_precisions
-from ccsn_tf.serving.onnx.half import to_half
-from ccsn_tf.serving.onnx.int8 import deep_convolutions, to_int8
+from ccsn_tf.serving.onnx.precision import deep_convolutions, to_half, to_int8
 from ccsn_tf.serving.onnx.session import OnnxModel
 from ccsn_tf.serving.servers.triton import TritonSettings, make_repository
 

@@ -23,12 +23,12 @@ def ours(tmp_path):
 
 
 def test_a_file_of_ours_runs_and_says_what_it_is(ours):
-    model, inputs = OnnxModel(str(ours), threads=1), onnx_graphs.pixels()
+    model, inputs = OnnxModel(str(ours)), onnx_graphs.pixels()
     assert model.metadata == {"classes": ["läuft", 'say "no"']}
     outputs = model(inputs)
     assert list(outputs) == ["logits"] and outputs["logits"].shape == (2, 2)
     np.testing.assert_allclose(outputs["logits"], onnx_graphs.run(onnx.load(ours), inputs)["logits"], atol=1e-5)
-    np.testing.assert_array_equal(OnnxModel(ours.read_bytes(), threads=1)(inputs)["logits"], outputs["logits"])
+    np.testing.assert_array_equal(OnnxModel(ours.read_bytes())(inputs)["logits"], outputs["logits"])
     content, proto, metadata = read_onnx(str(ours))
     assert content == ours.read_bytes() and metadata == model.metadata and len(proto.graph.node) == 19
 

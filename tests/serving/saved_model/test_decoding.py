@@ -13,12 +13,8 @@ from ccsn_tf.data.flow import field_size
 from ccsn_tf.data.sampling import view_boxes
 from ccsn_tf.data.views import InputForm, from_jpegs
 from ccsn_tf.serving.clips import clips_to_try
-from ccsn_tf.serving.saved_model.decoding import (
-    MAX_PIXELS,
-    decode_frames,
-    decode_segments,
-    scale_frames,
-)
+from ccsn_tf.serving.metadata import MAX_PIXELS
+from ccsn_tf.serving.saved_model.decoding import decode_frames, decode_segments, scale_frames
 
 
 @tf.function

@@ -16,8 +16,8 @@ import serving_requests
 import tensorflow as tf
 
 from ccsn_tf.evaluation.metrics import softmax
-from ccsn_tf.serving.client.config import ARRAY_SIGNATURES, JPEG_SIGNATURES
 from ccsn_tf.serving.clips import clips_to_try
+from ccsn_tf.serving.metadata import ARRAY_SIGNATURES, JPEG_SIGNATURES
 from ccsn_tf.serving.saved_model import verify
 from ccsn_tf.serving.saved_model.export import export_saved_model
 from ccsn_tf.serving.saved_model.fresh_process import Request, read_answers, write_requests
@@ -96,12 +96,6 @@ def test_callers_at_once_may_differ_in_segments(loader, request, fixture, arrays
     for number, answer in enumerate(answers):
         assert not answer.error
         np.testing.assert_allclose(answer.outputs["scores"], wanted[number % len(clips)], atol=limit)
-
-
-def test_a_folder_without_a_model(loader, tmp_path):
-    result = subprocess.run([loader, tmp_path, tmp_path], capture_output=True, text=True, check=False)
-    assert result.returncode == 1 and "load_and_run: NOT_FOUND" in result.stderr
-    assert subprocess.run([loader], capture_output=True, check=False).returncode == 2
 
 
 @pytest.mark.slow

@@ -13,8 +13,8 @@ import pytest
 
 from ccsn_tf.errors import UserError
 from ccsn_tf.files import only_process
-from ccsn_tf.serving.client.config import client_config
 from ccsn_tf.serving.clips import clips_to_try
+from ccsn_tf.serving.metadata import client_config
 from ccsn_tf.serving.saved_model import export as saved_model
 from ccsn_tf.serving.saved_model import fresh_process, verify
 from ccsn_tf.serving.saved_model.export import export_saved_model
@@ -31,7 +31,6 @@ def no_graph(monkeypatch):
     """For tests of the folders: makes no graph, which takes seconds, and reads the model once."""
 
     def save(self, path):
-        pathlib.Path(path).mkdir(parents=True)
         pathlib.Path(path, "saved_model.pb").write_text(f"graph {np.random.default_rng().random()}")
 
     monkeypatch.setattr(ServedModel, "save", save)
@@ -94,6 +93,20 @@ def test_versions_count_up_and_are_never_overwritten(workdir_config, tmp_path, n
         quick(workdir_config, tmp_path, version=7)
     assert (tmp_path / "7" / "saved_model.pb").read_bytes() == before
     assert names(tmp_path) == ["0012", "1", "13", "7", "notes"]
+
+
+def test_flow_is_compiled_by_default_where_that_works(frames_config, workdir_config, tmp_path, no_graph, monkeypatch):
+    """What it computes: test_loader.py; its flag for TensorFlow Serving: tests/export/test_tf_serving_files.py."""
+    for works in (True, False):
+        monkeypatch.setattr(saved_model, "xla_works", lambda works=works: works)
+        assert quick(frames_config, tmp_path / "model").metadata["xla"] == works
+    for config, sentence in (
+        (frames_config, r"^--xla: XLA does not work on this machine .* leave it out\.$"),
+        (workdir_config, r"--xla is for models that compute flow .* leave it out"),
+    ):
+        with pytest.raises(UserError, match=sentence):
+            quick(config, tmp_path / "model2", xla=True)
+    assert not (tmp_path / "model2").exists()
 
 
 def test_two_exports_at_once_do_not_meet_and_what_a_killed_one_left_is_removed(workdir_config, tmp_path, no_graph):
@@ -167,7 +180,7 @@ def test_a_model_that_cannot_be_loaded(exported, tmp_path):
 def test_without_records_clips_are_rendered(exported, workdir_config, tmp_path, no_graph):
     elsewhere = workdir_config.replace(record_dir=str(tmp_path / "gone"))
     with clips_to_try(elsewhere, exported.metadata["classes"], 7, must_be_real=False) as clips:
-        assert clips.source.startswith("clips rendered") and len(set(clips.names)) == 7
+        assert clips.source.startswith("clips rendered") and len({clip.name for clip in clips.stored}) == 7
         assert clips.arrays(3)["flow"].shape == (7, 3, 32, 32, 10) and clips.jpegs(3)["flow"].shape == (7, 3, 5)
     with pytest.raises(UserError, match="gone holds no finished records"):
         quick(elsewhere, tmp_path / "model", warmup=True, must_be_real=True)

@@ -124,7 +124,7 @@ def test_many_callers_get_what_keras_says(server, client, clips):
 
 def test_a_video_is_named_as_keras_does(server, client, metadata, workdir_config, moving_video):
     from ccsn_tf.models.build import load_model
-    from ccsn_tf.serving.client.config import client_config
+    from ccsn_tf.serving.metadata import client_config
 
     answer = client.classify_video(moving_video)
     inputs = network_input(VideoFile("", moving_video), client_config(metadata), metadata["segments"])

@@ -17,7 +17,7 @@ from ccsn_tf.errors import UserError
 from ccsn_tf.models.build import build_model
 from ccsn_tf.serving.onnx.convert import to_onnx
 from ccsn_tf.serving.onnx.graph import product_precisions
-from ccsn_tf.serving.onnx.half import to_half
+from ccsn_tf.serving.onnx.precision import to_half
 from ccsn_tf.serving.tensorrt.build import (
     DEFAULT_CAPABILITIES,
     BuildSettings,
@@ -26,7 +26,6 @@ from ccsn_tf.serving.tensorrt.build import (
     is_rtx,
     load_tensorrt,
 )
-from ccsn_tf.serving.tensorrt.cuda import Gpu
 
 ROOT = pathlib.Path(__file__).parents[3]
 RTX = BuildSettings(compute_capabilities=("8.6",))
@@ -76,11 +75,11 @@ def test_bounds_out_of_order_are_refused(bounds):
 
 def test_capabilities_are_those_asked_for_else_the_gpus_else_the_usual():
     assert capabilities_for(tensorrt_rtx, ("8.9", "7.5", "8.9"), None) == ("8.9", "7.5")
-    assert capabilities_for(tensorrt_rtx, (), Gpu("RTX", "12.0")) == ("12.0",)
-    assert capabilities_for(tensorrt_rtx, (), Gpu("H100", "9.0")) == DEFAULT_CAPABILITIES
+    assert capabilities_for(tensorrt_rtx, (), "12.0") == ("12.0",)
+    assert capabilities_for(tensorrt_rtx, (), "9.0") == DEFAULT_CAPABILITIES
     assert capabilities_for(tensorrt_rtx, (), None) == ("8.6", "8.9", "12.0")
     full = tensorrt_stand_ins.tensorrt()
-    assert capabilities_for(full, (), Gpu("H100", "9.0")) == capabilities_for(full, (), None) == ()
+    assert capabilities_for(full, (), "9.0") == capabilities_for(full, (), None) == ()
     for trt, wanted, sentence in (
         (tensorrt_rtx, ("8.6", "9.0"), r"--compute_capability=9.0 is not among those that .* builds for: 7.5, 8.0"),
         (full, ("8.6",), "--compute_capability=8.6: tensorrt builds for the GPU that it runs on: leave the flag"),

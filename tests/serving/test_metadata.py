@@ -5,7 +5,7 @@ import copy
 import pytest
 
 from ccsn_tf.errors import UserError
-from ccsn_tf.serving.client.config import client_config
+from ccsn_tf.serving.metadata import client_config
 
 
 @pytest.mark.parametrize(

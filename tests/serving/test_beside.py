@@ -7,10 +7,9 @@ import pytest
 
 from ccsn_tf.errors import UserError
 from ccsn_tf.serving.batch.backends import ModelThread, choose
+from ccsn_tf.serving.beside import check_sums, model_card, sha256
 from ccsn_tf.serving.local import LocalModel
-from ccsn_tf.serving.model_card import model_card
 from ccsn_tf.serving.onnx.session import OnnxModel
-from ccsn_tf.serving.sums import check_sums, sha256
 
 
 def test_a_saved_model_is_checked_by_our_loaders(exported, tmp_path):

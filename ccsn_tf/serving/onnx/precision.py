@@ -1,20 +1,30 @@
-"""A strongly typed half-precision graph: what each node computes in is written in the graph, not left to a runtime.
+"""Lower precisions that the graph itself says, node by node, and no runtime decides.
 
-TensorRT 11 and TensorRT for RTX have no precision switches; they build what the graph's types say. Convolutions,
-matrix products and what lies between them become float16. These stay float32:
+Half precision is strongly typed: TensorRT 11 and TensorRT for RTX have no precision switches; they build what the
+graph's types say. Convolutions, matrix products and what lies between them become float16. These stay float32:
 
     scaling of the pixels       everything before the first convolution
     attention                   the bias that is added to the scores, and their softmax
     biases, normalisation       what of them is not part of a convolution: constants by channel, added or multiplied
     heads                       pooling over positions and all that follows: consensus, logits, embeddings
     anything not listed below   an operation of which it is not known that half precision does no harm
+
+INT8 is QuantizeLinear and DequantizeLinear before every convolution, as TensorRT takes them: symmetric (zero point 0),
+activations with one scale a tensor, weights with one a channel, sums and biases in float32. The convolutions are
+quantised and nothing else: all of the work that is worth it is there, and the attention and the heads stay as they
+are. Only inputs of convolutions are quantised, not their results: those of a residual branch would be rounded twice.
 """
 
 from __future__ import annotations
 
+import pathlib
+import tempfile
+from collections.abc import Collection, Iterable
+
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
+from onnxruntime import quantization
 
 from ccsn_tf.errors import UserError
 from ccsn_tf.serving.onnx.graph import PRODUCTS, Graph
@@ -30,9 +40,6 @@ _NUMPY = {TensorProto.FLOAT16: np.float16, TensorProto.FLOAT: np.float32}
 
 def to_half(model: onnx.ModelProto) -> onnx.ModelProto:
     """A copy of a float32 model that computes in float16; inputs and outputs keep their types.
-
-    Args:
-        model: float32, as from `to_onnx`.
 
     Raises:
         UserError: a weight is too large for float16.
@@ -114,3 +121,61 @@ def _converted(array, dtype, name, copy):
             "65504): use --precision=fp32."
         )
     return numpy_helper.from_array(converted, copy)
+
+
+def deep_convolutions(model: onnx.ModelProto, depth: int) -> list[str]:
+    """Names of the convolutions that follow at least `depth` others on every way from the input.
+
+    The first ones of each stream are best left alone: they see few channels, a scale each would be needed, and flow,
+    most of which is nearly zero, loses there what the 8 bits of its pixels just hold.
+    """
+    graph = Graph(model)
+    depths, found = {value.name: 0 for value in model.graph.input}, []
+    for node in model.graph.node:
+        ways = [depths[name] for name in node.input if name in depths]
+        if not ways:
+            continue
+        is_convolution = node.op_type == "Conv" and node.input[1] in graph.constants
+        if is_convolution and min(ways) >= depth:
+            found.append(node.name)
+        if graph.types[node.output[0]] == TensorProto.FLOAT:  # not the shape arithmetic, which leads past all of them
+            depths[node.output[0]] = min(ways) + is_convolution
+    return found
+
+
+def to_int8(
+    model: onnx.ModelProto, convolutions: Collection[str], batches: Iterable[dict[str, np.ndarray]]
+) -> onnx.ModelProto:
+    """A copy of a float32 model with convolutions on 8-bit integers; inputs and outputs keep their types.
+
+    Args:
+        model: float32, as from `to_onnx`.
+        convolutions: names of those that are quantised.
+        batches: inputs of the model; the values that they give a tensor are the range that 8 bits cover.
+    """
+    batches = iter(batches)
+
+    class Reader(quantization.CalibrationDataReader):
+        def get_next(self):
+            return next(batches, None)
+
+    with tempfile.TemporaryDirectory() as folder:
+        source, target = (pathlib.Path(folder, name) for name in ("float32.onnx", "int8.onnx"))
+        marked = onnx.ModelProto()
+        marked.CopyFrom(model)
+        marked.metadata_props.add(key="onnx.quant.pre_process", value="onnxruntime.quant")  # spares us the advice
+        onnx.save(marked, source)
+        quantization.quantize_static(
+            source,
+            target,
+            Reader(),
+            op_types_to_quantize=["Conv"],
+            nodes_to_quantize=list(convolutions),
+            per_channel=True,
+            extra_options={
+                "ActivationSymmetric": True,
+                "QuantizeBias": False,
+                "OpTypesToExcludeOutputQuantization": ["Conv"],
+            },
+        )
+        return onnx.load(target)
