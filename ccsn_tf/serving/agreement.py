@@ -37,6 +37,11 @@ def as_exported(model: keras.Model) -> Model:
     return outputs
 
 
+def difference(found: np.ndarray, wanted: np.ndarray) -> float:
+    """The largest one of two arrays, relative above 1; NaN where either is."""
+    return float(np.max(np.abs(found - wanted) / np.maximum(1, np.abs(wanted))))
+
+
 def compare_on_clips(
     exported: Model,
     trained: Model,
@@ -63,12 +68,12 @@ def compare_on_clips(
             inputs = {name: values[:batch] for name, values in arrays.items()}
             wanted = trained(inputs)
             for name, value in exported(inputs).items():
-                difference = (np.abs(value - wanted[name]) / np.maximum(1, np.abs(wanted[name]))).max()
-                largest[name] = float(np.maximum(difference, largest.get(name, 0.0)))  # which keeps what is no number
-    for name, difference in largest.items():
-        if not difference <= (np.finfo(np.float32).max if limit is None else limit):
+                found = difference(value, wanted[name])
+                largest[name] = float(np.maximum(found, largest.get(name, 0.0)))  # which keeps what is no number
+    for name, found in largest.items():
+        if not found <= (np.finfo(np.float32).max if limit is None else limit):
             raise UserError(
-                f"The exported model differs from the trained one by {difference:.1e} in {name}"
+                f"The exported model differs from the trained one by {found:.1e} in {name}"
                 + (f", more than {limit:.0e}." if limit else ": it overflows, use --precision=fp32.")
             )
     tried = {"clips": clips.source, "batches": list(batches), "segments": list(segments)}

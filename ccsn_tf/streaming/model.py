@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -51,19 +52,8 @@ class TrainedModel:
     def __init__(self, model: CCSN, config: Config):
         self.classes, self.config = tuple(model.classes), config
         self.attention = attention_reader(model, tf.function)
-        snippets, heads = snippet_parts(fold_batch_norms(model))
-
-        def snippet(inputs):
-            features = snippets({name: tensor[:, None] for name, tensor in inputs.items()})
-            return {stream: feature[:, 0] for stream, feature in features.items()}
-
-        of_snippets = {name: tf.TensorSpec((None, *spec.shape[2:]), spec.dtype) for name, spec in model.input.items()}
-        self._snippet = tf.function(snippet).get_concrete_function(of_snippets)
-        of_clips = {
-            stream: tf.TensorSpec((None, None, spec.shape[-1]), spec.dtype)
-            for stream, spec in self._snippet.structured_outputs.items()
-        }
-        self._answer = tf.function(heads).get_concrete_function(of_clips)
+        functions = stream_functions(fold_batch_norms(model))
+        self._snippet, self._answer = (tf.function(each).get_concrete_function(specs) for each, specs in functions)
 
     def snippet(self, inputs):
         """See `StreamModel`."""
@@ -72,6 +62,24 @@ class TrainedModel:
     def answer(self, features):
         """See `StreamModel`."""
         return with_scores(_arrays(self._answer(_tensors(features))))
+
+
+def stream_functions(network: keras.Model) -> list[tuple[Callable, dict[str, tf.TensorSpec]]]:
+    """The two functions of a `StreamModel` for tensors, without scores, each with the specs of its inputs.
+
+    Raises:
+        UserError: see `snippet_parts`.
+    """
+    snippets, heads = snippet_parts(network)
+
+    def snippet(inputs):
+        found = snippets({name: tensor[:, None] for name, tensor in inputs.items()})
+        return {stream: feature[:, 0] for stream, feature in found.items()}
+
+    ones = {name: tf.TensorSpec((None, *each.shape[2:]), each.dtype, name) for name, each in network.input.items()}
+    features = snippets.compute_output_spec(network.input)
+    clips = {name: tf.TensorSpec((None, None, each.shape[-1]), each.dtype, name) for name, each in features.items()}
+    return [(snippet, ones), (heads, clips)]
 
 
 def _tensors(arrays):

@@ -15,9 +15,9 @@ from onnx import TensorProto, helper
 from ccsn_tf.errors import UserError
 from ccsn_tf.models.flow.loops import WRITTEN_OUT, iterations
 from ccsn_tf.models.folding import fold_batch_norms
-from ccsn_tf.models.snippets import snippet_parts
 from ccsn_tf.serving import optional
 from ccsn_tf.serving.metadata import STREAM_SIGNATURES
+from ccsn_tf.streaming.model import stream_functions
 
 # The last one that tf2onnx 1.17 writes valid graphs for, and all that TensorRT 10 reads.
 OPSET = 17
@@ -50,18 +50,9 @@ def stream_to_onnx(model: keras.Model) -> dict[str, onnx.ModelProto]:
     Raises:
         UserError: as `to_onnx`, and `snippet_parts`.
     """
-    snippets, heads = snippet_parts(fold_batch_norms(model))
-
-    def features(inputs):
-        found = snippets({name: value[:, None] for name, value in inputs.items()})
-        return {stream: feature[:, 0] for stream, feature in found.items()}
-
-    ones = {name: tf.TensorSpec((None, *each.shape[2:]), tf.uint8, name=name) for name, each in model.input.items()}
-    snippet = _converted(features, ones, ("snippets",))
-    widths = {value.name: value.type.tensor_type.shape.dim[-1].dim_value for value in snippet.graph.output}
-    clips = {name: tf.TensorSpec((None, None, width), tf.float32, name=name) for name, width in widths.items()}
-    answer = _converted(_with_scores(heads), clips, ("batch", "segments"))
-    return dict(zip(STREAM_SIGNATURES, (snippet, answer), strict=True))
+    (snippet, ones), (heads, clips) = stream_functions(fold_batch_norms(model))
+    parts = _converted(snippet, ones, ("snippets",)), _converted(_with_scores(heads), clips, ("batch", "segments"))
+    return dict(zip(STREAM_SIGNATURES, parts, strict=True))
 
 
 def _with_scores(function):

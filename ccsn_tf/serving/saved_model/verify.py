@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from ccsn_tf.errors import UserError
 from ccsn_tf.evaluation.metrics import with_scores
-from ccsn_tf.serving.agreement import BATCHES
+from ccsn_tf.serving.agreement import BATCHES, difference
 from ccsn_tf.serving.clips import Clips
 from ccsn_tf.serving.metadata import ARRAY_SIGNATURES, JPEG_SIGNATURES, STREAM_SIGNATURES
 from ccsn_tf.serving.saved_model import fresh_process
@@ -73,15 +73,15 @@ def verify(path: str, model: keras.Model, metadata: dict, clips: Clips, also: Se
         raise UserError("The exported model does not answer with its metadata.")
     largest = {}
     for (request, wanted), answer in zip(pairs, answers[1 + len(also) :], strict=True):
-        difference = np.maximum(compare(answer, wanted, metadata), largest.get(request.signature, 0.0))
-        largest[request.signature] = float(difference)  # which keeps what is not a number
-    for signature, difference in largest.items():
-        if not difference <= limit:
+        found = np.maximum(compare(answer, wanted, metadata), largest.get(request.signature, 0.0))
+        largest[request.signature] = float(found)  # which keeps what is not a number
+    for signature, found in largest.items():
+        if not found <= limit:
             remedy = "export with --nofold_batch_norms, which rounds as the trained model does"
             if signature == of_jpegs:  # which has the network in common with the others
                 remedy = "its pictures are not those of the input pipeline; install the versions of constraints.txt"
             raise UserError(
-                f"The exported model differs from the trained one by {difference:.1e} in {signature}, more "
+                f"The exported model differs from the trained one by {found:.1e} in {signature}, more "
                 f"than {limit:.0e}: {remedy}."
             )
     tried = {"clips": clips.source, "batches": list(BATCHES), "segments": list(segments)}
@@ -126,10 +126,7 @@ def compare(answer: Answer, wanted: dict[str, np.ndarray], metadata: dict) -> fl
             return float("inf")
     if any(value.shape != wanted[name].shape for name, value in outputs.items()):
         return float("inf")
-    differences = [
-        np.max(np.abs(value - wanted[name]) / np.maximum(1, np.abs(wanted[name]))) for name, value in outputs.items()
-    ]
-    return float(np.max(differences))
+    return float(np.max([difference(value, wanted[name]) for name, value in outputs.items()]))
 
 
 def _called(function, arrays):

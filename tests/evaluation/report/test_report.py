@@ -91,7 +91,7 @@ def test_records_of_another_data_set_with_some_of_the_classes(run, tiny_data, ti
     np.testing.assert_allclose(second["fused"], first["fused"][same], atol=1e-5)
     np.testing.assert_array_equal(second["labels"], first["labels"][same])
     with clips_to_try(config, tiny_manifest.classes, 2, must_be_real=True) as clips:  # of an export
-        assert set(clips.names) <= set(names["test"])
+        assert {clip.name for clip in clips.stored} <= set(names["test"])
     made = dataclasses.replace(other, settings={**settings, "flow_bound": 10.0})
     (tmp_path / "other" / "manifest.json").write_text(made.to_json())
     with pytest.raises(UserError, match=r"--record_dir=.* flow_bound=10\.0, and the model wants 20\.0: prepare"):
