@@ -7,7 +7,14 @@ Faults can be injected: see `FAULTS`.
 
 from __future__ import annotations
 
+import base64
+import binascii
 import concurrent.futures
+import http.server
+import json
+import re
+import sys
+import threading
 import time
 from collections.abc import Callable
 
@@ -15,8 +22,9 @@ import grpc
 import kept_models
 import numpy as np
 import tensorflow as tf
-from serving_stand_in_rest import RestServer, model_status
+from google.protobuf import json_format
 from tensorflow_serving.apis import (
+    get_model_status_pb2,
     model_service_pb2_grpc,
     predict_pb2,
     prediction_service_pb2_grpc,
@@ -28,6 +36,16 @@ from ccsn_tf.serving.client.calls import StatusError
 # slow: answers late; over_long: answers when the caller has given up; unavailable, exhausted: turns the request away;
 # lost: runs the model, then says unavailable.
 FAULTS = ("slow", "over_long", "unavailable", "exhausted", "lost")
+
+
+_STATUS = {
+    "INVALID_ARGUMENT": 400,
+    "FAILED_PRECONDITION": 400,
+    "NOT_FOUND": 404,
+    "RESOURCE_EXHAUSTED": 429,
+    "UNAVAILABLE": 503,
+}
+_MODEL = re.compile(r"/v1/models/([^/:]+)(?:/versions/(\d+))?(:predict)?")
 
 
 class StandIn:
@@ -56,10 +74,11 @@ class StandIn:
         prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(_Predictions(self), self._grpc)
         model_service_pb2_grpc.add_ModelServiceServicer_to_server(_Models(self), self._grpc)
         self.grpc_port = self._grpc.add_insecure_port(f"127.0.0.1:{grpc_port}")
-        self._rest = RestServer(self)
-        self.rest_port = self._rest.port
+        self._rest = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"stand_in": self}))
+        self.rest_port = self._rest.server_address[1]
+        self._thread = threading.Thread(target=self._rest.serve_forever, daemon=True)
         self._grpc.start()
-        self._rest.start()
+        self._thread.start()
 
     def reload(self) -> None:
         """Serves the versions that are in the folder now, and no others."""
@@ -68,7 +87,9 @@ class StandIn:
 
     def stop(self) -> None:
         """Ends both servers; calls under way are cut off."""
-        self._rest.stop()
+        self._rest.shutdown()
+        self._rest.server_close()
+        self._thread.join()
         self._grpc.stop(None).wait()
 
     def __enter__(self):
@@ -156,3 +177,86 @@ def _arrays(protos):
 
 def _code(number):
     return next(code.name for code in grpc.StatusCode if code.value[0] == number)
+
+
+def model_status(versions: list[int]) -> get_model_status_pb2.GetModelStatusResponse:
+    """The status message that says that these versions are ready."""
+    available = get_model_status_pb2.ModelVersionStatus.AVAILABLE
+    statuses = [get_model_status_pb2.ModelVersionStatus(version=number, state=available) for number in versions]
+    return get_model_status_pb2.GetModelStatusResponse(model_version_status=statuses)
+
+
+class _Server(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 128
+
+    def handle_error(self, request, client_address):
+        """A caller that has gone away is no news; anything else is."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    stand_in = None
+
+    def log_message(self, format, *args):
+        """Says nothing."""
+
+    def do_GET(self):
+        self._answer(
+            lambda model, _: json_format.MessageToDict(
+                model_status(self.stand_in.versions(model)), always_print_fields_with_no_presence=True
+            )
+        )
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self._answer(lambda model, version: self._predict(model, version, body))
+
+    def _predict(self, model, version, body):
+        request = json.loads(body)
+        _, function = self.stand_in.signature(model, version, request["signature_name"])
+        specs, inputs = function.structured_input_signature[1], request["inputs"]
+        arrays = {key: _tensor(inputs[key], spec.dtype, key) for key, spec in specs.items() if key in inputs}
+        outputs = {key: _plain(value) for key, value in self.stand_in.run(function, arrays).items()}
+        return {"outputs": outputs if len(outputs) > 1 else next(iter(outputs.values()))}
+
+    def _answer(self, make):
+        match = _MODEL.fullmatch(self.path)
+        try:
+            if match is None or (match[3] is not None) != (self.command == "POST"):
+                raise StatusError("INVALID_ARGUMENT", f"Malformed request: {self.command} {self.path}")
+            status, content = 200, make(match[1], int(match[2]) if match[2] else None)
+        except StatusError as failure:
+            status, content = _STATUS.get(failure.code, 500), {"error": failure.message}
+        encoded = json.dumps(content).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(encoded)))
+        self.end_headers()
+        self.wfile.write(encoded)
+
+
+def _tensor(value, dtype, name):
+    """A nested JSON list as an array of the signature's type; StatusError where it is ragged or of another type."""
+    try:
+        if dtype == tf.string:
+            return np.vectorize(_bytes, otypes=[object])(np.array(value, object))
+        array = np.array(value)
+        if array.size and array.dtype.kind != "i":
+            raise TypeError
+        return array.astype(dtype.as_numpy_dtype)
+    except (AttributeError, TypeError, ValueError, OverflowError, binascii.Error):
+        raise StatusError("INVALID_ARGUMENT", f"{name}: JSON value is not of expected type: {dtype.name}") from None
+
+
+def _bytes(item):
+    if isinstance(item, dict) and list(item) == ["b64"]:
+        return base64.b64decode(item["b64"], validate=True)
+    return item.encode()
+
+
+def _plain(array):
+    return np.vectorize(bytes.decode, otypes=[object])(array).tolist() if array.dtype == object else array.tolist()

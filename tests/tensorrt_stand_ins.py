@@ -132,12 +132,8 @@ def tensorrt(version="10.13.3", **faults):
             return Engine(plan.removeprefix(b"PLAN"))
 
     module = types.ModuleType("tensorrt")
-    enums = {
-        "NetworkDefinitionCreationFlag": flags,
-        "BuilderFlag": {"TF32": 7},
-    }
-    for name, members in enums.items():
-        setattr(module, name, enum.IntEnum(name, members))
+    module.NetworkDefinitionCreationFlag = enum.IntEnum("NetworkDefinitionCreationFlag", flags)
+    module.BuilderFlag = enum.IntEnum("BuilderFlag", {"TF32": 7})
     for made_class in (ILogger, Builder, OnnxParser, Runtime):
         setattr(module, made_class.__name__, made_class)
     module.__version__, module.get_nv_onnx_parser_version, module.made = version, lambda: 101300, made

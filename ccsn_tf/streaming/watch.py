@@ -160,22 +160,21 @@ class Reader:
         try:
             for frame in self._source.frames(short_side, self._stopped, say):
                 follows = follows and frame.follows
-                follows = self._put(dataclasses.replace(frame, follows=follows))
+                follows = self._put(dataclasses.replace(frame, follows=follows), may_be_lost=self._source.live)
         except BaseException as error:  # to be raised where the frames are used
             end = error
-        self._put(end, must=True)
+        self._put(end, may_be_lost=False)
 
-    def _put(self, item, must=False):
+    def _put(self, item, may_be_lost):
         """Whether the item was taken."""
         while not self._stopped.is_set():
             try:
-                self._queue.put(item, timeout=_NAP if must or not self._source.live else 0.001)
+                self._queue.put(item, timeout=0.001 if may_be_lost else _NAP)
+                return True
             except queue.Full:
-                if must or not self._source.live:
-                    continue
-                self.lost += 1
-                return False
-            return True
+                if may_be_lost:
+                    self.lost += 1
+                    return False
         return False
 
 
