@@ -127,12 +127,6 @@ class LocalFolder:
         """A file's content, None if there is none."""
         return _if_there(pathlib.Path.read_bytes, self.path / name)
 
-    def sizes(self, below: str) -> dict[str, int]:
-        """{name: bytes} of the files at any depth below a folder of this one."""
-        found = [pathlib.Path(place, name) for place, _, names in os.walk(self.path / below) for name in names]
-        sizes = ((path, _if_there(os.path.getsize, path)) for path in found)
-        return {path.relative_to(self.path).as_posix(): size for path, size in sizes if size is not None}
-
     @contextlib.contextmanager
     def whole(self, name: str) -> Iterator[BinaryIO]:
         """Yields a file to write to, which has its name once the block has ended well."""
@@ -143,7 +137,7 @@ class LocalFolder:
 @contextlib.contextmanager
 def alone_in(folder: LocalFolder) -> Iterator[None]:
     """Keeps other processes out of a `LocalFolder`, and clears up in it, before and after; see `only_process`."""
-    with only_process(folder.path) if isinstance(folder, LocalFolder) else contextlib.nullcontext() as alone:
+    with only_process(folder.path) as alone:
         try:
             if alone:
                 remove_leftovers(folder.path)

@@ -14,9 +14,10 @@ from videos import encoded, moving, read_snippets, write_video
 from ccsn_tf.config import Config, DataConfig
 from ccsn_tf.data.datasets import Clip
 from ccsn_tf.data.flow import dequantise, make_estimator, quantise
+from ccsn_tf.data.frames import changed_at
 from ccsn_tf.data.frames import iter_frames as frames_of
 from ccsn_tf.data.prepare import encode as module
-from ccsn_tf.data.prepare.encode import Skipped, last_change, make_record, result_of
+from ccsn_tf.data.prepare.encode import Skipped, make_record, result_of
 from ccsn_tf.data.prepare.prepare import prepare
 from ccsn_tf.data.prepare.worker_pool import Outcome, WorkerLostError
 from ccsn_tf.data.records.manifest import Manifest
@@ -189,7 +190,7 @@ def test_a_worker_s_answers(tmp_path):
     for spoilt in (b"", b"PK"):  # as a loss of power may leave it
         (tmp_path / "records" / "a.zip").write_bytes(spoilt)
         skipped = make_record(clip, record, lambda: None, DataConfig(), 5)
-        assert clip.path in skipped.reason and skipped.change == last_change(clip) is not None
+        assert clip.path in skipped.reason and skipped.change == changed_at(clip.path) is not None
     absent = Clip("run/b", clip.path + "b", "run", "1")
     assert make_record(absent, record, lambda: None, DataConfig(), 5) == Skipped(f"{absent.path} does not exist.", None)
     assert result_of(Outcome(0, value=stored), clip) is stored
