@@ -53,7 +53,7 @@ def count_frames(path: str, beat: Callable[[], None] = lambda: None) -> int:
     """
     if os.path.isdir(path):
         return len(_numbered(path, _FRAME, _FRAME_EXAMPLE))
-    return video.decode_whole(path, beat).frames
+    return video.decode_whole(path, beat)[0]
 
 
 def iter_frames(path: str, short_side: int, wanted: Sequence[int] | None = None) -> Iterator[np.ndarray]:

@@ -40,11 +40,6 @@ class Upright:
         # One for all frames: each new one would start threads. Processes, not threads, fill the cores.
         self._reformatter = VideoReformatter()
 
-    @property
-    def shown(self) -> tuple[int, int]:
-        """Width and height upright and in square pixels."""
-        return self.stretched[:: -1 if self._orientation.transpose else 1]
-
     def fits(self, frame: av.VideoFrame) -> bool:
         """Whether a frame has the size of the first one."""
         return (frame.width, frame.height) == self._size

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import errno
 import os
 import stat
@@ -35,19 +34,6 @@ _AGAIN = "get it again, or leave it out."
 
 class VideoError(UserError):
     """A video that cannot be used; the message names the file and says why."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Decoded:
-    """What decoding a whole video shows: its frames, and their size upright and in square pixels.
-
-    `concealed` frames had damage that the decoder painted over; they are shown, as a player shows them.
-    """
-
-    frames: int
-    width: int
-    height: int
-    concealed: int
 
 
 def is_video(path: str) -> bool:
@@ -121,10 +107,15 @@ def duration(path: str) -> float | None:
         return video.seconds
 
 
-def decode_whole(path: str, beat: Callable[[], None] = lambda: None) -> Decoded:
+def decode_whole(path: str, beat: Callable[[], None] = lambda: None) -> tuple[int, int]:
     """Decodes every frame of a video and keeps none, since no container is to be believed in how many it holds.
 
-    `beat` is called for each.
+    Args:
+        path: of the video.
+        beat: called for each frame.
+
+    Returns:
+        How many frames there are, and in how many of them the decoder painted over damage, as a player does.
 
     Raises:
         VideoError: as `iter_frames`.
@@ -135,7 +126,7 @@ def decode_whole(path: str, beat: Callable[[], None] = lambda: None) -> Decoded:
             count += 1
             concealed += frame.is_corrupt
             beat()
-        return Decoded(count, *video.shown, concealed)
+    return count, concealed
 
 
 class _Video:
@@ -144,11 +135,6 @@ class _Video:
     def __init__(self, path: str, container, stream):
         self._path, self._container, self._stream = path, container, stream
         self._upright, self._end, self._count = None, 0.0, 0
-
-    @property
-    def shown(self) -> tuple[int, int]:
-        """Width and height upright and in square pixels, once a frame is there."""
-        return self._upright.shown
 
     @property
     def declared(self) -> int:

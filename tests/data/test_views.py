@@ -9,12 +9,13 @@ import pytest
 import tensorflow as tf
 
 from ccsn_tf.config import Config, ModelConfig
-from ccsn_tf.data.checks.records import check_records
+from ccsn_tf.data.checks import check_records
 from ccsn_tf.data.pipeline import evaluation_views, training_batches
 from ccsn_tf.data.plan import training_plan
 from ccsn_tf.data.prepare.prepare import prepare
 from ccsn_tf.data.records.manifest import Manifest
 from ccsn_tf.data.sampling import centre_starts
+from ccsn_tf.data.scan import scan_records
 from ccsn_tf.data.views import InputForm, decode_field, decode_frame, frame_size, from_jpegs, to_jpegs
 from ccsn_tf.errors import UserError
 from ccsn_tf.evaluation.predict import video_views
@@ -128,8 +129,7 @@ def test_flow_has_its_own_size_in_records_and_of_videos(tiny_data, tiny_set, tmp
     assert stored["flow"][0][0].shape == (2, 20, 27)
     x = np.median([field[0] for snippet in stored["flow"] for field in snippet])
     assert x == pytest.approx(127.5 - 2 * (30 / 36) * 255 / 40, abs=2)  # pixels of the stored frame
-    findings = check_records(config, manifest, True, lambda *count: None)
-    assert not [finding for finding in findings if finding.kind == "damaged record"]
+    assert not any(look.error for look in scan_records(manifest, config.data, lambda *count: None).values())
 
 
 # Records of frames alone
@@ -187,8 +187,10 @@ def test_views_of_a_video_are_those_of_its_record(config, manifest, tiny_set):
 
 
 def test_check_finds_nothing_wrong(config, manifest, tiny_manifest):
-    assert not list(check_records(config, manifest, True, lambda done, total: None))
-    claims_flow = dataclasses.replace(manifest, settings=tiny_manifest.settings)
-    refused, *damaged = check_records(config, claims_flow, False, lambda done, total: None)
+    def found(manifest):
+        return list(check_records(config, manifest, scan_records(manifest, config.data, lambda *count: None)))
+
+    assert not found(manifest)
+    refused, *damaged = found(dataclasses.replace(manifest, settings=tiny_manifest.settings))
     assert refused.kind == "refused by train.py" and len(damaged) == 15
     assert all("is not the record of" in finding.message for finding in damaged)
