@@ -122,7 +122,7 @@ def evaluate(
                 alone = score_clips(
                     forward, views(clips, classes), len(clips), segments, crops, progress, config.eval.average
                 )
-        write_report(page, config, model, clips, scores, alone, report, confusion, index)
+        write_report(page, config, model, clips, scores, alone, report, workdir / "confusion.png", index)
     return report
 
 

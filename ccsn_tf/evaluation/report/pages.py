@@ -1,13 +1,25 @@
-"""Pictures for a page without other files: strips of frames, flow and attention, as data URIs."""
+"""What pages that need no other file are made of: templates, and pictures as data URIs.
+
+The pictures are strips of what the network saw of snippets: frames, flow, and where the streams looked in one another.
+"""
 
 from __future__ import annotations
 
 import base64
+import pathlib
+from collections.abc import Callable
 
 import cv2
+import jinja2
 import numpy as np
+from keras import ops
 
-SIDE = 176  # pixels of a picture in a strip, unless told otherwise
+from ccsn_tf.config import Config
+from ccsn_tf.data.flow import dequantise
+from ccsn_tf.data.sampling import middle_frame
+from ccsn_tf.models.attention_maps import Attention
+
+_SIDE = 176  # pixels of a picture in a strip, unless told otherwise
 _GAP = 4
 _QUALITY = 75  # of WebP, which takes half of what JPEG does
 
@@ -17,12 +29,78 @@ _LEAST_FULL_FLOW = 1.0  # pixels: of a still scene's stored flow, what is left i
 _LEAST_FULL_HEAT = 2.0
 
 
-def frame_strip(frames: np.ndarray, side: int = SIDE) -> str:
+def page_template(path: str | pathlib.Path, **filters: Callable) -> jinja2.Template:
+    """A template whose values are escaped, and whose names must all be given; `filters` by their name in it. It may
+    include `head.html`, which lies here."""
+    path = pathlib.Path(path)
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader([path.parent, pathlib.Path(__file__).parent]),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters |= filters
+    return environment.get_template(path.name)
+
+
+def frames_and_flow(
+    inputs: dict[str, np.ndarray], config: Config, side: int, estimate: Callable | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """The middle frame of K snippets, and the field that leaves it, stored or computed.
+
+    Args:
+        inputs: of the network by name, uint8 (K, ...) (see `InputForm`).
+        config: of the run.
+        side: short side of the frames that the inputs were cut from, in pixels.
+        estimate: the flow layer of a network that computes flow itself.
+
+    Returns:
+        uint8 (K, S, S, 3); float32 (K, S, S, 2), in pixels of the frames that the inputs were cut from.
+    """
+    middle = middle_frame(0, config.model.flow_length)
+    if "frames" in inputs:
+        pairs = inputs["frames"][:, middle : middle + 2]
+        return pairs[:, 0], ops.convert_to_numpy(estimate(pairs)) * (side / config.model.image_size)
+    return inputs["rgb"], dequantise(inputs["flow"][..., 2 * middle : 2 * middle + 2], config.data.flow_bound)
+
+
+def seen_strips(
+    frames: np.ndarray, flow: np.ndarray, attention: Attention | None, side: int = _SIDE
+) -> list[dict[str, str]]:
+    """Rows of K pictures: `image`, its `caption`, and the `text` for who does not see it.
+
+    Args:
+        frames, flow: from `frames_and_flow`.
+        attention: of the same snippets; None where the connection has none.
+        side: of a picture, in pixels.
+    """
+    coloured, fastest = flow_strip(flow, side)
+    strips = [
+        (frame_strip(frames, side), "frames" if len(frames) > 1 else "frame", "What the network was shown"),
+        (coloured, f"flow; full colour: {fastest:.1f} pixels a frame", "Optical flow in colour"),
+    ]
+    if attention is not None:
+        to_spatial, to_temporal = attention.to_spatial, attention.to_temporal
+        width, ringed = to_temporal.shape[-1], strongest_motion(flow, to_temporal.shape[-2:])
+        from_ring = to_temporal[np.arange(len(ringed)), [row * width + column for row, column in ringed]]
+        to_rgb, to_flow = (f"; the block adds {100 * change:.1f} % to " for change in attention.changes)
+        for what, weights, marks, addition in (
+            ("where flow looked in the frames", to_temporal.mean(axis=1), None, f"{to_flow}flow"),
+            ("where the strongest motion (ring) looked in the frames", from_ring, ringed, ""),
+            ("where RGB looked in the flow", to_spatial.mean(axis=1), None, f"{to_rgb}RGB"),
+        ):
+            image, peak = heat_strip(frames, weights, side, marks)
+            strips.append((image, f"{what}: at most {peak:.1f} times an even spread{addition}", what.capitalize()))
+    return [dict(zip(("image", "caption", "text"), strip, strict=True)) for strip in strips]
+
+
+def frame_strip(frames: np.ndarray, side: int = _SIDE) -> str:
     """Frames, uint8 (K, H, W, 3), side by side."""
     return _strip([_scaled(frame, side) for frame in frames])
 
 
-def flow_strip(flow: np.ndarray, side: int = SIDE) -> tuple[str, float]:
+def flow_strip(flow: np.ndarray, side: int = _SIDE) -> tuple[str, float]:
     """Flow, float (K, H, W, 2), in colour on one scale; and the speed of the full hue, in pixels.
 
     It is not the greatest: a few wild vectors, which estimators do produce, would leave the rest nearly white.
@@ -53,11 +131,11 @@ def wheel(side: int = 96) -> str:
     """The key to the flow's colours: each point of a disc shows the flow that points to it."""
     x, y = np.meshgrid(*[np.linspace(-1, 1, side, dtype=np.float32)] * 2)
     opacity = np.uint8(255 * np.clip(side / 2 * (1 - np.hypot(x, y)), 0, 1))  # a smooth rim
-    return _uri("png", np.dstack([flow_to_colour(np.dstack([x, y]), 1.0)[..., ::-1], opacity]))
+    return _encoded("png", np.dstack([flow_to_colour(np.dstack([x, y]), 1.0)[..., ::-1], opacity]))
 
 
 def heat_strip(
-    pictures: np.ndarray, weights: np.ndarray, side: int = SIDE, marks: list[tuple[int, int]] | None = None
+    pictures: np.ndarray, weights: np.ndarray, side: int = _SIDE, marks: list[tuple[int, int]] | None = None
 ) -> tuple[str, float]:
     """Attention as heat over pictures, on one scale: none where it is no more than even, full at its peak.
 
@@ -109,10 +187,14 @@ def _scaled(picture, side):
 def _strip(pictures):
     gap = np.full((len(pictures[0]), _GAP, 3), 128, np.uint8)  # on light and dark pages
     parts = [part for picture in pictures for part in (picture, gap)][:-1]
-    return _uri("webp", cv2.cvtColor(np.concatenate(parts, axis=1), cv2.COLOR_RGB2BGR))
+    return _encoded("webp", cv2.cvtColor(np.concatenate(parts, axis=1), cv2.COLOR_RGB2BGR))
 
 
-def _uri(kind, image):
+def _encoded(kind, image):
     options = [cv2.IMWRITE_WEBP_QUALITY, _QUALITY] if kind == "webp" else []
-    content = cv2.imencode(f".{kind}", image, options)[1]
+    return data_uri(kind, cv2.imencode(f".{kind}", image, options)[1])
+
+
+def data_uri(kind: str, content: bytes) -> str:
+    """A file of a picture, "png" or "webp", as an address."""
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
