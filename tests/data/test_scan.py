@@ -120,19 +120,11 @@ def test_records_that_are_not_what_the_manifest_says(copy):
     assert all(expected[finding.clip] in finding.message for finding in findings)
 
 
-@pytest.mark.parametrize(
-    "changes, text",
-    [
-        ({"flow_bound": 10.0}, "--flow_bound=10.0"),
-        ({"split": 3}, "--split=3"),
-        ({"classes": ("Fly",)}, "--classes names Fly"),
-        ({"flow_length": 14}, "--flow_length=14"),
-    ],
-)
-def test_what_training_refuses(tiny_data, tiny_manifest, changes, text):
-    config = dataclasses.replace(Config(), data=tiny_data).replace(**changes)
-    finding = next(check_records(config, tiny_manifest, {}))
-    assert text in finding.message and finding.blocks
+def test_what_training_refuses(tiny_data, tiny_manifest):
+    for changes, text in (({"flow_bound": 10.0}, "--flow_bound=10.0"), ({"flow_length": 14}, "--flow_length=14")):
+        config = dataclasses.replace(Config(), data=tiny_data).replace(**changes)
+        finding = next(check_records(config, tiny_manifest, {}))
+        assert text in finding.message and finding.blocks
 
 
 def test_same_frames_groups_and_skipped(copy):

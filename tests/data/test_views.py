@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from ccsn_tf.config import Config, ModelConfig
 from ccsn_tf.data.checks import check_records
-from ccsn_tf.data.pipeline import evaluation_views, training_batches
+from ccsn_tf.data.pipeline import training_batches
 from ccsn_tf.data.plan import training_plan
 from ccsn_tf.data.prepare.prepare import prepare
 from ccsn_tf.data.records.manifest import Manifest
@@ -18,7 +18,6 @@ from ccsn_tf.data.sampling import centre_starts
 from ccsn_tf.data.scan import scan_records
 from ccsn_tf.data.views import InputForm, decode_field, decode_frame, frame_size, from_jpegs, to_jpegs
 from ccsn_tf.errors import UserError
-from ccsn_tf.evaluation.predict import video_views
 
 K, L, H, W = 2, 3, 20, 26
 
@@ -175,15 +174,6 @@ def test_each_frame_of_a_training_batch_is_what_the_spatial_stream_would_see(con
             expected, _ = view({"rgb": chosen, "flow": blank}, item["box"], item["mirrored"], 36)
             np.testing.assert_array_equal(frames[:, place], expected)
     assert plan["mirrored"].any() and not plan["mirrored"].all()
-
-
-def test_views_of_a_video_are_those_of_its_record(config, manifest, tiny_set):
-    classes, clips = manifest.select(config.data, "test")
-    (seen,) = evaluation_views(clips[:1], classes, config.data.record_dir, config.model, 3, 3).as_numpy_iterator()
-    path = next((tiny_set / "videos").rglob(f"{clips[0].name.split('/')[-1]}.*"))
-    of_video = video_views(str(path), config.replace(test_segments=3, test_crops=3))["frames"]
-    assert seen["frames"].shape == of_video.shape == (3, 3, 6, 36, 36, 3)
-    assert np.corrcoef(seen["frames"].ravel(), of_video.ravel())[0, 1] > 0.95  # JPEG between
 
 
 def test_check_finds_nothing_wrong(config, manifest, tiny_manifest):

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 from processes import SCRIPTS
-from record_folders import contents, times
+from record_folders import contents
 from videos import moving, write_video
 
 from ccsn_tf.config import DataConfig
@@ -49,17 +49,6 @@ def test_several_workers_write_what_the_local_runner_writes(local, tmp_path):
     assert manifest == Manifest.read(local.record_dir)
     assert visible(config.record_dir) == contents(local.record_dir)
     assert seen == [(0, 5), (5, 5)]
-
-
-def test_again_makes_what_is_missing_and_nothing_else(local, tmp_path):
-    config = by_beam(local, tmp_path / "records")
-    prepare(config, 5)
-    written = times(tmp_path / "records")
-    (gone, *_) = tmp_path.glob("records/clips/*/*.zip")
-    gone.unlink()
-    prepare(config, 5)
-    assert visible(tmp_path / "records") == contents(local.record_dir)
-    assert {name for name, moment in times(tmp_path / "records").items() if moment != written[name]} == {gone.name}
 
 
 def test_full_disk(local, tmp_path):
