@@ -19,7 +19,7 @@ from ccsn_tf.evaluation.figures import save_confusion
 from ccsn_tf.evaluation.metrics import Scores, confusion_matrix, most_confused, per_class_accuracy, summarise
 from ccsn_tf.evaluation.predict import make_forward, score_clips
 from ccsn_tf.evaluation.rejection import WAYS, calibrate, write_means
-from ccsn_tf.evaluation.report.report import write_report
+from ccsn_tf.evaluation.report import write_report
 from ccsn_tf.evaluation.similar import INDEX, read_index
 from ccsn_tf.files import whole_file, write_text
 from ccsn_tf.models.build import load_model

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from ccsn_tf.data.sampling import middle_frame
 from ccsn_tf.data.views import InputForm
-from ccsn_tf.evaluation.report.pages import frames_and_flow, seen_strips
+from ccsn_tf.evaluation.pages import frames_and_flow, seen_strips
 from ccsn_tf.models.flow import TVL1Flow
 from ccsn_tf.models.flow.loops import LOOPED, iterations
 from ccsn_tf.streaming.model import StreamModel

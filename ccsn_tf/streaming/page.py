@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ccsn_tf.evaluation.report.pages import page_template, wheel
+from ccsn_tf.evaluation.pages import page_template, wheel
 from ccsn_tf.files import write_text
 from ccsn_tf.streaming.segments import Segment
 from ccsn_tf.streaming.source import FileSource, StreamSource

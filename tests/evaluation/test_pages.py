@@ -9,8 +9,8 @@ import pytest
 from html_pages import Page
 
 from ccsn_tf.evaluation.metrics import predictions
-from ccsn_tf.evaluation.report.pages import frame_strip, strongest_motion, wheel
-from ccsn_tf.evaluation.report.report import most_confident, render
+from ccsn_tf.evaluation.pages import frame_strip, strongest_motion, wheel
+from ccsn_tf.evaluation.report import most_confident, render
 
 NAMES = ['Jump <b>&"high"', "Run's", "Archery</script>"]
 PROTOCOL = "3 segments x centre crop a clip, logits averaged, fused by the model"
@@ -85,11 +85,11 @@ def test_what_a_reader_must_know():
 
 def test_a_wheel_carries_the_template(tmp_path):
     command = [sys.executable, "setup.py", "--quiet", "build_py", f"--build-lib={tmp_path}"]
-    subprocess.run(command, cwd=pathlib.Path(__file__).parents[3], check=True, capture_output=True)
+    subprocess.run(command, cwd=pathlib.Path(__file__).parents[2], check=True, capture_output=True)
     package = tmp_path / "ccsn_tf"
     for file in (
-        "evaluation/report/head.html",
-        "evaluation/report/page.html",
+        "evaluation/head.html",
+        "evaluation/report.html",
         "streaming/page.html",
         "streaming/live_page.html",
     ):

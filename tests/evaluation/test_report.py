@@ -17,8 +17,8 @@ from ccsn_tf.errors import UserError
 from ccsn_tf.evaluation import evaluate as module
 from ccsn_tf.evaluation.compare import read_scores
 from ccsn_tf.evaluation.evaluate import evaluate
-from ccsn_tf.evaluation.report.pages import seen_strips
-from ccsn_tf.evaluation.report.report import see_clip, turned_by_messages
+from ccsn_tf.evaluation.pages import seen_strips
+from ccsn_tf.evaluation.report import see_clip, turned_by_messages
 from ccsn_tf.evaluation.similar import Searcher
 from ccsn_tf.models import ccsn
 from ccsn_tf.models.build import build_model

@@ -11,7 +11,7 @@ from ccsn_tf.config import Config, flag_text
 from ccsn_tf.data.pipeline import evaluation_views
 from ccsn_tf.data.records.manifest import StoredClip
 from ccsn_tf.evaluation.metrics import Scores, predictions, softmax
-from ccsn_tf.evaluation.report.pages import (
+from ccsn_tf.evaluation.pages import (
     data_uri,
     frame_strip,
     frames_and_flow,
@@ -24,7 +24,7 @@ from ccsn_tf.files import write_text
 from ccsn_tf.models.attention_maps import clip_attention, last_attention_block
 from ccsn_tf.models.ccsn import CCSN
 
-_TEMPLATE = pathlib.Path(__file__).with_name("page.html")
+_TEMPLATE = pathlib.Path(__file__).with_name("report.html")
 _SHOWN = 6  # clips of each kind
 _SNIPPETS = 3  # of a clip: its first, second and last third
 
