@@ -99,10 +99,8 @@ def iter_timed(path: str, short_side: int) -> Iterator[tuple[float, np.ndarray]]
 
 
 def time_origin(container) -> float:
-    """The second that counts as 0 in an open container: its first, if it cuts its stamps out of an endless count.
-
-    MPEG transport streams do, as received; files as MP4 and Matroska begin at 0 whenever their picture does.
-    """
+    """The second that counts as 0 in an open container: its first, if it cuts its stamps out of an endless count, as
+    MPEG transport streams do; files as MP4 and Matroska begin at 0 whenever their picture does."""
     endless = container.format.flags & av.format.Flags.ts_discont.value
     return (container.start_time or 0) / av.time_base if endless else 0.0
 

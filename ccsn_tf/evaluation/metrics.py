@@ -28,15 +28,9 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 
 def top_k_accuracy(scores: np.ndarray, labels: np.ndarray, k: int) -> float:
-    """Share of the clips whose true class is among the k highest scores.
+    """Share, 0..1, of N clips whose true class, integers (N,), is among the k highest scores (N, C).
 
-    Args:
-        scores: (N, C), N >= 1; logits or probabilities, the higher the likelier.
-        labels: integers (N,), in 0..C-1.
-        k: at least 1; more than C is as C, for which every clip without NaN is right.
-
-    Returns:
-        A fraction, 0..1.
+    For k of C or more every clip without NaN is right.
     """
     return float(np.mean(_true_class_ranks(scores, labels) < min(k, np.shape(scores)[1])))
 
@@ -90,14 +84,9 @@ def confusion_matrix(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def most_confused(confusion: np.ndarray, count: int) -> list[tuple[int, int, int]]:
-    """The commonest mistakes, as (true class, predicted class, clips).
+    """At most `count` of the commonest mistakes of a `confusion_matrix`, as (true class, predicted class, clips).
 
-    Args:
-        confusion: from `confusion_matrix`.
-        count: at most this many; fewer where there are no more kinds of mistakes.
-
-    Returns:
-        Most clips first; equal ones by true, then by predicted class.
+    Most clips first; equal ones by true, then by predicted class.
     """
     mistakes = np.array(confusion)
     np.fill_diagonal(mistakes, 0)
@@ -119,13 +108,8 @@ def summarise(scores: np.ndarray, labels: np.ndarray) -> dict[str, float]:
 def expected_calibration_error(probabilities: np.ndarray, labels: np.ndarray, bins: int = 15) -> float:
     """How far the highest probability is from the share of clips that are named right, over bins of equal width.
 
-    Args:
-        probabilities: (N, C), of sum 1.
-        labels: integers (N,).
-        bins: of the highest probability, 1 / bins wide.
-
-    Returns:
-        The mean over clips of |share right in the clip's bin - mean probability there|, 0..1.
+    Of probabilities (N, C) and labels (N,): the mean over clips of |share right in the clip's bin - mean probability
+    there|, 0..1.
     """
     right, sure = _true_class_ranks(probabilities, labels) == 0, np.nan_to_num(np.max(probabilities, axis=1))
     place = np.minimum((sure * bins).astype(int), bins - 1)

@@ -109,14 +109,9 @@ def class_means(embeddings: dict[str, np.ndarray], labels: np.ndarray, classes: 
 def knownness(
     way: str, logits: np.ndarray, embeddings: dict[str, np.ndarray], means: Means, temperature: float
 ) -> np.ndarray:
-    """How much clips are like those of known classes: float (N,), the higher the more.
+    """How much clips are like those of known classes, by one of `WAYS`: float (N,), the higher the more.
 
-    Args:
-        way: of `WAYS`.
-        logits: (N, C), of the fused prediction.
-        embeddings: of each stream (N, E).
-        means: see `class_means`.
-        temperature: of the fused prediction.
+    Logits (N, C) and temperature are those of the fused prediction, embeddings (N, E) by stream.
     """
     if way == "energy":
         logits = np.asarray(logits, np.float64)

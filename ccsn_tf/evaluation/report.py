@@ -123,14 +123,11 @@ def most_confident(
     alike. At equal probability names decide, so that the same scores give the same clips.
 
     Args:
-        logits: float (N, C).
-        labels: integers (N,).
-        predicted: from `metrics.predictions`; a clip with NaN, which has none, is neither right nor wrong here.
-        names: N.
+        logits: float (N, C), with labels, names and `metrics.predictions` (N,).
         count: at most this many of each.
 
     Returns:
-        Indices of the right and of the wrong clips, the surest first.
+        Indices of the right and of the wrong clips, the surest first; a clip with NaN is neither.
     """
     scored = [(-_log_probability(logits[i]), names[i], i) for i in np.flatnonzero(predicted >= 0).tolist()]
     right, wrong = {}, {}
@@ -145,13 +142,8 @@ def turned_by_messages(
 ) -> dict[str, list[int]]:
     """The clips that are named right with the messages and wrong without, and the other way round.
 
-    Args:
-        logits, alone: float (N, C), with the messages and without.
-        labels: integers (N,).
-        names: N; at equal gain they decide.
-
-    Returns:
-        {"right", "wrong"}: indices, those whose true class has gained or lost the most probability first.
+    Of logits (N, C) with the messages and `alone`, labels and names (N,), the indices {"right", "wrong"}: those whose
+    true class has gained or lost the most probability first, then by name.
     """
     each = np.arange(len(labels))
     gain = (softmax(logits) - softmax(alone))[each, labels]

@@ -75,13 +75,7 @@ def untested(classes: Sequence[str], tested: Collection[str]) -> str:
 
 
 def cautions(classes: Sequence[str], training: Sequence[str], test: Sequence[str]) -> list[str]:
-    """What a set can be used for and has too little of, and what follows, a sentence each.
-
-    Args:
-        classes: of the set.
-        training: classes of the training clips, one a clip.
-        test: likewise.
-    """
+    """What a set with clips of these classes can be used for and has too little of, and what follows, in sentences."""
     found, counts = [], collections.Counter(training)
     if len(classes) == 1:
         found.append(f"{classes[0]} is the only class: there is nothing to tell apart, and every prediction is right.")
