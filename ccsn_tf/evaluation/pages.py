@@ -21,6 +21,7 @@ from ccsn_tf.models.attention_maps import Attention
 
 _SIDE = 176  # pixels of a picture in a strip, unless told otherwise
 _GAP = 4
+_WHEEL = 96
 _QUALITY = 75  # of WebP, which takes half of what JPEG does
 
 _LEAST_FULL_FLOW = 1.0  # pixels: of a still scene's stored flow, what is left is its rounding to 8 bits
@@ -127,10 +128,10 @@ def flow_to_colour(flow: np.ndarray, full: float) -> np.ndarray:
     return np.uint8(np.rint(255 * cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)))
 
 
-def wheel(side: int = 96) -> str:
+def wheel() -> str:
     """The key to the flow's colours: each point of a disc shows the flow that points to it."""
-    x, y = np.meshgrid(*[np.linspace(-1, 1, side, dtype=np.float32)] * 2)
-    opacity = np.uint8(255 * np.clip(side / 2 * (1 - np.hypot(x, y)), 0, 1))  # a smooth rim
+    x, y = np.meshgrid(*[np.linspace(-1, 1, _WHEEL, dtype=np.float32)] * 2)
+    opacity = np.uint8(255 * np.clip(_WHEEL / 2 * (1 - np.hypot(x, y)), 0, 1))  # a smooth rim
     return _encoded("png", np.dstack([flow_to_colour(np.dstack([x, y]), 1.0)[..., ::-1], opacity]))
 
 
