@@ -102,10 +102,9 @@ def evaluate(
         "rejection": rejection,
         "num_unknown": len(unknown.labels) if unknown else 0,
     }
-    with whole_file(workdir / "scores.npz") as beside, beside.open("wb") as file:
-        names = np.array([clip.name for clip in clips])
-        ids = {"names": names, "groups": groups, "labels": scores.labels, "classes": np.array(classes)}
-        np.savez(file, **ids, **scores.logits)
+    ids = {"names": [clip.name for clip in clips], "groups": groups, "labels": scores.labels, "classes": classes}
+    with whole_file(workdir / "scores.npz") as beside:
+        np.savez(beside, **ids, **scores.logits)
     write_means(workdir, classes, means)
     write_text(workdir / "evaluation.json", json.dumps(report, indent=2) + "\n")
     data = f"{report['dataset']}, {report['num_classes']} classes, split {report['split']}"
