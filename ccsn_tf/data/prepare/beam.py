@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import pathlib
 import pickle
 import re
 import shlex
@@ -20,13 +21,13 @@ from ccsn_tf.data.datasets import Clip
 from ccsn_tf.data.prepare.encode import Results, record_pool, result_of
 from ccsn_tf.data.records.record import record_file
 from ccsn_tf.errors import UserError
-from ccsn_tf.files import LocalFolder
+from ccsn_tf.files import whole_file
 
 _RESULTS = ".results"  # of the last pipeline, for the process that started it
 
 
 def write_records(
-    folder: LocalFolder,
+    folder: pathlib.Path,
     clips: Sequence[Clip],
     config: DataConfig,
     min_fields: int,
@@ -51,7 +52,7 @@ def write_records(
         said = ours.group(1) if ours else f"{type(error).__name__}: {_one_line(error)}"
         raise UserError(f"--runner={config.runner} ended: {said}") from error
     progress(len(clips), 0)
-    return pickle.loads(folder.read(_RESULTS))
+    return pickle.loads((folder / _RESULTS).read_bytes())
 
 
 def _options(config):
@@ -87,7 +88,7 @@ class _WriteRecord(beam.DoFn):
         self._pool = record_pool(self._config, self._min_fields, 1)
 
     def process(self, clip):
-        (outcome,) = self._pool.run([(clip, str(self._folder.path / record_file(clip.name)))])
+        (outcome,) = self._pool.run([(clip, str(self._folder / record_file(clip.name)))])
         yield clip.name, result_of(outcome, clip)
 
     def teardown(self):
@@ -95,5 +96,5 @@ class _WriteRecord(beam.DoFn):
 
 
 def _note(results, folder):
-    with folder.whole(_RESULTS) as file:
-        pickle.dump(dict(results), file)
+    with whole_file(folder / _RESULTS) as beside:
+        beside.write_bytes(pickle.dumps(dict(results)))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import pathlib
 from collections.abc import Callable, Sequence
 
 from ccsn_tf.config import DataConfig
@@ -18,7 +19,7 @@ from ccsn_tf.data.records.manifest import FILE_NAME, VERSION, Manifest, refuse_o
 from ccsn_tf.data.records.record import record_file
 from ccsn_tf.data.records.selection import cautions
 from ccsn_tf.errors import UserError
-from ccsn_tf.files import LocalFolder, alone_in
+from ccsn_tf.files import alone_in, names_in, read_if_there, write_text
 
 SETTINGS = "settings.json"  # of the records, noted before the first one: no two preparations mix in a folder
 
@@ -49,8 +50,8 @@ def prepare(
     listing = read_listing(config)
     for note in listing.notes:
         say(note)
-    write, folder = _writer(config), LocalFolder(config.record_dir)
-    names = folder.names()
+    write, folder = _writer(config), pathlib.Path(config.record_dir)
+    names = names_in(folder)
     if SETTINGS not in names and any(not name.startswith(".") for name in names):
         raise UserError(f"--record_dir={folder} holds other files, or older records: choose an empty or new folder.")
     with alone_in(folder):
@@ -71,8 +72,7 @@ def prepare(
         if changes := before and _changes(before, manifest):
             say(f"{folder}: {changes}. The records are kept; runs trained before followed the old manifest.json.")
         if manifest != before:
-            with folder.whole(FILE_NAME) as file:
-                file.write(manifest.to_json().encode())
+            write_text(folder / FILE_NAME, manifest.to_json())
     for number, split in manifest.splits.items():
         labels = {clip.name: clip.label for clip in manifest.clips}
         sides = ([labels[name] for name in split[side] if name in labels] for side in ("train", "test"))
@@ -97,7 +97,7 @@ def _writer(config):
 
 
 def write_records(
-    folder: LocalFolder,
+    folder: pathlib.Path,
     clips: Sequence[Clip],
     config: DataConfig,
     min_fields: int,
@@ -119,23 +119,22 @@ def write_records(
         progress(len(results), frames)
 
     with record_pool(config, min_fields, config.workers) as pool:
-        for outcome in pool.run([(clip, str(folder.path / record_file(clip.name))) for clip in clips], on_beat=count):
+        for outcome in pool.run([(clip, str(folder / record_file(clip.name))) for clip in clips], on_beat=count):
             clip = clips[outcome.index]
             results[clip.name] = result_of(outcome, clip)
             progress(len(results), frames)
     return results
 
 
-def _claim(folder: LocalFolder, config: DataConfig, min_fields: int) -> None:
+def _claim(folder: pathlib.Path, config: DataConfig, min_fields: int) -> None:
     """Notes what the records are made with. UserError: there are some that were made otherwise; it names the flag.
 
     Classes, labels and splits are not part of it: they can change without the records.
     """
     own = {"version": VERSION, "settings": stored_settings(config), "flow_length": min_fields}
-    content = folder.read(SETTINGS)
+    content = read_if_there(folder / SETTINGS)
     if content is None:
-        with folder.whole(SETTINGS) as file:
-            file.write((json.dumps(own, indent=1) + "\n").encode())
+        write_text(folder / SETTINGS, json.dumps(own, indent=1) + "\n")
         return
     try:
         begun = dict(json.loads(content))
@@ -153,14 +152,14 @@ def _claim(folder: LocalFolder, config: DataConfig, min_fields: int) -> None:
 
 def _manifest_before(folder) -> Manifest | None:
     """That of an earlier preparation, if it came to its end."""
-    content = folder.read(FILE_NAME)
+    content = read_if_there(folder / FILE_NAME)
     try:
         return Manifest.from_json(content, FILE_NAME) if content else None
     except UserError:  # it is written anew
         return None
 
 
-def _done_before(folder: LocalFolder, before: Manifest | None, listing: Listing) -> Results:
+def _done_before(folder: pathlib.Path, before: Manifest | None, listing: Listing) -> Results:
     """What has not to be done again: records that are there, and videos that were no good and have not changed."""
     if not before:
         return {}
@@ -173,7 +172,7 @@ def _done_before(folder: LocalFolder, before: Manifest | None, listing: Listing)
     results = {}
     for clip in listing.clips:
         stored, change = known.get(clip.name), before.tried.get(clip.name)
-        if stored and stored.size_in(folder.path) == stored.bytes:
+        if stored and stored.size_in(folder) == stored.bytes:
             results[clip.name] = dataclasses.replace(stored, label=clip.label, group=clip.group)
         elif change is not None and change == changed_at(clip.path):
             results[clip.name] = Skipped(before.skipped[clip.name], change)

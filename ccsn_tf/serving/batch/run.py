@@ -7,6 +7,7 @@ process or makes it hang gets a row that says why.
 from __future__ import annotations
 
 import contextlib
+import pathlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 
@@ -15,7 +16,7 @@ import numpy as np
 from ccsn_tf.data.prepare.worker_pool import Outcome, WorkerPool, num_cores
 from ccsn_tf.data.views import Stopwatch
 from ccsn_tf.errors import UserError
-from ccsn_tf.files import LocalFolder, alone_in
+from ccsn_tf.files import alone_in
 from ccsn_tf.serving.batch.backends import Exported, ModelThread
 from ccsn_tf.serving.batch.output import Output, failure
 from ccsn_tf.serving.batch.plan import BatchPlan, BatchSettings, Items
@@ -49,7 +50,7 @@ def predict_all(
     if "://" in output_dir:
         raise UserError(f"--output_dir={output_dir} is no folder of this machine: name one.")
     plan = BatchPlan(export, settings, items.source)
-    folder = LocalFolder(output_dir)
+    folder = pathlib.Path(output_dir)
     with alone_in(folder):
         output = Output(folder, plan.about)
         missing = [item for item in items.items if item.name not in output.done]
