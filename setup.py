@@ -37,7 +37,7 @@ setup(
     packages=[*find_packages(include=["ccsn_tf", "ccsn_tf.*"]), "ccsn_tf_scripts"],
     package_dir={"ccsn_tf_scripts": "scripts"},
     package_data={
-        "ccsn_tf.evaluation.report": ["head.html", "page.html"],
+        "ccsn_tf.evaluation": ["head.html", "report.html"],
         "ccsn_tf.streaming": ["page.html", "live_page.html"],
     },
     entry_points={

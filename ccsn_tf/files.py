@@ -11,7 +11,6 @@ import shutil
 import socket
 import time
 from collections.abc import Iterator
-from typing import BinaryIO
 
 from ccsn_tf.errors import UserError
 
@@ -123,50 +122,27 @@ def _open_locked(path):
         return file, locked
 
 
-class LocalFolder:
-    """A folder on this machine or a disk that it mounts, whose files are there whole or not at all.
+def names_in(folder: str | pathlib.Path) -> list[str]:
+    """Of all files in a folder, none if there is no folder. UserError: it cannot be read."""
+    return _if_there(os.listdir, folder) or []
 
-    Every method raises UserError where the disk or its permissions do not let it.
-    """
 
-    def __init__(self, path: str | pathlib.Path):
-        self.path = pathlib.Path(path)
-
-    def __str__(self) -> str:
-        return str(self.path)
-
-    def names(self) -> list[str]:
-        """Of all files, none if there is no folder."""
-        return _if_there(os.listdir, self.path) or []
-
-    def read(self, name: str) -> bytes | None:
-        """A file's content, None if there is none."""
-        return _if_there(pathlib.Path.read_bytes, self.path / name)
-
-    def sizes(self, below: str) -> dict[str, int]:
-        """{name: bytes} of the files at any depth below a folder of this one."""
-        found = [pathlib.Path(place, name) for place, _, names in os.walk(self.path / below) for name in names]
-        sizes = ((path, _if_there(os.path.getsize, path)) for path in found)
-        return {path.relative_to(self.path).as_posix(): size for path, size in sizes if size is not None}
-
-    @contextlib.contextmanager
-    def whole(self, name: str) -> Iterator[BinaryIO]:
-        """Yields a file to write to, which has its name once the block has ended well."""
-        with whole_file(self.path / name) as beside, beside.open("wb") as file:
-            yield file
+def read_if_there(path: str | pathlib.Path) -> bytes | None:
+    """A file's content, None if there is none. UserError: it cannot be read."""
+    return _if_there(pathlib.Path.read_bytes, pathlib.Path(path))
 
 
 @contextlib.contextmanager
-def alone_in(folder: LocalFolder) -> Iterator[None]:
-    """Keeps other processes out of a `LocalFolder`, and clears up in it, before and after; see `only_process`."""
-    with only_process(folder.path) if isinstance(folder, LocalFolder) else contextlib.nullcontext() as alone:
+def alone_in(folder: str | pathlib.Path) -> Iterator[None]:
+    """Keeps other processes out of a folder, and clears up in it, before and after; see `only_process`."""
+    with only_process(folder) as alone:
         try:
             if alone:
-                remove_leftovers(folder.path)
+                remove_leftovers(folder)
             yield
         finally:
             if alone:
-                remove_leftovers(folder.path)
+                remove_leftovers(folder)
 
 
 def _if_there(function, path):

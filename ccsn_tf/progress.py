@@ -20,7 +20,7 @@ class Progress:
         self._start, self._begun, self._shown, self._finished = time.monotonic(), None, None, False
         self._interval = 0.2 if self._stream.isatty() else 10.0
 
-    def __call__(self, done: int, total: int, note: str | Callable[[], str] = "") -> None:
+    def __call__(self, done: int, total: int, note: Callable[[], str] = lambda: "") -> None:
         """Shows the line if it is time to; always the first and, once, the last. `note` is made only when shown."""
         if self._finished:
             return
@@ -35,8 +35,8 @@ class Progress:
         left = f"{clock((total - done) / rate)} left" if rate and done < total else f"{clock(seconds)} taken"
         share = 100 * done // total if total else 100
         line = f"{self._name} {share:3d} % {done}/{total} {self._unit}, {rate:.1f} {self._unit}/s, {left}"
-        note = note() if callable(note) else note
-        line += f", {note}" if note else ""
+        said = note()
+        line += f", {said}" if said else ""
         if self._stream.isatty():
             self._stream.write(f"\r\x1b[K{line}" + ("\n" if done >= total else ""))
         else:

@@ -28,8 +28,7 @@ from absl import flags
 
 from ccsn_tf.config import flags as command_line
 from ccsn_tf.errors import UserError
-from ccsn_tf.evaluation.ablate import check_finished, read_grid
-from ccsn_tf.evaluation.ablation_table import collect, write_table
+from ccsn_tf.evaluation.ablate import check_finished, collect, read_grid, write_table
 
 _HERE = pathlib.Path(__file__).parent
 

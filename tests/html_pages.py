@@ -68,8 +68,9 @@ class Page(html.parser.HTMLParser):
         return [decoded(image["src"]) for image in self.all("img")]
 
     def strips(self):
-        """Those of them that are rows of pictures."""
-        return [picture for picture in self.pictures() if picture.shape[1] > 2 * picture.shape[0]]
+        """Those of them that are rows of pictures of what the network saw."""
+        webp = [decoded(image["src"]) for image in self.all("img") if image["src"].startswith("data:image/webp")]
+        return [picture for picture in webp if picture.shape[1] > 2 * picture.shape[0]]
 
     def needs(self):
         """Addresses outside of the page that it names as sources."""

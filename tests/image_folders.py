@@ -7,17 +7,6 @@ import numpy as np
 import videos
 
 
-def write_images(folder, images, pattern, first=1, quality=95):
-    """Writes RGB or grey images as JPEGs `pattern % number`, numbered from `first`."""
-    folder = pathlib.Path(folder)
-    for number, image in enumerate(images, start=first):
-        path = folder / (pattern % number)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        turned = image[..., ::-1] if image.ndim == 3 else image
-        cv2.imwrite(str(path), np.ascontiguousarray(turned), [cv2.IMWRITE_JPEG_QUALITY, quality])
-    return folder
-
-
 def flow_planes(num_fields, height=videos.HEIGHT, width=videos.WIDTH):
     """Smooth flow images that tell when and which they are: x is 10 i + 3 on the left, y is 10 i + 7 at the top.
 
@@ -40,8 +29,14 @@ def write_clip(folder, frames=None, planes=None, first=1, flow_first=None, names
         names: patterns of frames, x and y.
     """
     image, x, y = names or ("img_%05d.jpg", "flow_x_%05d.jpg", "flow_y_%05d.jpg")
-    write_images(folder, videos.moving() if frames is None else frames, image, first)
+    kinds = [(image, videos.moving() if frames is None else frames, first)]
     if planes is not None:
-        for pattern, part in ((x, planes[:, 0]), (y, planes[:, 1])):
-            write_images(folder, part, pattern, first if flow_first is None else flow_first)
+        begin = first if flow_first is None else flow_first
+        kinds += [(x, planes[:, 0], begin), (y, planes[:, 1], begin)]
+    for pattern, images, begin in kinds:
+        for number, picture in enumerate(images, start=begin):
+            path = pathlib.Path(folder, pattern % number)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            turned = picture[..., ::-1] if picture.ndim == 3 else picture
+            cv2.imwrite(str(path), np.ascontiguousarray(turned))
     return pathlib.Path(folder)

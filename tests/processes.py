@@ -29,14 +29,6 @@ def processes_of(session):
     return [pid for pid, stat in stats.items() if stat[3:4] == [str(session)] and stat[0] != "Z"]
 
 
-def is_worker(pid):
-    """Whether a process belongs to a `WorkerPool`."""
-    try:
-        return b"ccsn_tf.data.prepare.worker" in pathlib.Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return False
-
-
 def _stat(pid):
     """State, parent, group, session and more; nothing if there is no such process."""
     try:

@@ -86,7 +86,7 @@ class DataConfig(Checked):
     stall_seconds: float = setting(60.0, "A video that yields no frame for as long is skipped, in seconds.", minimum=1)
     runner: str = setting(
         "local",
-        "Who prepares: this machine, or a runner of Apache Beam.",
+        "Who prepares: this machine, or a runner of Apache Beam, whose machines all mount videos and record folder.",
         choices=("local", "DirectRunner", "FlinkRunner", "SparkRunner", "DataflowRunner"),
     )
     beam_args: str = setting("", "Options of that runner, as in --beam_args='--region=R --project=P'.")

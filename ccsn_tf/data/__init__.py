@@ -13,4 +13,4 @@ __all__ = ["class_names", "training_dataset", "validation_dataset"]
 def __getattr__(name):
     if name not in __all__:
         raise AttributeError(f"module 'ccsn_tf.data' has no attribute {name!r}")
-    return getattr(importlib.import_module("ccsn_tf.data.fit_datasets"), name)
+    return getattr(importlib.import_module("ccsn_tf.data.pipeline"), name)

@@ -53,7 +53,7 @@ def count_frames(path: str, beat: Callable[[], None] = lambda: None) -> int:
     """
     if os.path.isdir(path):
         return len(_numbered(path, _FRAME, _FRAME_EXAMPLE))
-    return video.decode_whole(path, beat).frames
+    return video.decode_whole(path, beat)[0]
 
 
 def iter_frames(path: str, short_side: int, wanted: Sequence[int] | None = None) -> Iterator[np.ndarray]:
@@ -134,13 +134,13 @@ def files_of(path: str) -> list[str]:
     return sorted(os.path.join(folder, name) for folder, _, names in os.walk(path) for name in names)
 
 
-def changed_at(path: str) -> int:
-    """When a clip or its properties were changed last, in nanoseconds: of a folder, the latest of its files.
-
-    Raises:
-        OSError: it is not there any more.
-    """
-    return max(os.stat(file).st_ctime_ns for file in (path, *files_of(path)))
+def changed_at(path: str) -> int | None:
+    """When a clip or its properties were changed last, in nanoseconds: of a folder, the latest of its files; None where
+    it is not there any more."""
+    try:
+        return max(os.stat(file).st_ctime_ns for file in (path, *files_of(path)))
+    except OSError:
+        return None
 
 
 def _numbered(folder: str, pattern: re.Pattern, example: str) -> list[str]:

@@ -129,15 +129,8 @@ def balanced_order(labels: np.ndarray, P: int, Q: int, rng: np.random.Generator,
     Classes and the clips of each class are dealt from shuffled decks, so that every class comes equally often and a
     clip comes back only when its class's others have been. A class of fewer than Q clips repeats some of them.
 
-    Args:
-        labels: int (N,), the clips' labels.
-        P: classes a batch, at most the number of classes.
-        Q: clips of each.
-        rng: consumed.
-        steps: batches.
-
     Returns:
-        int64 (steps, P * Q): indices into `labels`.
+        int64 (steps, P * Q): indices into the clips' labels, int (N,).
     """
     classes = np.unique(labels)
     class_deck = _Deck(classes, rng)

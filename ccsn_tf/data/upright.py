@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from typing import NamedTuple
 
 import av
 import cv2
@@ -11,13 +14,55 @@ import numpy as np
 from av.sidedata.sidedata import Type
 from av.video.reformatter import ColorTrc, Interpolation, VideoReformatter
 
-from ccsn_tf.data.container import Orientation, stretched_width
+# Encoders round the aspect of scaled videos: UCF101's copies say 4096:4083. The standards' next to square is 16:15.
+_SQUARE = 0.01
 
 
 def scaled_size(width: int, height: int, short_side: int) -> tuple[int, int]:
     """(width, height) with the short side brought down to `short_side`; smaller frames keep their size."""
     scale = min(1.0, short_side / min(width, height))
     return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def stretched_width(width: int, pixel_aspect: Fraction | None) -> int:
+    """The width that `width` pixels of this aspect (width:height) have in square ones.
+
+    As players do, the height is kept. Pixels of unknown aspect, or within 1 % of square, are taken for square.
+    """
+    if not pixel_aspect or pixel_aspect <= 0 or abs(pixel_aspect - 1) <= _SQUARE:
+        return width
+    return max(1, round(width * pixel_aspect))
+
+
+class Orientation(NamedTuple):
+    """What makes a stored frame upright: transpose it or not, then mirror it left to right, then top to bottom."""
+
+    transpose: bool = False
+    mirror_x: bool = False
+    mirror_y: bool = False
+
+    @classmethod
+    def of_matrix(cls, matrix: Sequence[float]) -> Orientation:
+        """Reads FFmpeg's display matrix: 9 numbers by rows; (x, y) is shown at (a x + c y, b x + d y).
+
+        All eight orientations that telephones and cameras write are told apart. Other angles, which players disagree
+        about, are taken for the nearest of these.
+        """
+        a, b, _, c, d = map(float, matrix[:5])
+        if abs(a) + abs(d) >= abs(b) + abs(c):
+            return cls(False, a < 0, d < 0)
+        return cls(True, c < 0, b < 0)
+
+    @classmethod
+    def of_rotation(cls, degrees: float) -> Orientation:
+        """That of a frame to be turned counter-clockwise."""
+        across, down = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+        return cls.of_matrix((across, -down, 0, down, across))
+
+    def apply(self, image: np.ndarray) -> np.ndarray:
+        """The image (H, W, C) upright, contiguous in memory; not copied where nothing has to be done."""
+        image = image.transpose(1, 0, 2) if self.transpose else image
+        return np.ascontiguousarray(image[:: -1 if self.mirror_y else 1, :: -1 if self.mirror_x else 1])
 
 
 class Upright:
@@ -39,11 +84,6 @@ class Upright:
         self.stretched = stretched_width(frame.width, aspect), frame.height
         # One for all frames: each new one would start threads. Processes, not threads, fill the cores.
         self._reformatter = VideoReformatter()
-
-    @property
-    def shown(self) -> tuple[int, int]:
-        """Width and height upright and in square pixels."""
-        return self.stretched[:: -1 if self._orientation.transpose else 1]
 
     def fits(self, frame: av.VideoFrame) -> bool:
         """Whether a frame has the size of the first one."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import errno
 import os
 import stat
@@ -13,7 +12,6 @@ import av
 import numpy as np
 from av.stream import Disposition
 
-from ccsn_tf.data.container import FORMATS, announced_bytes
 from ccsn_tf.data.upright import Upright, deinterlaced
 from ccsn_tf.errors import UserError
 
@@ -24,30 +22,28 @@ _TOLERATED_LOSS = 2
 MAX_PIXELS = 8192 * 8192
 _MAX_SIDE = 32_000
 
+# FFmpeg's names of the formats that hold frames themselves: no playlists, which name other files (concat, hls, dash,
+# sdp), no patterns of picture files (image2), no text that it would draw, no devices. Then streams without a container.
+_FORMATS = (
+    "mov,matroska,avi,flv,live_flv,asf,mpeg,mpegts,mxf,gxf,ogg,nut,rm,wtv,dv,gif,apng,ivf,yuv4mpegpipe,swf,"
+    "nsv,roq,smk,bink,flic,film_cpk,4xm,mtv,vividas,"
+    "h261,h263,h264,hevc,vvc,m4v,mpegvideo,mjpeg,mjpeg_2000,vc1,vc1test,dirac,cavsvideo,avs2,avs3,av1,obu,"
+    "dnxhd"
+)
+
 # FFmpeg is to open no other file or address, and to refuse a size before it makes room for it. The whitelist of
 # protocols alone leaves a file "ffconcat version 1.0, file other.mp4" named a.mp4 with the frames of its neighbour.
 _OF_DECODER = {"max_pixels": str(MAX_PIXELS)}
-_OPTIONS = {"format_whitelist": FORMATS, "protocol_whitelist": "file", **_OF_DECODER}
+_OPTIONS = {"format_whitelist": _FORMATS, "protocol_whitelist": "file", **_OF_DECODER}
 
+_MATROSKA, _SEGMENT = bytes.fromhex("1A45DFA3"), bytes.fromhex("18538067")
+_ENOUGH = 4096  # bytes: the header is some 40 long
 
 _AGAIN = "get it again, or leave it out."
 
 
 class VideoError(UserError):
     """A video that cannot be used; the message names the file and says why."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Decoded:
-    """What decoding a whole video shows: its frames, and their size upright and in square pixels.
-
-    `concealed` frames had damage that the decoder painted over; they are shown, as a player shows them.
-    """
-
-    frames: int
-    width: int
-    height: int
-    concealed: int
 
 
 def is_video(path: str) -> bool:
@@ -103,28 +99,32 @@ def iter_timed(path: str, short_side: int) -> Iterator[tuple[float, np.ndarray]]
 
 
 def time_origin(container) -> float:
-    """The second that counts as 0 in an open container: its first, if it cuts its stamps out of an endless count.
-
-    MPEG transport streams do, as received; files as MP4 and Matroska begin at 0 whenever their picture does.
-    """
+    """The second that counts as 0 in an open container: its first, if it cuts its stamps out of an endless count, as
+    MPEG transport streams do; files as MP4 and Matroska begin at 0 whenever their picture does."""
     endless = container.format.flags & av.format.Flags.ts_discont.value
     return (container.start_time or 0) / av.time_base if endless else 0.0
 
 
 def duration(path: str) -> float | None:
-    """How many seconds a video lasts, if its container says so.
+    """When a video's last frame ends, in seconds, if its container says so.
 
     Raises:
         VideoError: the file cannot be opened as a video.
     """
     with _open(path) as video:
-        return video.seconds
+        begun, length = video.container.start_time or 0, video.container.duration
+        return (begun + length) / av.time_base - time_origin(video.container) if length else None
 
 
-def decode_whole(path: str, beat: Callable[[], None] = lambda: None) -> Decoded:
+def decode_whole(path: str, beat: Callable[[], None] = lambda: None) -> tuple[int, int]:
     """Decodes every frame of a video and keeps none, since no container is to be believed in how many it holds.
 
-    `beat` is called for each.
+    Args:
+        path: of the video.
+        beat: called for each frame.
+
+    Returns:
+        How many frames there are, and in how many of them the decoder painted over damage, as a player does.
 
     Raises:
         VideoError: as `iter_frames`.
@@ -135,34 +135,23 @@ def decode_whole(path: str, beat: Callable[[], None] = lambda: None) -> Decoded:
             count += 1
             concealed += frame.is_corrupt
             beat()
-        return Decoded(count, *video.shown, concealed)
+    return count, concealed
 
 
 class _Video:
     """An open video: its frames as decoded, and what makes them upright, known from the first frame on."""
 
     def __init__(self, path: str, container, stream):
-        self._path, self._container, self._stream = path, container, stream
+        self._path, self.container, self._stream = path, container, stream
         self._upright, self._end, self._count = None, 0.0, 0
-
-    @property
-    def shown(self) -> tuple[int, int]:
-        """Width and height upright and in square pixels, once a frame is there."""
-        return self._upright.shown
 
     @property
     def declared(self) -> int:
         """How many frames the container says will be shown, 0 if it does not say."""
-        if "mov" not in self._container.format.name.split(","):
+        if "mov" not in self.container.format.name.split(","):
             return self._stream.frames
         # MP4 and MOV: without those that an edit list hides, of which some must be decoded all the same.
         return sum(not entry.is_discard for entry in self._stream.index_entries)
-
-    @property
-    def seconds(self) -> float | None:
-        """When its last frame ends, if the container says so."""
-        begun, duration = self._container.start_time or 0, self._container.duration
-        return (begun + duration) / av.time_base - time_origin(self._container) if duration else None
 
     def frames(self) -> Iterator[av.VideoFrame]:
         """Yields the frames as they are stored."""
@@ -174,7 +163,7 @@ class _Video:
 
     def timed(self) -> Iterator[tuple[float, av.VideoFrame]]:
         """Yields the pictures, each with its time (see `iter_timed`)."""
-        start, step = time_origin(self._container), float(1 / (self._stream.average_rate or 25))
+        start, step = time_origin(self.container), float(1 / (self._stream.average_rate or 25))
         time = -step
         for frame in self.pictures():
             time = time + step if frame.time is None else max(time, frame.time - start)
@@ -197,7 +186,7 @@ class _Video:
             raise VideoError(f"{self._path} is truncated, {self._count} of {declared} frames are there: {_AGAIN}")
 
     def _decoded(self):
-        for packet in self._container.demux(self._stream):
+        for packet in self.container.demux(self._stream):
             for frame in packet.decode():
                 if self._upright is None:
                     self._look_at(frame)
@@ -276,3 +265,33 @@ def _reason(error, also=""):
     if getattr(error, "errno", None) == errno.EINVAL:  # FFmpeg's answer to a header that it does not believe
         return f"{also}its header is wrong, or its frames have more than {MAX_PIXELS} pixels"
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+def announced_bytes(path: str) -> int | None:
+    """The length of a Matroska or WebM file by its own account, in bytes: it has no table that shows that it was cut.
+
+    None where it does not say, as live recordings do not, or where it is no such file (RFC 8794 and RFC 9559: a header,
+    then one segment).
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with open(path, "rb") as file:
+        head = file.read(_ENOUGH)
+    end = 0
+    for mark in (_MATROSKA, _SEGMENT):
+        if end is None or head[end : end + len(mark)] != mark:
+            return None
+        start, size = _size(head, end + len(mark))
+        end = None if size is None else start + size
+    return end
+
+
+def _size(head, place):
+    """Where an element's content begins and how long it is: a number whose first byte says how many bytes it has."""
+    first = head[place] if place < len(head) else 0
+    length = 9 - first.bit_length()
+    value = int.from_bytes(head[place : place + length], "big") & ((1 << 7 * length) - 1)
+    if length > 8 or value == (1 << 7 * length) - 1:  # all ones: unknown
+        return place + length, None
+    return place + length, value

@@ -44,9 +44,14 @@ def read_scores(workdir: str | pathlib.Path) -> dict[str, np.ndarray]:
     Raises:
         UserError: the run has none, or one that is damaged.
     """
-    scores = _read(workdir, "scores.npz", lambda path: dict(np.load(io.BytesIO(path.read_bytes()))))
+    scores = read_arrays(workdir, "scores.npz")
     order = np.argsort(scores["names"], kind="stable")
     return {name: values if name == "classes" else values[order] for name, values in scores.items()}
+
+
+def read_arrays(workdir: str | pathlib.Path, name: str) -> dict[str, np.ndarray]:
+    """A NumPy file that an evaluation left. UserError: the run has none, or one that is damaged."""
+    return _read(workdir, name, lambda path: dict(np.load(io.BytesIO(path.read_bytes()))))
 
 
 def _read(workdir, name: str, read: Callable):

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from ccsn_tf.config import Config
+from ccsn_tf.data.datasets.listing import some_of
 from ccsn_tf.data.pipeline import evaluation_views
 from ccsn_tf.data.records.selection import evaluated_clips, of_records
 from ccsn_tf.errors import UserError
@@ -18,7 +19,7 @@ from ccsn_tf.evaluation.figures import save_confusion
 from ccsn_tf.evaluation.metrics import Scores, confusion_matrix, most_confused, per_class_accuracy, summarise
 from ccsn_tf.evaluation.predict import make_forward, score_clips
 from ccsn_tf.evaluation.rejection import WAYS, calibrate, write_means
-from ccsn_tf.evaluation.report.report import write_report
+from ccsn_tf.evaluation.report import write_report
 from ccsn_tf.evaluation.similar import INDEX, read_index
 from ccsn_tf.files import whole_file, write_text
 from ccsn_tf.models.build import load_model
@@ -71,16 +72,14 @@ def evaluate(
             index = read_index(workdir / INDEX, config)
         except UserError as error:
             say(f"The report is without nearest clips: {error}")
-    segments, crops = config.eval.test_segments, config.eval.test_crops
-    forward, views = _network(model, config)
-    scores = score_clips(forward, views(clips, classes), len(clips), segments, crops, progress, config.eval.average)
+    score = _scorer(model, config)
+    scores = score(clips, classes, progress)
     confusion = confusion_matrix(scores.logits["fused"], scores.labels)
     groups = np.array([f"{clip.label}/{clip.group}" for clip in clips])
     strange, unknown = config.eval.unknown_classes, None
     if strange:
         others = evaluated_clips(config, manifest, strange)
-        shown = Progress("unknown classes", "clips")
-        unknown = score_clips(forward, views(others, strange), len(others), segments, crops, shown, config.eval.average)
+        unknown = score(others, strange, Progress("unknown classes", "clips"))
     ways = [way for way in WAYS if way != "energy" or config.eval.average == "logits"]
     calibration, rejection, means = calibrate(scores, groups, unknown, ways)
     report = {
@@ -89,7 +88,7 @@ def evaluate(
         "num_classes": len(classes),
         "num_clips": len(clips),
         "num_skipped": manifest.count_skipped(config.data.split, "train" if config.data.fold else "test", classes),
-        "num_repeating": sum(clip.fields - config.model.flow_length + 1 < segments for clip in clips),
+        "num_repeating": sum(clip.fields - config.model.flow_length + 1 < config.eval.test_segments for clip in clips),
         "connection": config.model.connection,
         "protocol": protocol_in_words(config.eval, config.data),
         **{stream: summarise(logits, scores.labels) for stream, logits in scores.logits.items()},
@@ -103,10 +102,9 @@ def evaluate(
         "rejection": rejection,
         "num_unknown": len(unknown.labels) if unknown else 0,
     }
-    with whole_file(workdir / "scores.npz") as beside, beside.open("wb") as file:
-        names = np.array([clip.name for clip in clips])
-        ids = {"names": names, "groups": groups, "labels": scores.labels, "classes": np.array(classes)}
-        np.savez(file, **ids, **scores.logits)
+    ids = {"names": [clip.name for clip in clips], "groups": groups, "labels": scores.labels, "classes": classes}
+    with whole_file(workdir / "scores.npz") as beside:
+        np.savez(beside, **ids, **scores.logits)
     write_means(workdir, classes, means)
     write_text(workdir / "evaluation.json", json.dumps(report, indent=2) + "\n")
     data = f"{report['dataset']}, {report['num_classes']} classes, split {report['split']}"
@@ -117,31 +115,28 @@ def evaluate(
         alone = None
         if model.connection_blocks:
             with without_messages(model.connection_blocks):
-                forward, views = _network(model, config)
-                progress = Progress("without messages", "clips")
-                alone = score_clips(
-                    forward, views(clips, classes), len(clips), segments, crops, progress, config.eval.average
-                )
-        write_report(page, config, model, clips, scores, alone, report, confusion, index)
+                alone = _scorer(model, config)(clips, classes, Progress("without messages", "clips"))
+        write_report(page, config, model, clips, scores, alone, report, workdir / "confusion.png", index)
     return report
 
 
-def _network(model, config):
-    """The network, or its top where the frozen stages are run before; and a function of clips and their classes that
-    gives what it is shown of each."""
+def _scorer(model, config):
+    """What scores clips of classes by the config's protocol, called with (clips, classes, progress).
+
+    With a feature cache the frozen stages are run first, and the rest of the network on what they give.
+    """
     segments, crops = config.eval.test_segments, config.eval.test_crops
-    if not config.train.feature_cache:
+    frozen = FeatureCache(model, config) if config.train.feature_cache else None
+    forward = make_forward(frozen.top if frozen else model)
 
-        def views(clips, classes):
-            return evaluation_views(clips, classes, config.data.record_dir, config.model, segments, crops)
+    def score(clips, classes, progress):
+        if frozen:
+            views = frozen.evaluation_views(clips, classes, segments, crops, Progress("frozen stages", "clips"))
+        else:
+            views = evaluation_views(clips, classes, config.data.record_dir, config.model, segments, crops)
+        return score_clips(forward, views, len(clips), segments, crops, progress, config.eval.average)
 
-        return make_forward(model), views
-    frozen = FeatureCache(model, config)
-
-    def kept(clips, classes):
-        return frozen.evaluation_views(clips, classes, segments, crops, Progress("frozen stages", "clips"))
-
-    return make_forward(frozen.top), kept
+    return score
 
 
 def _refuse_other_classes(known: Sequence[str], recorded: Sequence[str], config: Config) -> None:
@@ -151,7 +146,7 @@ def _refuse_other_classes(known: Sequence[str], recorded: Sequence[str], config:
     """
     of_model, there = f"the model in {config.train.workdir}", f"--record_dir={config.data.record_dir}"
     if not set(known) & set(recorded):
-        raise UserError(f"{there} has no class of {of_model}: give records of some of {_listed(known)}.")
+        raise UserError(f"{there} has no class of {of_model}: give records of {some_of(known)}.")
     unknown = config.eval.unknown_classes
     if not set(unknown) <= set(recorded) - set(known):
         raise UserError(
@@ -160,14 +155,9 @@ def _refuse_other_classes(known: Sequence[str], recorded: Sequence[str], config:
     strange = [name for name in recorded if name not in (*known, *unknown)]
     if strange and not config.data.classes:
         raise UserError(
-            f"{there} has {_listed(strange)}, which {of_model} does not know: give the records that it is for, or "
-            "prepare some of its classes alone with --classes."
+            f"{there} has class {some_of(strange)}, which {of_model} does not know: give the records that it is for, "
+            "or prepare some of its classes alone with --classes."
         )
-
-
-def _listed(names):
-    shown = ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")
-    return f"class {shown}" if len(names) == 1 else f"classes {shown}"
 
 
 def class_table(scores: Scores, classes: Sequence[str]) -> list[dict]:

@@ -46,11 +46,7 @@ def predict_video(path: str, forward: Callable, config: Config) -> dict[str, np.
 
 
 def video_views(path: str, config: Config) -> dict[str, np.ndarray]:
-    """The network's inputs by name, uint8 (crops, K, ...): the test views of a video.
-
-    Raises:
-        VideoError: see `predict_video`.
-    """
+    """The network's inputs by name, uint8 (crops, K, ...): the test views of a video; raises as `predict_video`."""
     form = InputForm(config.model)
     snippets = form.of_video(path, config, config.eval.test_segments)
     boxes = view_boxes(*frame_size(snippets), config.eval.test_crops)

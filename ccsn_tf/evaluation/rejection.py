@@ -7,16 +7,14 @@ NeurIPS 2020), and the distance of both embeddings to their mean in the predicte
 
 from __future__ import annotations
 
-import io
 import pathlib
-import zipfile
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from ccsn_tf.config.settings import PREDICTIONS, STREAMS
 from ccsn_tf.errors import UserError
-from ccsn_tf.evaluation.compare import read_evaluation
+from ccsn_tf.evaluation.compare import read_arrays, read_evaluation
 from ccsn_tf.evaluation.metrics import Scores, auroc, expected_calibration_error, softmax
 from ccsn_tf.files import whole_file
 
@@ -109,14 +107,9 @@ def class_means(embeddings: dict[str, np.ndarray], labels: np.ndarray, classes: 
 def knownness(
     way: str, logits: np.ndarray, embeddings: dict[str, np.ndarray], means: Means, temperature: float
 ) -> np.ndarray:
-    """How much clips are like those of known classes: float (N,), the higher the more.
+    """How much clips are like those of known classes, by one of `WAYS`: float (N,), the higher the more.
 
-    Args:
-        way: of `WAYS`.
-        logits: (N, C), of the fused prediction.
-        embeddings: of each stream (N, E).
-        means: see `class_means`.
-        temperature: of the fused prediction.
+    Logits (N, C) and temperature are those of the fused prediction, embeddings (N, E) by stream.
     """
     if way == "energy":
         logits = np.asarray(logits, np.float64)
@@ -141,8 +134,8 @@ def _halves(groups, labels):
 
 def write_means(workdir: str | pathlib.Path, classes: Sequence[str], means: Means) -> None:
     """Writes the mean embeddings beside a run's evaluation.json."""
-    with whole_file(pathlib.Path(workdir, _FILE)) as beside, beside.open("wb") as file:
-        np.savez(file, classes=np.array(classes), **means)
+    with whole_file(pathlib.Path(workdir, _FILE)) as beside:
+        np.savez(beside, classes=np.array(classes), **means)
 
 
 def rejection_of(workdir: str | pathlib.Path, way: str, classes: Sequence[str]) -> Callable[[dict], bool]:
@@ -151,14 +144,9 @@ def rejection_of(workdir: str | pathlib.Path, way: str, classes: Sequence[str]) 
     Raises:
         UserError: see `rejection`; or the run was not evaluated, or not by this version or with these classes.
     """
-    report, path = read_evaluation(workdir), pathlib.Path(workdir, _FILE)
-    try:
-        means = dict(np.load(io.BytesIO(path.read_bytes())))
-        known = means.pop("classes").tolist()
-    except (KeyError, OSError, ValueError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} is not there ({error}): run evaluate.py --workdir={workdir}.") from None
-    if known != list(classes):
-        raise UserError(f"{path} is of other classes than the model: run evaluate.py --workdir={workdir}.")
+    report, means = read_evaluation(workdir), read_arrays(workdir, _FILE)
+    if means.pop("classes").tolist() != list(classes):
+        raise UserError(f"{workdir}/{_FILE} is of other classes than the model: run evaluate.py --workdir={workdir}.")
     return rejection(report, way, means)
 
 

@@ -5,8 +5,8 @@ import math
 import keras
 from keras import ops
 
-from ccsn_tf.arguments import at_least_0, check_choice
 from ccsn_tf.config.settings import PREDICTIONS
+from ccsn_tf.errors import at_least_0, check_choice
 from ccsn_tf.losses.mining import label_vector
 from ccsn_tf.losses.ranking import ModalityRankingLoss
 

@@ -2,7 +2,7 @@
 
 from keras import ops
 
-from ccsn_tf.arguments import at_least_0, check_choice
+from ccsn_tf.errors import at_least_0, check_choice
 from ccsn_tf.losses.mining import DISTANCES, MINING, pair_masks, pairwise_distance
 
 INTRA = ("ranking", "centre", "both")

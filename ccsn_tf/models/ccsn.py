@@ -6,9 +6,8 @@ from collections.abc import Sequence
 
 import keras
 
-from ccsn_tf.arguments import at_least_0, check_choice, check_whole, class_names
 from ccsn_tf.config.settings import STREAMS, DataConfig
-from ccsn_tf.errors import UserError
+from ccsn_tf.errors import UserError, at_least_0, check_choice, check_whole, class_names
 from ccsn_tf.models.backbones import build_backbone
 from ccsn_tf.models.backbones.backbone import Backbone, for_flow, split_into_stages
 from ccsn_tf.models.connections import connection_config, connection_maker

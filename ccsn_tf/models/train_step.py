@@ -8,8 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from ccsn_tf.arguments import at_least_0
-from ccsn_tf.errors import UserError
+from ccsn_tf.errors import UserError, at_least_0
 from ccsn_tf.losses import JointLoss, positive_share
 
 if keras.backend.backend() == "tensorflow":  # the network alone runs on every Keras backend

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from ccsn_tf.errors import UserError
-from ccsn_tf.evaluation.report.template import page_template
+from ccsn_tf.evaluation.pages import page_template
 from ccsn_tf.streaming.sliding_window import Answer
 from ccsn_tf.streaming.source import Frame
 

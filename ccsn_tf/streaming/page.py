@@ -14,9 +14,7 @@ import tensorflow as tf
 
 from ccsn_tf.data.sampling import middle_frame
 from ccsn_tf.data.views import InputForm
-from ccsn_tf.evaluation.report.pictures import wheel
-from ccsn_tf.evaluation.report.seen import frames_and_flow, seen_strips
-from ccsn_tf.evaluation.report.template import page_template
+from ccsn_tf.evaluation.pages import frames_and_flow, page_template, seen_strips, wheel
 from ccsn_tf.files import write_text
 from ccsn_tf.models.flow import TVL1Flow
 from ccsn_tf.models.flow.loops import LOOPED, iterations

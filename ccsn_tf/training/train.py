@@ -14,8 +14,7 @@ import tensorflow as tf
 
 from ccsn_tf.config import Config
 from ccsn_tf.config.settings import PREDICTIONS, STREAMS
-from ccsn_tf.data.fit_datasets import centre_batches
-from ccsn_tf.data.pipeline import Steps, evaluation_views, training_batches
+from ccsn_tf.data.pipeline import Steps, centre_batches, evaluation_views, training_batches
 from ccsn_tf.data.plan import Plan, training_plan
 from ccsn_tf.data.records.selection import cautions, select_clips
 from ccsn_tf.errors import UserError

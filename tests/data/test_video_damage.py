@@ -8,7 +8,7 @@ import pytest
 from odd_videos import HOPELESS
 from videos import moving, truncate, write_video
 
-from ccsn_tf.data.video import VideoError, decode_whole, iter_frames
+from ccsn_tf.data.video import VideoError, announced_bytes, decode_whole, iter_frames
 
 
 def frames_of(path):
@@ -71,3 +71,37 @@ def test_announced_size_costs_no_memory(tmp_path):
     )
     grown = subprocess.run([sys.executable, "-c", program, path], capture_output=True, text=True, check=True).stdout
     assert int(grown) < 100 * 1024  # KiB; the picture alone would take 750 MiB
+
+
+# What a Matroska file says of its length
+
+HEADER, SEGMENT = bytes.fromhex("1A45DFA3"), bytes.fromhex("18538067")
+
+
+@pytest.mark.parametrize("name, says", [("a.mkv", True), ("a.webm", True), ("a.mp4", False), ("a.avi", False)])
+def test_a_whole_file_is_as_long_as_it_says(tmp_path, name, says):
+    path = write_video(tmp_path / name, moving(20))
+    size = path.stat().st_size if says else None
+    assert announced_bytes(path) == announced_bytes(truncate(path, 0.5)) == size
+
+
+@pytest.mark.parametrize(
+    "content, expected",
+    [
+        (b"", None),
+        (HEADER, None),
+        (HEADER + b"\x82ab", None),
+        (HEADER + b"\x82ab" + SEGMENT, None),
+        (HEADER + b"\x82ab" + SEGMENT + b"\x85hello", 17),
+        (HEADER + b"\x82ab" + SEGMENT + b"\x40\x05hello", 18),
+        (HEADER + b"\x82ab" + SEGMENT + b"\x01\0\0\0\0\0\0\x05hello", 24),
+        (HEADER + b"\x82ab" + SEGMENT + b"\xff", None),  # unknown, as a live recording has it
+        (HEADER + b"\x82ab" + SEGMENT + b"\x01" + b"\xff" * 7, None),
+        (HEADER + b"\x82ab" + SEGMENT + b"\x00" + b"\x05" * 8, None),
+        (HEADER + b"\xffab" + SEGMENT + b"\x85hello", None),
+        (HEADER + b"\x82abXXXX\x85hello", None),
+    ],
+)
+def test_lengths(tmp_path, content, expected):
+    (tmp_path / "a.mkv").write_bytes(content)
+    assert announced_bytes(tmp_path / "a.mkv") == expected

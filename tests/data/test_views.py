@@ -9,15 +9,15 @@ import pytest
 import tensorflow as tf
 
 from ccsn_tf.config import Config, ModelConfig
-from ccsn_tf.data.checks.records import check_records
-from ccsn_tf.data.pipeline import evaluation_views, training_batches
+from ccsn_tf.data.checks import check_records
+from ccsn_tf.data.pipeline import training_batches
 from ccsn_tf.data.plan import training_plan
 from ccsn_tf.data.prepare.prepare import prepare
 from ccsn_tf.data.records.manifest import Manifest
 from ccsn_tf.data.sampling import centre_starts
+from ccsn_tf.data.scan import scan_records
 from ccsn_tf.data.views import InputForm, decode_field, decode_frame, frame_size, from_jpegs, to_jpegs
 from ccsn_tf.errors import UserError
-from ccsn_tf.evaluation.predict import video_views
 
 K, L, H, W = 2, 3, 20, 26
 
@@ -128,8 +128,7 @@ def test_flow_has_its_own_size_in_records_and_of_videos(tiny_data, tiny_set, tmp
     assert stored["flow"][0][0].shape == (2, 20, 27)
     x = np.median([field[0] for snippet in stored["flow"] for field in snippet])
     assert x == pytest.approx(127.5 - 2 * (30 / 36) * 255 / 40, abs=2)  # pixels of the stored frame
-    findings = check_records(config, manifest, True, lambda *count: None)
-    assert not [finding for finding in findings if finding.kind == "damaged record"]
+    assert not any(look.error for look in scan_records(manifest, config.data, lambda *count: None).values())
 
 
 # Records of frames alone
@@ -177,18 +176,11 @@ def test_each_frame_of_a_training_batch_is_what_the_spatial_stream_would_see(con
     assert plan["mirrored"].any() and not plan["mirrored"].all()
 
 
-def test_views_of_a_video_are_those_of_its_record(config, manifest, tiny_set):
-    classes, clips = manifest.select(config.data, "test")
-    (seen,) = evaluation_views(clips[:1], classes, config.data.record_dir, config.model, 3, 3).as_numpy_iterator()
-    path = next((tiny_set / "videos").rglob(f"{clips[0].name.split('/')[-1]}.*"))
-    of_video = video_views(str(path), config.replace(test_segments=3, test_crops=3))["frames"]
-    assert seen["frames"].shape == of_video.shape == (3, 3, 6, 36, 36, 3)
-    assert np.corrcoef(seen["frames"].ravel(), of_video.ravel())[0, 1] > 0.95  # JPEG between
-
-
 def test_check_finds_nothing_wrong(config, manifest, tiny_manifest):
-    assert not list(check_records(config, manifest, True, lambda done, total: None))
-    claims_flow = dataclasses.replace(manifest, settings=tiny_manifest.settings)
-    refused, *damaged = check_records(config, claims_flow, False, lambda done, total: None)
+    def found(manifest):
+        return list(check_records(config, manifest, scan_records(manifest, config.data, lambda *count: None)))
+
+    assert not found(manifest)
+    refused, *damaged = found(dataclasses.replace(manifest, settings=tiny_manifest.settings))
     assert refused.kind == "refused by train.py" and len(damaged) == 15
     assert all("is not the record of" in finding.message for finding in damaged)

@@ -8,7 +8,6 @@ from ccsn_tf.evaluation.metrics import (
     mean_class_accuracy,
     most_confused,
     per_class_accuracy,
-    summarise,
     top_k_accuracy,
 )
 
@@ -86,28 +85,3 @@ def test_most_confused_is_sorted_and_skips_the_diagonal_and_zeros():
     assert most_confused(np.eye(3, dtype=int), 3) == []
     assert confusion[0, 0] == 9  # the argument is left alone
     assert all(type(number) is int for entry in most_confused(confusion, 9) for number in entry)
-
-
-def test_no_clips():
-    scores, labels = np.zeros((0, 3)), np.zeros(0, np.int64)
-    np.testing.assert_array_equal(confusion_matrix(scores, labels), np.zeros((3, 3)))
-    assert np.isnan(per_class_accuracy(scores, labels)).all()
-    for accuracy in (mean_class_accuracy, summarise):
-        with pytest.raises(ValueError, match="No clips"):
-            accuracy(scores, labels)
-
-
-@pytest.mark.parametrize(
-    ("scores", "labels", "message"),
-    [
-        (np.zeros(3), np.zeros(3, int), "must be"),
-        (np.zeros((3, 2)), np.zeros(3), "integers"),
-        (np.zeros((3, 2)), np.array([0, 1, 2]), "from 0 to 2"),
-    ],
-)
-def test_arguments_that_do_not_fit(scores, labels, message):
-    for function in (confusion_matrix, per_class_accuracy, summarise):
-        with pytest.raises(ValueError, match=message):
-            function(scores, labels)
-    with pytest.raises(ValueError, match="k=0"):
-        top_k_accuracy(np.zeros((1, 2)), np.array([0]), 0)

@@ -1,14 +1,22 @@
 """Data set readers: a layout on disk to a `Listing`."""
 
+import dataclasses
+import os
+
 from ccsn_tf.config import DataConfig
-from ccsn_tf.data.datasets.folder import read_folder
-from ccsn_tf.data.datasets.hmdb51 import read_hmdb51
 from ccsn_tf.data.datasets.listing import Clip, Listing, Split, require_folder
-from ccsn_tf.data.datasets.sthv2 import read_sthv2
-from ccsn_tf.data.datasets.text_list import read_text_list
-from ccsn_tf.data.datasets.ucf101 import read_ucf101
+from ccsn_tf.data.datasets.own import read_folder, read_text_list
+from ccsn_tf.data.datasets.published import read_hmdb51, read_sthv2, read_ucf101
 
 __all__ = ["Clip", "Listing", "Split", "read_listing"]
+
+_READERS = {
+    "ucf101": read_ucf101,
+    "hmdb51": read_hmdb51,
+    "sthv2": read_sthv2,
+    "folder": read_folder,
+    "list": read_text_list,
+}
 
 
 def read_listing(config: DataConfig) -> Listing:
@@ -17,13 +25,8 @@ def read_listing(config: DataConfig) -> Listing:
     Raises:
         UserError: see the readers.
     """
-    if config.dataset == "folder":
-        return read_folder(config.video_dir, config.classes, config.test_fraction)
-    if config.dataset == "list":
-        lists = (config.train_list, config.test_list, config.class_file)
-        return read_text_list(config.video_dir, *lists, config.classes, config.test_fraction)
-    if config.dataset == "demo":
-        root = require_folder(config.video_dir, "video_dir")
-        return read_ucf101(str(root / "videos"), str(root / "ucfTrainTestlist"), config.classes)
-    read = {"ucf101": read_ucf101, "hmdb51": read_hmdb51, "sthv2": read_sthv2}[config.dataset]
-    return read(config.video_dir, config.split_dir, config.classes)
+    if config.dataset != "demo":
+        return _READERS[config.dataset](config)
+    root = require_folder(config.video_dir, "video_dir")
+    places = {"video_dir": os.path.join(root, "videos"), "split_dir": os.path.join(root, "ucfTrainTestlist")}
+    return read_ucf101(dataclasses.replace(config, **places))

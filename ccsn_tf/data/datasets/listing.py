@@ -8,7 +8,7 @@ import dataclasses
 import hashlib
 import pathlib
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from ccsn_tf.data.datasets.videos import VideoFinder, without_suffix
@@ -59,10 +59,14 @@ class Listing:
         empty = [name for name in self.classes if name not in present]
         if empty:
             raise UserError(
-                f"No clip of class {', '.join(empty[:5])}{' ...' if len(empty) > 5 else ''} was found "
-                f"({len(empty)} of {len(self.classes)} classes): complete --video_dir, or name the classes you have "
-                "with --classes."
+                f"No clip of class {some_of(empty)} was found ({len(empty)} of {len(self.classes)} classes): complete "
+                "--video_dir, or name the classes you have with --classes."
             )
+
+
+def some_of(names: Sequence[str]) -> str:
+    """The first five of them, for a sentence."""
+    return ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")
 
 
 def require_folder(path: str, flag: str) -> pathlib.Path:

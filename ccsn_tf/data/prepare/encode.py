@@ -16,7 +16,7 @@ from ccsn_tf.config import DataConfig
 from ccsn_tf.data.datasets.listing import Clip
 from ccsn_tf.data.flow import Estimator, flow_fields, make_estimator, quantise
 from ccsn_tf.data.frames import changed_at, iter_flow, iter_jpegs
-from ccsn_tf.data.prepare.worker_pool import Outcome, WorkerLostError
+from ccsn_tf.data.prepare.worker_pool import Outcome, WorkerLostError, WorkerPool
 from ccsn_tf.data.records.manifest import StoredClip
 from ccsn_tf.data.records.record import FIELDS, FRAMES, MAX_BYTES, OVERHEAD, write_record
 from ccsn_tf.data.video import VideoError
@@ -27,18 +27,20 @@ _estimator = functools.lru_cache(maxsize=1)(make_estimator)
 
 @dataclasses.dataclass(frozen=True)
 class Skipped:
-    """Why a video has no record, and the `last_change` of the file that was tried; None: to be tried again anyway."""
+    """Why a video has no record, and when its files had changed last (`changed_at`); None: to be tried again anyway."""
 
     reason: str
     change: int | None
 
 
-def last_change(clip: Clip) -> int | None:
-    """When the clip's files or their properties were changed last, in nanoseconds; None where there are none."""
-    try:
-        return changed_at(clip.path)
-    except OSError:
-        return None
+Results = dict[str, StoredClip | Skipped]
+"""What became of each clip, by its name."""
+
+
+def record_pool(config: DataConfig, min_fields: int, workers: int) -> WorkerPool:
+    """Processes that make records of clips; a task is a clip and the path of its record."""
+    make = functools.partial(make_record, config=config, min_fields=min_fields)
+    return WorkerPool(make, workers, config.stall_seconds)
 
 
 def make_record(
@@ -60,7 +62,7 @@ def make_record(
         return _stored(clip, record)  # by a preparation that was killed
     except (OSError, zipfile.BadZipFile):
         pass
-    change = last_change(clip)
+    change = changed_at(clip.path)
     cv2.setNumThreads(1)  # one process a core: more threads would only wait for one another
     try:
         write_record(record, clip.name, encode_clip(clip.path, _estimator(config), config, min_fields, beat))

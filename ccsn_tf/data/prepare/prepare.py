@@ -8,23 +8,18 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
+import pathlib
+from collections.abc import Callable, Sequence
 
 from ccsn_tf.config import DataConfig
-from ccsn_tf.data.datasets import Listing, read_listing
-from ccsn_tf.data.prepare.encode import Skipped, last_change
-from ccsn_tf.data.prepare.local import Results, write_records
-from ccsn_tf.data.records.manifest import (
-    FILE_NAME,
-    VERSION,
-    Manifest,
-    refuse_other_settings,
-    stored_settings,
-)
-from ccsn_tf.data.records.record import RECORDS
+from ccsn_tf.data.datasets import Clip, Listing, read_listing
+from ccsn_tf.data.frames import changed_at
+from ccsn_tf.data.prepare.encode import Results, Skipped, record_pool, result_of
+from ccsn_tf.data.records.manifest import FILE_NAME, VERSION, Manifest, refuse_other_settings, stored_settings
+from ccsn_tf.data.records.record import record_file
 from ccsn_tf.data.records.selection import cautions
 from ccsn_tf.errors import UserError
-from ccsn_tf.files import LocalFolder, alone_in
+from ccsn_tf.files import alone_in, names_in, read_if_there, write_text
 
 SETTINGS = "settings.json"  # of the records, noted before the first one: no two preparations mix in a folder
 
@@ -55,8 +50,8 @@ def prepare(
     listing = read_listing(config)
     for note in listing.notes:
         say(note)
-    folder, write = _folder_and_writer(config)
-    names = folder.names()
+    write, folder = _writer(config), pathlib.Path(config.record_dir)
+    names = names_in(folder)
     if SETTINGS not in names and any(not name.startswith(".") for name in names):
         raise UserError(f"--record_dir={folder} holds other files, or older records: choose an empty or new folder.")
     with alone_in(folder):
@@ -75,13 +70,9 @@ def prepare(
                 f"{first}"
             )
         if changes := before and _changes(before, manifest):
-            say(
-                f"{folder}: {' and '.join(changes)}. manifest.json is written anew, the records are kept; runs trained "
-                "before followed the old one."
-            )
+            say(f"{folder}: {changes}. The records are kept; runs trained before followed the old manifest.json.")
         if manifest != before:
-            with folder.whole(FILE_NAME) as file:
-                file.write(manifest.to_json().encode())
+            write_text(folder / FILE_NAME, manifest.to_json())
     for number, split in manifest.splits.items():
         labels = {clip.name: clip.label for clip in manifest.clips}
         sides = ([labels[name] for name in split[side] if name in labels] for side in ("train", "test"))
@@ -90,31 +81,60 @@ def prepare(
     return manifest
 
 
-def _folder_and_writer(config):
-    """The record folder, and what writes into it, called with (folder, clips, config, min_fields, progress)."""
+def _writer(config):
+    """What writes records, called with (folder, clips, config, min_fields, progress)."""
+    if "://" in config.record_dir:
+        raise UserError(f"--record_dir={config.record_dir} is no folder of this machine: name one.")
     if config.runner == "local":
-        if "://" in config.record_dir:
-            raise UserError(f"--record_dir={config.record_dir} is no folder of this machine: pass another --runner.")
-        return LocalFolder(config.record_dir), write_records
+        return write_records
     try:
         from ccsn_tf.data.prepare import beam
     except ModuleNotFoundError as error:
         if error.name.split(".")[0] != "apache_beam":
             raise
         raise UserError(f"--runner={config.runner} needs Apache Beam: pip install 'ccsn_tf[beam]'.") from None
-    return beam.open_folder(config.record_dir, config), beam.write_records
+    return beam.write_records
 
 
-def _claim(folder: LocalFolder, config: DataConfig, min_fields: int) -> None:
+def write_records(
+    folder: pathlib.Path,
+    clips: Sequence[Clip],
+    config: DataConfig,
+    min_fields: int,
+    progress: Callable[[int, int], None],
+) -> Results:
+    """Writes the records of clips, a worker process a clip at a time, in the order of the list.
+
+    Args:
+        progress: called often, with (clips done, frames decoded).
+
+    Raises:
+        UserError: the disk is full, or no worker process starts.
+    """
+    results, frames = {}, 0
+
+    def count(beats):
+        nonlocal frames
+        frames += beats
+        progress(len(results), frames)
+
+    with record_pool(config, min_fields, config.workers) as pool:
+        for outcome in pool.run([(clip, str(folder / record_file(clip.name))) for clip in clips], on_beat=count):
+            clip = clips[outcome.index]
+            results[clip.name] = result_of(outcome, clip)
+            progress(len(results), frames)
+    return results
+
+
+def _claim(folder: pathlib.Path, config: DataConfig, min_fields: int) -> None:
     """Notes what the records are made with. UserError: there are some that were made otherwise; it names the flag.
 
     Classes, labels and splits are not part of it: they can change without the records.
     """
     own = {"version": VERSION, "settings": stored_settings(config), "flow_length": min_fields}
-    content = folder.read(SETTINGS)
+    content = read_if_there(folder / SETTINGS)
     if content is None:
-        with folder.whole(SETTINGS) as file:
-            file.write((json.dumps(own, indent=1) + "\n").encode())
+        write_text(folder / SETTINGS, json.dumps(own, indent=1) + "\n")
         return
     try:
         begun = dict(json.loads(content))
@@ -132,14 +152,14 @@ def _claim(folder: LocalFolder, config: DataConfig, min_fields: int) -> None:
 
 def _manifest_before(folder) -> Manifest | None:
     """That of an earlier preparation, if it came to its end."""
-    content = folder.read(FILE_NAME)
+    content = read_if_there(folder / FILE_NAME)
     try:
         return Manifest.from_json(content, FILE_NAME) if content else None
     except UserError:  # it is written anew
         return None
 
 
-def _done_before(folder: LocalFolder, before: Manifest | None, listing: Listing) -> Results:
+def _done_before(folder: pathlib.Path, before: Manifest | None, listing: Listing) -> Results:
     """What has not to be done again: records that are there, and videos that were no good and have not changed."""
     if not before:
         return {}
@@ -149,12 +169,12 @@ def _done_before(folder: LocalFolder, before: Manifest | None, listing: Listing)
             f"{folder} holds records of {len(known)} other clips, and none of the {len(listing.clips)} that are listed "
             "now: choose another --record_dir."
         )
-    sizes, results = folder.sizes(RECORDS), {}
+    results = {}
     for clip in listing.clips:
         stored, change = known.get(clip.name), before.tried.get(clip.name)
-        if stored and sizes.get(stored.file) == stored.bytes:
+        if stored and stored.size_in(folder) == stored.bytes:
             results[clip.name] = dataclasses.replace(stored, label=clip.label, group=clip.group)
-        elif change is not None and change == last_change(clip):
+        elif change is not None and change == changed_at(clip.path):
             results[clip.name] = Skipped(before.skipped[clip.name], change)
     return results
 
@@ -177,20 +197,11 @@ def _manifest(config: DataConfig, listing: Listing, results: Results) -> Manifes
     )
 
 
-def _changes(before: Manifest, after: Manifest) -> list[str]:
-    """What of the lists is not as it was, in words."""
+def _changes(before: Manifest, after: Manifest) -> str:
+    """What of the lists is not as it was, in words; empty: all is."""
     old, new = ({clip.name: (clip.label, clip.group) for clip in manifest.clips} for manifest in (before, after))
-    sides = [
-        {(n, s, x) for n, split in manifest.splits.items() for s in split for x in split[s]}
-        for manifest in (before, after)
-    ]
-    added, gone = new.keys() - old.keys(), old.keys() - new.keys()
-    same = {
-        "the order of the classes": before.classes == after.classes,
-        "the division into training and test clips": all(name in added | gone for *_, name in sides[0] ^ sides[1]),
-        "the labels of clips": all(old[name] == new[name] for name in old.keys() - gone),
-    }
-    changed = " and ".join(what for what, unchanged in same.items() if not unchanged)
-    both = ((added, "added"), (gone, "taken out"))
+    both = ((new.keys() - old.keys(), "added"), (old.keys() - new.keys(), "taken out"))
     counts = [f"{len(names)} clip{'s' if len(names) > 1 else ''} {verb}" for names, verb in both if names]
-    return [*counts, *([f"{changed} changed"] if changed else [])]
+    if not counts and (before.classes, before.splits, old) != (after.classes, after.splits, new):
+        return "classes, labels or splits have changed"
+    return " and ".join(counts)

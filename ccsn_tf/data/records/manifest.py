@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import pathlib
 from collections.abc import Sequence
 
@@ -87,6 +88,13 @@ class StoredClip:
         """Its record, below the record folder."""
         return record_file(self.name)
 
+    def size_in(self, record_dir: str | os.PathLike) -> int | None:
+        """The bytes that its record has now; None where none can be read."""
+        try:
+            return os.path.getsize(os.path.join(record_dir, self.file))
+        except OSError:
+            return None
+
 
 @dataclasses.dataclass(frozen=True)
 class Manifest:
@@ -162,11 +170,11 @@ class Manifest:
         except (FileNotFoundError, NotADirectoryError):
             raise UserError(f"--record_dir={record_dir} holds no finished records: run prepare.py (again).") from None
         for clip in manifest.clips:
-            record = pathlib.Path(record_dir, clip.file)
-            found = record.stat().st_size if record.is_file() else None
+            found = clip.size_in(record_dir)
             if found != clip.bytes:
                 state = "is missing" if found is None else f"has {found} bytes instead of {clip.bytes}"
-                raise UserError(f"{record} {state}: run prepare.py again with the same settings, which restores it.")
+                remedy = "run prepare.py again with the same settings, which restores it"
+                raise UserError(f"{pathlib.Path(record_dir, clip.file)} {state}: {remedy}.")
         return manifest
 
     def select(self, config: DataConfig, side: str) -> tuple[tuple[str, ...], list[StoredClip]]:

@@ -22,9 +22,6 @@ import numpy as np
 from ccsn_tf.errors import UserError
 from ccsn_tf.files import whole_file
 
-RECORDS = "clips"
-"""Folder of the records, below the record folder."""
-
 FRAMES, FIELDS = "frames", "fields"
 _NAME_BYTES = len("frames/0000000.jpg")
 _HEADER_BYTES = 30 + _NAME_BYTES  # before each JPEG
@@ -42,7 +39,7 @@ _IN_MEMORY = 2**24  # bytes of fields that wait for the last frame; more wait on
 def record_file(name: str) -> str:
     """Where the record of a clip is below the record folder; clips may have names that files cannot."""
     digest = hashlib.sha256(name.encode()).hexdigest()
-    return f"{RECORDS}/{digest[:2]}/{digest[:24]}.zip"
+    return f"clips/{digest[:2]}/{digest[:24]}.zip"
 
 
 def jpeg_name(kind: str, number: int) -> str:

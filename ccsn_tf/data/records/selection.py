@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Collection, Sequence
 
 from ccsn_tf.config import Config
+from ccsn_tf.data.datasets.listing import some_of
 from ccsn_tf.data.records.manifest import Manifest, StoredClip, refuse_other_input
 from ccsn_tf.errors import UserError
 
@@ -70,33 +71,23 @@ def untested(classes: Sequence[str], tested: Collection[str]) -> str:
     if not tested:
         return "There is no test clip: nothing is measured."
     of = f"{tested} of {len(classes)} classes"
-    return f"No test clip of {_named(absent)}: all figures, mean class accuracy too, are of {of}."
+    return f"No test clip of {some_of(absent)}: all figures, mean class accuracy too, are of {of}."
 
 
 def cautions(classes: Sequence[str], training: Sequence[str], test: Sequence[str]) -> list[str]:
-    """What a set can be used for and has too little of, and what follows, a sentence each.
-
-    Args:
-        classes: of the set.
-        training: classes of the training clips, one a clip.
-        test: likewise.
-    """
+    """What a set with clips of these classes can be used for and has too little of, and what follows, in sentences."""
     found, counts = [], collections.Counter(training)
     if len(classes) == 1:
         found.append(f"{classes[0]} is the only class: there is nothing to tell apart, and every prediction is right.")
     if absent := [name for name in classes if not counts[name]]:
-        found.append(f"No training clip of {_named(absent)}: the set can be evaluated on, but train.py refuses it.")
+        found.append(f"No training clip of {some_of(absent)}: the set can be evaluated on, but train.py refuses it.")
     if single := [name for name in classes if counts[name] == 1]:
         found.append(
-            f"A single training clip of {_named(single)}: views of it are all that the class is learnt from, and are "
+            f"A single training clip of {some_of(single)}: views of it are all that the class is learnt from, and are "
             "ranked against one another."
         )
     note = untested(classes, test)
     return [*found, note] if note else found
-
-
-def _named(classes):
-    return ", ".join(classes[:5]) + (" ..." if len(classes) > 5 else "")
 
 
 def _divide(training, data):

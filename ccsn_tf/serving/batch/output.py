@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ccsn_tf.errors import UserError
-from ccsn_tf.files import LocalFolder
+from ccsn_tf.files import names_in, read_if_there, write_text
 
 ABOUT = "about.json"
 LINES = "predictions.jsonl"
@@ -36,7 +36,7 @@ class Output:
         UserError: the folder holds something else, or predictions that were begun otherwise, or damaged ones.
     """
 
-    def __init__(self, folder: LocalFolder, about: dict):
+    def __init__(self, folder: pathlib.Path, about: dict):
         self._folder, self._about = folder, {**about, "bound": {"version": VERSION, **about["bound"]}}
         self._claim()
         self.done = _outcomes(self._whole_lines(), f"{folder}/{LINES}")
@@ -47,7 +47,7 @@ class Output:
         Raises:
             UserError: the disk is full.
         """
-        path = pathlib.Path(self._folder.path, LINES)
+        path = self._folder / LINES
         try:
             with path.open("ab") as file:
                 file.write("".join(json.dumps(row) + "\n" for row in rows).encode())
@@ -59,10 +59,10 @@ class Output:
 
     def _whole_lines(self):
         """The JSON lines; what a killed run wrote of a line that it did not end is cut off."""
-        content = self._folder.read(LINES) or b""
+        content = read_if_there(self._folder / LINES) or b""
         whole = content[: content.rfind(b"\n") + 1]
         if len(whole) < len(content):
-            path = pathlib.Path(self._folder.path, LINES)
+            path = self._folder / LINES
             try:
                 os.truncate(path, len(whole))
             except OSError as error:
@@ -70,13 +70,12 @@ class Output:
         return whole
 
     def _claim(self):
-        content = self._folder.read(ABOUT)
+        content = read_if_there(self._folder / ABOUT)
         if content is None:
-            others = [name for name in self._folder.names() if name[0] != "."]
+            others = [name for name in names_in(self._folder) if name[0] != "."]
             if others:
                 raise UserError(f"{self._folder} holds other files ({min(others)}): choose an empty or new folder.")
-            with self._folder.whole(ABOUT) as file:
-                file.write((json.dumps(self._about, indent=1) + "\n").encode())
+            write_text(self._folder / ABOUT, json.dumps(self._about, indent=1) + "\n")
             return
         try:
             begun = dict(json.loads(content)["bound"])

@@ -23,7 +23,7 @@ from ccsn_tf.data.datasets.videos import VideoFinder, videos_below
 from ccsn_tf.data.prepare.worker_pool import WorkerPool
 from ccsn_tf.data.records.manifest import Manifest, refuse_other_input
 from ccsn_tf.errors import UserError
-from ccsn_tf.files import LocalFolder, alone_in
+from ccsn_tf.files import alone_in
 from ccsn_tf.serving.batch.backends import Exported, ModelThread, read_metadata
 from ccsn_tf.serving.batch.output import Output, failure, prediction
 from ccsn_tf.serving.client.clip_input import StoredRecord, VideoFile, network_input
@@ -151,7 +151,7 @@ def predict_all(
     bound = {"source": items.source, "weights": metadata["weights_sha256"], "backend": export.backend}
     bound |= {"precision": metadata.get("precision"), "segments": settings.segments, **written}
     about = {"bound": bound, "path": export.path, "classes": classes, "begun": datetime.date.today().isoformat()}
-    folder = LocalFolder(output_dir)
+    folder = pathlib.Path(output_dir)
     with alone_in(folder):
         output = Output(folder, about)
         missing = [item for item in items.items if item.name not in output.done]

@@ -1,12 +1,11 @@
 import dataclasses
-import pathlib
 import resource
 import subprocess
 import sys
 
 import pytest
 from processes import SCRIPTS
-from record_folders import contents, times
+from record_folders import contents
 from videos import moving, write_video
 
 from ccsn_tf.config import DataConfig
@@ -16,52 +15,8 @@ from ccsn_tf.errors import UserError
 
 pytest.importorskip("apache_beam", reason="the extra `beam` is not installed")
 
-from apache_beam.io.localfilesystem import LocalFileSystem
-
 # With more than one worker a bundle may still be at work when another has failed.
 IN_MEMORY = "--direct_running_mode=in_memory --direct_num_workers=1"
-
-
-class MountedFileSystem(LocalFileSystem):
-    """Stands for a remote file system: mounted:///a/b is /a/b."""
-
-    @classmethod
-    def scheme(cls):
-        return "mounted"
-
-    def join(self, basepath, *paths):
-        return "/".join([basepath, *paths])
-
-    def match(self, patterns, limits=None):
-        results = LocalFileSystem.match(self, [place(pattern) for pattern in patterns], limits)
-        for result in results:
-            for file in result.metadata_list:
-                file.path = f"mounted://{file.path}"
-        return results
-
-    def create(self, path, *arguments, **options):
-        return super().create(place(path), *arguments, **options)
-
-    def open(self, path, *arguments, **options):
-        return super().open(place(path), *arguments, **options)
-
-    def exists(self, path):
-        return super().exists(place(path))
-
-    def size(self, path):
-        return super().size(place(path))
-
-    def rename(self, sources, destinations):
-        assert not any(map(self.exists, destinations))  # as some file systems have it
-        super().rename(list(map(place, sources)), list(map(place, destinations)))
-
-    def delete(self, paths):
-        for path in paths:
-            pathlib.Path(place(path)).unlink()
-
-
-def place(path):
-    return path.removeprefix("mounted://")
 
 
 @pytest.fixture(scope="module")
@@ -96,25 +51,6 @@ def test_several_workers_write_what_the_local_runner_writes(local, tmp_path):
     assert seen == [(0, 5), (5, 5)]
 
 
-def test_folder_that_only_beam_reaches(local, tmp_path):
-    config = by_beam(local, f"mounted://{tmp_path}/records/")
-    prepare(config, 5)
-    written = times(tmp_path / "records")
-    (tmp_path / "records" / "manifest.json").unlink()
-    (gone, *_) = tmp_path.glob("records/clips/*/*.zip")
-    gone.unlink()
-    prepare(config, 5)
-    assert visible(tmp_path / "records") == contents(local.record_dir)
-    changed = {name for name, moment in times(tmp_path / "records").items() if moment != written[name]}
-    assert changed == {gone.name}
-    with pytest.raises(UserError, match=rf"--short_side=20, but the records in mounted://{tmp_path}/records "):
-        prepare(dataclasses.replace(config, short_side=20), 5)
-    (tmp_path / "thesis").mkdir()
-    (tmp_path / "thesis" / "thesis.txt").touch()
-    with pytest.raises(UserError, match=r"thesis holds other files, or older records"):
-        prepare(by_beam(local, f"mounted://{tmp_path}/thesis"), 5)
-
-
 def test_full_disk(local, tmp_path):
     config = by_beam(local, f"{tmp_path}/records")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -135,7 +71,7 @@ def test_full_disk(local, tmp_path):
         ({"beam_args": "--color=red"}, "--beam_args names color, which Apache Beam does not know"),
         ({"beam_args": "--x='"}, "is not understood: No closing quotation"),
         ({"runner": "DataflowRunner", "beam_args": ""}, "--runner=DataflowRunner ended: .*project"),
-        ({"record_dir": "nowhere://records"}, "--record_dir=nowhere://records is out of reach"),
+        ({"record_dir": "gs://records"}, "--record_dir=gs://records is no folder of this machine"),
     ],
 )
 def test_mistakes(local, tmp_path, changes, sentence):

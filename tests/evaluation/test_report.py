@@ -17,8 +17,8 @@ from ccsn_tf.errors import UserError
 from ccsn_tf.evaluation import evaluate as module
 from ccsn_tf.evaluation.compare import read_scores
 from ccsn_tf.evaluation.evaluate import evaluate
-from ccsn_tf.evaluation.report.report import see_clip, turned_by_messages
-from ccsn_tf.evaluation.report.seen import seen_strips
+from ccsn_tf.evaluation.pages import seen_strips
+from ccsn_tf.evaluation.report import see_clip, turned_by_messages
 from ccsn_tf.evaluation.similar import Searcher
 from ccsn_tf.models import ccsn
 from ccsn_tf.models.build import build_model
@@ -130,7 +130,7 @@ def test_what_is_refused_before_the_work(tiny_data, tiny_manifest, tmp_path, mon
         evaluate(config, no_progress, page=tmp_path)
     (*first, last), model = tiny_manifest.classes, f"the model in {tmp_path}"
     for known, sentence in (
-        (("Sit", "Stand"), f"has no class of {model}: give records of some of classes Sit, Stand"),
+        (("Sit", "Stand"), f"has no class of {model}: give records of Sit, Stand"),
         (first, f"has class {last}, which {model} does not know"),
     ):
         monkeypatch.setattr(module, "load_model", lambda path, known=known: types.SimpleNamespace(classes=known))

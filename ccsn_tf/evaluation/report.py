@@ -11,15 +11,20 @@ from ccsn_tf.config import Config, flag_text
 from ccsn_tf.data.pipeline import evaluation_views
 from ccsn_tf.data.records.manifest import StoredClip
 from ccsn_tf.evaluation.metrics import Scores, predictions, softmax
-from ccsn_tf.evaluation.report import pictures
-from ccsn_tf.evaluation.report.seen import frames_and_flow, seen_strips
-from ccsn_tf.evaluation.report.template import page_template
+from ccsn_tf.evaluation.pages import (
+    data_uri,
+    frame_strip,
+    frames_and_flow,
+    page_template,
+    seen_strips,
+    wheel,
+)
 from ccsn_tf.evaluation.similar import Index, stored_clips, stored_frames
 from ccsn_tf.files import write_text
 from ccsn_tf.models.attention_maps import clip_attention, last_attention_block
 from ccsn_tf.models.ccsn import CCSN
 
-_TEMPLATE = pathlib.Path(__file__).with_name("page.html")
+_TEMPLATE = pathlib.Path(__file__).with_name("report.html")
 _SHOWN = 6  # clips of each kind
 _SNIPPETS = 3  # of a clip: its first, second and last third
 
@@ -32,7 +37,7 @@ def write_report(
     scores: Scores,
     alone: Scores | None,
     report: dict,
-    confusion: np.ndarray,
+    confusion: pathlib.Path,
     index: Index | None = None,
 ) -> None:
     """Writes the page. Of the clips, only those shown are read again, one after the other.
@@ -42,7 +47,7 @@ def write_report(
         config, model, clips, scores: of the evaluation.
         alone: scores of the same clips with the connection's messages left out; None: a model without connection.
         report: content of evaluation.json.
-        confusion: integers (C, C) of the fused prediction.
+        confusion: PNG file of the confusion matrix.
         index: mistaken clips are shown with the nearest of its clips; None: without.
     """
     fused = scores.logits["fused"]
@@ -71,7 +76,8 @@ def write_report(
     turned = map(card, turned["right"][:_SHOWN])
     attention = _about_attention(last_attention_block(model), report["connection"])
     settings = {name: value for name, value in config.flat().items() if value not in ("", ())}
-    write_text(path, render(report, confusion, map(card, right), map(card, wrong), turned, attention, settings))
+    matrix = data_uri("png", confusion.read_bytes())
+    write_text(path, render(report, matrix, map(card, right), map(card, wrong), turned, attention, settings))
 
 
 def render(report, confusion, right, wrong, turned, attention, settings) -> str:
@@ -79,24 +85,22 @@ def render(report, confusion, right, wrong, turned, attention, settings) -> str:
 
     Args:
         report: content of evaluation.json, and `turned` {"right", "wrong"}: clips that the messages turned so.
-        confusion: integers (C, C) of the fused prediction, in the order of `report["classes"]`.
+        confusion: address of the picture of the confusion matrix.
         right, wrong, turned: the clips that are shown, each {"name", "true_class", "predicted", "probabilities",
             "strips"}.
         attention: how to read the attention in the clips' strips, or why there is none; plain text.
         settings: {name: value} of what the run was made with.
     """
     template = page_template(_TEMPLATE, percent=_percent, number=_number)
-    clips = confusion.sum(axis=1)
     return template.render(
         report=report,
-        classes=[row["class"] for row in report["classes"]],
         weakest_first=sorted(report["classes"], key=lambda row: (row["fused"] is None, row["fused"])),
-        confused=[(*cell, confusion[*cell], clips[cell[0]]) for cell in np.argwhere(confusion).tolist()],
+        confusion=confusion,
         right=list(right),
         wrong=list(wrong),
         turned=list(turned),
         attention=attention,
-        wheel=pictures.wheel(),
+        wheel=wheel(),
         most_confused=[list(row.values()) for row in report["most_confused"]],
         settings=[(name, flag_text(value)) for name, value in settings.items()],
     )
@@ -119,14 +123,11 @@ def most_confident(
     alike. At equal probability names decide, so that the same scores give the same clips.
 
     Args:
-        logits: float (N, C).
-        labels: integers (N,).
-        predicted: from `metrics.predictions`; a clip with NaN, which has none, is neither right nor wrong here.
-        names: N.
+        logits: float (N, C), with labels, names and `metrics.predictions` (N,).
         count: at most this many of each.
 
     Returns:
-        Indices of the right and of the wrong clips, the surest first.
+        Indices of the right and of the wrong clips, the surest first; a clip with NaN is neither.
     """
     scored = [(-_log_probability(logits[i]), names[i], i) for i in np.flatnonzero(predicted >= 0).tolist()]
     right, wrong = {}, {}
@@ -141,13 +142,8 @@ def turned_by_messages(
 ) -> dict[str, list[int]]:
     """The clips that are named right with the messages and wrong without, and the other way round.
 
-    Args:
-        logits, alone: float (N, C), with the messages and without.
-        labels: integers (N,).
-        names: N; at equal gain they decide.
-
-    Returns:
-        {"right", "wrong"}: indices, those whose true class has gained or lost the most probability first.
+    Of logits (N, C) with the messages and `alone`, labels and names (N,), the indices {"right", "wrong"}: those whose
+    true class has gained or lost the most probability first, then by name.
     """
     each = np.arange(len(labels))
     gain = (softmax(logits) - softmax(alone))[each, labels]
@@ -191,7 +187,7 @@ def nearest_strip(
     frames = [shown[0] for shown in stored_frames(names, stored, config, 1)]
     named = ", ".join(f"{index.labels[number]} {alike:.2f}" for number, alike in found)
     caption = f"most like these training clips, by both embeddings: {named}"
-    return {"image": pictures.frame_strip(frames), "caption": caption, "text": f"Nearest training clips: {named}"}
+    return {"image": frame_strip(frames), "caption": caption, "text": f"Nearest training clips: {named}"}
 
 
 def _about_attention(block, connection):

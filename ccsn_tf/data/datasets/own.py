@@ -1,4 +1,4 @@
-"""Clips by plain text lists, one for the training and one for the test, as TSN and mmaction2 have them."""
+"""One's own videos: a folder a class, split by folder or by a reproducible draw, or plain text lists."""
 
 from __future__ import annotations
 
@@ -7,16 +7,19 @@ import dataclasses
 import pathlib
 import re
 
+from ccsn_tf.config import DataConfig
 from ccsn_tf.data.datasets.listing import (
+    Clip,
     Entry,
     Listing,
+    Split,
     draw_split,
     find_listed,
     read_lines,
     require_folder,
     select_classes,
 )
-from ccsn_tf.data.datasets.videos import VIDEO_SUFFIXES, VideoFinder, without_suffix
+from ccsn_tf.data.datasets.videos import VIDEO_SUFFIXES, VideoFinder, videos_below, without_suffix
 from ccsn_tf.errors import UserError
 
 _PATH = "path|video|file|clip|name|(?:file|video)[ _]?(?:name|path|id)"
@@ -24,55 +27,90 @@ _HEADER = re.compile(rf'"?(?:{_PATH})"?[,\t ].*"?\b(?:label|class|action|categor
 _LINE = "expected '<path> <label>' or '<path> <number of frames> <label>'"
 
 
-def read_text_list(
-    video_dir: str,
-    train_list: str,
-    test_list: str = "",
-    class_file: str = "",
-    classes: tuple[str, ...] = (),
-    test_fraction: float = 0.2,
-) -> Listing:
+def read_folder(config: DataConfig) -> Listing:
+    """Reads `train/<class>/<video>` and `test/<class>/<video>`, or `<class>/<video>` split by `test_fraction`.
+
+    In the first form a side may be absent: the set then serves the other alone. In the second the test clips are drawn
+    by a hash of their names (see `draw_split`). A video may lie at any depth below its class, and may also be the
+    folder of its frames (see `frames`). Every video is its own group. The split has the number 1.
+
+    Raises:
+        UserError: the folder is missing, empty, or has no videos, or a class is empty.
+    """
+    root = require_folder(config.video_dir, "video_dir")
+    sides = [side for side in Split._fields if (root / side).is_dir()]
+    if sides:
+        others = [path.name for path in root.glob("[!.]*") if path.is_dir() and path.name not in Split._fields]
+        if len(sides) == 1 and others:
+            other = "test" if sides == ["train"] else "train"
+            raise UserError(
+                f"--video_dir={root} has {sides[0]}/ and {others[0]}/, but not {other}/: add it, which may be "
+                f"empty, or rename {sides[0]}/ if it is a class."
+            )
+    found, clips = videos_below(root), {side: {} for side in (Split._fields if sides else ("",))}
+    for path in map(pathlib.PurePosixPath, found.paths):
+        side, *below = path.parts if sides else ("", *path.parts)
+        if side not in clips or len(below) < 2:
+            found.unused["outside the folders of classes"] = found.unused.get("outside the folders of classes", 0) + 1
+            continue
+        name = without_suffix(path).as_posix()
+        try:
+            name.encode()  # as the manifest has it
+        except UnicodeEncodeError:
+            raise UserError(f"{str(root / path)!a} has a name that is not UTF-8: rename it.") from None
+        if other := clips[side].get(name):
+            raise UserError(f"{root / path} and {other.path} differ in their suffix only: rename one of them.")
+        clips[side][name] = Clip(name, str(root / path), below[0], name)
+    available = tuple(sorted({clip.label for of_side in clips.values() for clip in of_side.values()}))
+    if not available:
+        raise UserError(
+            f"--video_dir={root} has no video in folders named by class: expected <class>/<video>, or folders of "
+            f"frames, <class>/<video>/img_00001.jpg. {found.in_words()}".rstrip()
+        )
+    kept = select_classes(available, config.classes, str(root))
+    chosen = [clip for of_side in clips.values() for _, clip in sorted(of_side.items()) if clip.label in kept]
+    names = {side: tuple(clip.name for clip in chosen if clip.name in of_side) for side, of_side in clips.items()}
+    split = Split(**names) if sides else draw_split(names[""], chosen, config.test_fraction)
+    notes = (found.in_words(),) if found.unused else ()
+    return Listing(kept, tuple(chosen), {1: split}, notes=notes, unused=found.unused)
+
+
+def read_text_list(config: DataConfig) -> Listing:
     """Reads lists of '<path> <label>' a line, or '<path> <number of frames> <label>', whose number is ignored.
 
     A path is that of a video or of the folder of its frames, absolute or below `video_dir`; it may have spaces, quotes
     around it, backslashes in place of slashes, and another suffix than the file. The label is the last word, or what
     follows a tab, or a comma if every line has one, or is in quotes: a class's name or number. Blank lines, lines that
     begin with '# ' and a first line of column names (path, label) do not count. Every clip is its own group. The split
-    has the number 1.
-
-    Args:
-        video_dir: folder that relative paths begin at; empty: the working folder.
-        train_list: the training clips; empty: none, for a set that is only tested on.
-        test_list: the test clips; empty: `test_fraction` of the clips, drawn as `draw_split` says.
-        class_file: names of the classes, one a line, from label 0; empty: the labels are the names.
-        classes: keep only these, in this order.
-        test_fraction: see `test_list`.
+    has the number 1. Without a `video_dir` paths begin at the working folder, without a `train_list` the set is only
+    tested on, without a `test_list` clips are drawn for the test (see `draw_split`), without a `class_file` labels are
+    the classes' names.
 
     Raises:
         UserError: a list is missing or empty, a line is malformed, a label is no class, or as `find_listed`.
     """
-    if not train_list and not test_list:
+    lists = {side: path for side, path in (("train", config.train_list), ("test", config.test_list)) if path}
+    if not lists:
         raise UserError("--train_list is not given: name the list of the training clips.")
-    root = require_folder(video_dir, "video_dir") if video_dir else pathlib.Path()
-    lists = {side: path for side, path in (("train", train_list), ("test", test_list)) if path}
-    finder = VideoFinder(root)
-    headers = []
+    root = require_folder(config.video_dir, "video_dir") if config.video_dir else pathlib.Path()
+    finder, headers = VideoFinder(root), []
     listed = [(side, *line) for side, path in lists.items() for line in _read_list(pathlib.Path(path), finder, headers)]
-    available, class_of, notes = _understand({label for _, _, label, _ in listed}, class_file)
-    kept = select_classes(available, classes, class_file or train_list or test_list)
+    available, class_of, notes = _understand({label for _, _, label, _ in listed}, config.class_file)
+    kept = select_classes(available, config.classes, config.class_file or next(iter(lists.values())))
     entries = []
     for side, relative, label, source in listed:
         if label not in class_of:
             raise UserError(
-                f"{source}: label {label} is not one of {class_file}'s {len(available)} classes (their names, or "
-                "numbers from 0)."
+                f"{source}: label {label} is not one of {config.class_file}'s {len(available)} classes (their names, "
+                "or numbers from 0)."
             )
         name = without_suffix(relative).as_posix()
         entries.append(Entry(name, class_of[label], name, side, relative, source))
     listing = find_listed(kept, {1: entries}, root, finder.find, notes=(*headers, *notes))
-    if test_list:
+    if config.test_list:
         return listing
-    return dataclasses.replace(listing, splits={1: draw_split(listing.splits[1].train, listing.clips, test_fraction)})
+    split = draw_split(listing.splits[1].train, listing.clips, config.test_fraction)
+    return dataclasses.replace(listing, splits={1: split})
 
 
 def _read_list(
