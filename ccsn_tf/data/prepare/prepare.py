@@ -199,9 +199,20 @@ def _manifest(config: DataConfig, listing: Listing, results: Results) -> Manifes
 
 def _changes(before: Manifest, after: Manifest) -> str:
     """What of the lists is not as it was, in words; empty: all is."""
-    old, new = ({clip.name: (clip.label, clip.group) for clip in manifest.clips} for manifest in (before, after))
-    both = ((new.keys() - old.keys(), "added"), (old.keys() - new.keys(), "taken out"))
+    old, new = ({clip.name for clip in manifest.clips} for manifest in (before, after))
+
+    def of_kept(manifest):
+        splits = manifest.splits.items()
+        return {
+            "classes": manifest.classes,
+            "labels": {clip.name: (clip.label, clip.group) for clip in manifest.clips if clip.name in old & new},
+            "splits": {
+                (n, side): [name for name in split[side] if name in old & new] for n, split in splits for side in split
+            },
+        }
+
+    both = ((new - old, "added"), (old - new, "taken out"))
     counts = [f"{len(names)} clip{'s' if len(names) > 1 else ''} {verb}" for names, verb in both if names]
-    if not counts and (before.classes, before.splits, old) != (after.classes, after.splits, new):
-        return "classes, labels or splits have changed"
-    return " and ".join(counts)
+    was, now = of_kept(before), of_kept(after)
+    changed = ", ".join(what for what in was if was[what] != now[what])
+    return " and ".join([*counts, *([f"{changed} have changed"] if changed else [])])

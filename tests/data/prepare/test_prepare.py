@@ -155,7 +155,7 @@ def test_classes_in_another_order(small):
     other = dataclasses.replace(small, classes=("MoveRight", "MoveLeft"))
     manifest, (sentence,) = prepared_again(other)
     assert manifest.classes == ("MoveRight", "MoveLeft")
-    assert small.record_dir in sentence and "classes, labels or splits have changed" in sentence
+    assert small.record_dir in sentence and "classes" in sentence
     assert prepared_again(other)[1] == []
 
 
@@ -167,7 +167,7 @@ def test_another_division(tmp_path):
     first = prepare(config, 5)
     manifest, (sentence, _) = prepared_again(dataclasses.replace(config, test_fraction=0.5))
     assert len(manifest.splits[1]["test"]) > len(first.splits[1]["test"])
-    assert "classes, labels or splits have changed" in sentence
+    assert "splits" in sentence
 
 
 def test_a_video_more_and_one_less_are_all_that_is_done(tmp_path):
