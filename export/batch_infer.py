@@ -64,7 +64,7 @@ def main(arguments):
     progress, begun = Progress("infer", "clips"), time.monotonic()
 
     def show(done, total, failed):
-        progress(done, total, f"{failed} without" if failed else "")
+        progress(done, total, lambda: f"{failed} without" if failed else "")
 
     summary = predict_all(items, export, given.output_dir, settings, show)
     if summary["now"]:
