@@ -68,6 +68,13 @@ def check_sums(export: str | pathlib.Path) -> None:
             raise UserError(f"{path} is not the file that {sums} tells of: export the model again.")
 
 
+def identity(export: str | pathlib.Path) -> str:
+    """Differs where exports do: the sum of a file, or of a folder's SHA256SUMS, which names all that is in it."""
+    path = pathlib.Path(export)
+    path = path / SUMS if path.is_dir() else path
+    return sha256(path) if path.is_file() else ""
+
+
 def _sums_of(export):
     path = pathlib.Path(export)
     return path / SUMS if path.is_dir() else path.with_name(f"{path.name}.sha256")

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from ccsn_tf.errors import UserError
 from ccsn_tf.serving.local import exported_stream, is_workdir
+from ccsn_tf.serving.saved_model.session import SavedModel
 from ccsn_tf.streaming.model import TrainedModel
 from ccsn_tf.streaming.source import open_source
 from ccsn_tf.streaming.watch import WatchSettings, watch
@@ -49,3 +50,5 @@ def test_exports_that_cannot_watch(exported, onnx_export, tmp_path):
     shutil.copytree(exported.path / "assets.extra", tmp_path / "old" / "assets.extra")
     with pytest.raises(UserError, match="old has no signatures snippet and answer: export it again"):
         exported_stream(str(tmp_path / "old"))
+    with pytest.raises(UserError, match="old has no signature jpeg: export it again"):
+        SavedModel(str(tmp_path / "old")).call("jpeg", {})

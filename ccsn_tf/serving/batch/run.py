@@ -26,6 +26,7 @@ from ccsn_tf.errors import UserError
 from ccsn_tf.files import alone_in
 from ccsn_tf.serving.batch.backends import Exported, ModelThread, read_metadata
 from ccsn_tf.serving.batch.output import Output, failure, prediction
+from ccsn_tf.serving.beside import identity
 from ccsn_tf.serving.client.clip_input import StoredRecord, VideoFile, network_input
 from ccsn_tf.serving.metadata import MAX_SEGMENTS, client_config
 
@@ -148,8 +149,8 @@ def predict_all(
     config, classes = client_config(metadata), metadata["classes"]
     settings = _filled_in(settings, metadata, config.model.flow_source, export)
     written = {"top_k": settings.top_k, "all_scores": settings.all_scores}
-    bound = {"source": items.source, "weights": metadata["weights_sha256"], "backend": export.backend}
-    bound |= {"precision": metadata.get("precision"), "segments": settings.segments, **written}
+    bound = {"source": items.source, "backend": export.backend, "segments": settings.segments, **written}
+    bound |= {"model": identity(export.path), "weights": metadata["weights_sha256"]}
     about = {"bound": bound, "path": export.path, "classes": classes, "begun": datetime.date.today().isoformat()}
     folder = pathlib.Path(output_dir)
     with alone_in(folder):

@@ -46,14 +46,17 @@ class SavedModel:
         """What a signature answers; strings are bytes in object arrays.
 
         Raises:
-            UserError: it refuses the inputs.
+            UserError: it has no such signature, or refuses the inputs.
         """
         import tensorflow as tf
 
+        if signature not in self.signatures:
+            raise UserError(f"{self.path} has no signature {signature}: export it again with export/saved_model.py.")
         try:
             outputs = self._model.signatures[signature](**{name: tf.constant(each) for name, each in inputs.items()})
         except tf.errors.OpError as error:
-            raise UserError(f"{self.path} refuses the request ({' '.join(error.message.split())}).") from None
+            reason = " ".join(error.message.split())
+            raise UserError(f"{self.path} refuses the request ({reason}): ask for fewer clips or segments.") from None
         return {name: tensor.numpy() for name, tensor in outputs.items()}
 
 
