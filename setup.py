@@ -38,7 +38,7 @@ setup(
     package_dir={"ccsn_tf_scripts": "scripts"},
     package_data={
         "ccsn_tf.evaluation": ["head.html", "report.html"],
-        "ccsn_tf.streaming": ["page.html", "live_page.html"],
+        "ccsn_tf.streaming": ["timeline_page.html", "live_page.html"],
     },
     entry_points={
         "console_scripts": [

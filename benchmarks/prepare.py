@@ -12,8 +12,8 @@ from absl import flags
 
 from ccsn_tf.config import Config, DataConfig
 from ccsn_tf.data.prepare.prepare import prepare
-from ccsn_tf.data.prepare.worker_pool import num_cores
 from ccsn_tf.errors import UserError
+from ccsn_tf.worker_pool import num_cores
 
 FLOWS = {
     "DIS medium, finest scale 0": {"flow": "dis", "dis_preset": "medium", "dis_finest_scale": 0},

@@ -33,8 +33,8 @@ from ccsn_tf.evaluation.rejection import WAYS, rejection_of
 from ccsn_tf.files import whole_file, write_text
 from ccsn_tf.models.build import load_model
 from ccsn_tf.progress import Progress
-from ccsn_tf.streaming.model import TrainedModel
 from ccsn_tf.streaming.source import open_source
+from ccsn_tf.streaming.stream_model import TrainedModel
 from ccsn_tf.streaming.timeline import Segment, SegmentMerger
 from ccsn_tf.streaming.watch import WatchSettings, watch
 

@@ -18,8 +18,8 @@ from ccsn_tf.config import Config
 from ccsn_tf.evaluation.predict import make_forward, predict_video
 from ccsn_tf.models.build import build_model
 from ccsn_tf.progress import Progress
-from ccsn_tf.streaming.model import TrainedModel
 from ccsn_tf.streaming.source import Frame, open_source
+from ccsn_tf.streaming.stream_model import TrainedModel
 from ccsn_tf.streaming.watch import WatchSettings, watch
 
 RATE, HEIGHT, WIDTH = 25, 240, 320

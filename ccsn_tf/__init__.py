@@ -23,6 +23,10 @@ _HOMES = {
     "TVL1Flow": "ccsn_tf.models.flow",
     "register_backbone": "ccsn_tf.models.backbones",
     "register_connection": "ccsn_tf.models.connections",
+    "register_dataset": "ccsn_tf.data.datasets",
+    "Listing": "ccsn_tf.data.datasets",
+    "Clip": "ccsn_tf.data.datasets",
+    "Split": "ccsn_tf.data.datasets",
     "clip_attention": "ccsn_tf.models.attention_maps",
 }
 _PACKAGES = ("data",)

@@ -28,8 +28,8 @@ from ccsn_tf.progress import Progress
 from ccsn_tf.serving.local import exported_stream, is_workdir
 from ccsn_tf.streaming.annotate import write_video
 from ccsn_tf.streaming.live_page import LivePage
-from ccsn_tf.streaming.model import TrainedModel
 from ccsn_tf.streaming.source import FileSource, open_source
+from ccsn_tf.streaming.stream_model import TrainedModel
 from ccsn_tf.streaming.timeline import short_clock
 from ccsn_tf.streaming.watch import WatchSettings, watch
 

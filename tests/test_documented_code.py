@@ -16,9 +16,13 @@ import small_models
 import tensorflow as tf
 
 import ccsn_tf as ct
+from ccsn_tf.config import Config
+from ccsn_tf.data import datasets
+from ccsn_tf.data.prepare.prepare import prepare
 from ccsn_tf.models import backbones, connections
 
 ROOT = pathlib.Path(__file__).parents[1]
+SHEET = (("run", "a", "train"), ("run", "b", "test"), ("jump", "a", "train"), ("jump", "c", "train"))
 CODE = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "API.md").read_text(encoding="utf-8"), re.DOTALL)
 
 
@@ -27,8 +31,9 @@ def registries(monkeypatch):
     """What a test registers is gone after it."""
     monkeypatch.setattr(backbones, "_BUILDERS", dict(backbones._BUILDERS))
     monkeypatch.setattr(connections, "_MAKERS", dict(connections._MAKERS))
+    monkeypatch.setattr(datasets, "_READERS", dict(datasets._READERS))
     choices = sys.modules["ccsn_tf.config.settings"]
-    before = {name: list(getattr(choices, name)) for name in ("BACKBONES", "CONNECTIONS")}
+    before = {name: list(getattr(choices, name)) for name in ("BACKBONES", "CONNECTIONS", "DATASETS")}
     yield
     for name, values in before.items():
         getattr(choices, name)[:] = values
@@ -64,6 +69,21 @@ def test_the_examples_train_and_are_saved(tmp_path):
     saved = ct.load_model(tmp_path / "model.keras")
     small_models.assert_same(small_models.predict(saved, inputs), after)
     assert saved.connection_blocks[0].sharpness == 1.0
+
+
+def test_the_example_of_a_data_set_is_prepared(tmp_path, tiny_set):
+    """Through the settings, as a script takes it: registered by the plugin, then a choice of `dataset`."""
+    videos = sorted(tiny_set.rglob("*.avi"))[:4]
+    rows = [f"{path},{label},{group},{side}" for path, (label, group, side) in zip(videos, SHEET, strict=True)]
+    (tmp_path / "clips.csv").write_text("\n".join(["video,label,group,side", *rows]) + "\n")
+    own = {"plugins": (str(ROOT / "examples" / "own_dataset.py"),), "dataset": "sheet", "video_dir": str(tmp_path)}
+    config = Config.from_flat({**own, "record_dir": str(tmp_path / "records"), "workers": 1})
+    manifest = prepare(config.data, config.model.flow_length)
+    assert manifest.classes == ("jump", "run")
+    trained = [(clip.label, clip.group) for clip in manifest.select(config.data, "train")[1]]
+    assert trained == [(label, group) for label, group, side in SHEET if side == "train"]
+    with pytest.warns(UserWarning, match="'sheet' is replaced"):
+        ct.register_dataset("sheet", lambda settings: None)
 
 
 @pytest.mark.filterwarnings("ignore:Even though:UserWarning", "ignore:FigureCanvasAgg:UserWarning")

@@ -4,7 +4,7 @@ A field is a command-line flag of the same name in every script; its metadata ca
 have no field name in common, so that a flag file is a flat list.
 """
 
-from ccsn_tf.config.run import RUN_INDEPENDENT, Config, flag_text, settings
+from ccsn_tf.config.config import RUN_INDEPENDENT, Config, flag_text, settings
 from ccsn_tf.config.settings import DataConfig, EvalConfig, LossConfig, ModelConfig, TrainConfig
 
 __all__ = [

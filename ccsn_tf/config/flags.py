@@ -19,7 +19,7 @@ import sys
 from absl import app, flags, logging
 from absl.testing import flagsaver
 
-from ccsn_tf.config.run import RUN_INDEPENDENT, Config, flag_text, is_same, settings
+from ccsn_tf.config.config import RUN_INDEPENDENT, Config, flag_text, is_same, settings
 from ccsn_tf.config.settings import PREDICTIONS
 from ccsn_tf.errors import UserError
 from ccsn_tf.start_up import load_tensorflow as load_tensorflow  # for scripts that need it

@@ -10,8 +10,9 @@ import math
 
 from ccsn_tf.errors import UserError
 
-# Names to choose from. `register_backbone` and `register_connection` add to them.
+# Names to choose from. `register_backbone`, `register_connection` and `register_dataset` add to them.
 BACKBONES = ["tiny", "efficientnet_lite0", "bn_inception", "resnet50"]
+DATASETS = ["ucf101", "hmdb51", "sthv2", "folder", "list", "demo"]
 CONNECTIONS = ["none", "sum", "product", "concat", "shared_affinity", "nonlocal", "cross_attention"]
 STREAMS = ("spatial", "temporal")
 PREDICTIONS = (*STREAMS, "fused")
@@ -50,8 +51,8 @@ class DataConfig(Checked):
 
     dataset: str = setting(
         "ucf101",
-        "Layout of --video_dir (docs/DATASETS.md).",
-        choices=("ucf101", "hmdb51", "sthv2", "folder", "list", "demo"),
+        f"Layout of --video_dir (docs/DATASETS.md): {', '.join(DATASETS)}, or one that --plugins registers.",
+        choices=DATASETS,
     )
     video_dir: str = setting("", "Folder of the videos: <class>/<video> (folder: also train/<class>/, test/<class>/).")
     split_dir: str = setting("", "ucf101, hmdb51, sthv2: folder of the publisher's lists.")
@@ -144,7 +145,7 @@ class ModelConfig(Checked):
         f"{', '.join(BACKBONES)}, one that --plugins registers, or applications:<keras.applications class>.",
     )
     plugins: tuple[str, ...] = setting(
-        (), "Python files that register backbones or connection blocks of your own (docs/API.md)."
+        (), "Python files that register backbones, connection blocks or data sets of your own (docs/API.md)."
     )
     pretrained: str = setting("none", "Weights both streams start from.", choices=("none", "imagenet"))
     connection: str = setting(

@@ -16,10 +16,10 @@ import tensorflow as tf
 
 from ccsn_tf.config import Config, ModelConfig
 from ccsn_tf.data.plan import Plan, labels_of, places, refuse_short, training_plan
-from ccsn_tf.data.prepare.worker_pool import num_cores
 from ccsn_tf.data.records.manifest import Manifest, StoredClip
 from ccsn_tf.data.sampling import centre_starts, view_boxes
 from ccsn_tf.data.views import InputForm
+from ccsn_tf.worker_pool import num_cores
 
 _COLUMNS = ("file", "directory", "fields", "starts", "box", "mirrored")
 _MOST_CLIPS = 8  # in memory at a time: 25 segments x 10 crops of 224 pixels are 160 MB

@@ -19,10 +19,10 @@ from ccsn_tf.config import DataConfig
 from ccsn_tf.data.datasets import Clip
 from ccsn_tf.data.flow import field_size
 from ccsn_tf.data.frames import files_of, iter_flow, iter_frames
-from ccsn_tf.data.prepare.worker_pool import WorkerPool
 from ccsn_tf.data.records.manifest import Manifest, StoredClip
 from ccsn_tf.data.records.record import FIELDS, FRAMES, jpeg_name
 from ccsn_tf.data.video import VideoError, decode_whole
+from ccsn_tf.worker_pool import WorkerPool
 
 _ANY_SIDE = 2**31  # frames are looked at in the size that they have
 

@@ -15,8 +15,8 @@ from ccsn_tf.errors import UserError
 from ccsn_tf.evaluation.metrics import Scores, softmax, top_k_accuracy
 from ccsn_tf.evaluation.predict import make_forward, score_clips
 from ccsn_tf.models.flow.loops import LOOPED, iterations
-from ccsn_tf.serving.beside import accuracy_in_words
 from ccsn_tf.serving.clips import Clips
+from ccsn_tf.serving.model_card import accuracy_in_words
 
 BATCHES = (1, 3, 7)  # clips that exported models are compared on at once
 SEGMENTS = 8  # of a clip, that clients are told to send

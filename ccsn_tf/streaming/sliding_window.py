@@ -15,7 +15,7 @@ from ccsn_tf.data.prepare.encode import flow_failure, refuse_few_frames
 from ccsn_tf.data.sampling import middle_frame, view_boxes
 from ccsn_tf.data.views import InputForm
 from ccsn_tf.errors import UserError
-from ccsn_tf.streaming.model import StreamModel
+from ccsn_tf.streaming.stream_model import StreamModel
 
 # Frames that begin a moment too early, by the rounding of their times, begin a snippet all the same.
 TOLERANCE = 1e-3

@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from ccsn_tf.errors import UserError
-from ccsn_tf.streaming.model import StreamModel
-from ccsn_tf.streaming.page import Curves, Moments, write_page
 from ccsn_tf.streaming.sliding_window import AT_ONCE, WHEN_DUE, WHEN_FULL, Answer, Watcher
 from ccsn_tf.streaming.source import FileSource, Frame, StreamSource
+from ccsn_tf.streaming.stream_model import StreamModel
 from ccsn_tf.streaming.timeline import LineFile, Segment, SegmentMerger, write_segments
+from ccsn_tf.streaming.timeline_page import Curves, Moments, write_page
 
 _PATIENCE = 0.5  # seconds that a live frame may wait before snippets are dropped, to catch up
 _DELAYS = 10_000  # that are kept

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from ccsn_tf.config import Config
 from ccsn_tf.config.settings import STREAMS
-from ccsn_tf.data.datasets.own import read_class_file
+from ccsn_tf.data.datasets.folders_and_lists import read_class_file
 from ccsn_tf.errors import UserError
 from ccsn_tf.files import whole_file
 from ccsn_tf.models.backbones import build_backbone

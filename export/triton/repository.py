@@ -33,7 +33,7 @@ def main(arguments):
         raise UserError("--model is not given: name a file from export/to_onnx.py or export/to_tensorrt.py.")
     optional("onnx", "onnx")
     from ccsn_tf.serving.servers.triton import TritonSettings, make_repository, start_command
-    from ccsn_tf.serving.tensorrt.run import read_engine
+    from ccsn_tf.serving.tensorrt.session import read_engine
 
     settings = TritonSettings(**{field.name: given[field.name].value for field in dataclasses.fields(TritonSettings)})
     print(f"{make_repository(given.model, given.repository, settings)} written. To serve it:")

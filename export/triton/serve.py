@@ -13,7 +13,7 @@ from absl import flags
 
 from ccsn_tf.config import flags as command_line
 from ccsn_tf.errors import UserError
-from ccsn_tf.serving.servers.trial import install, served
+from ccsn_tf.serving.servers.local_triton import install, served
 
 flags.DEFINE_string("repository", "", "triton: folder of the models.")
 flags.DEFINE_string("triton_dir", "~/.cache/ccsn_tf", "triton: where the server is, or will be installed.")

@@ -39,7 +39,7 @@ def test_videos_and_folders_of_frames(clips, tmp_path, monkeypatch):
     # A worker imports ccsn_tf from the module path, where a decoder that dies takes another's place.
     (tmp_path / "sitecustomize.py").write_text(
         "import os, sys\n"
-        "if 'ccsn_tf.data.prepare.worker' in ' '.join(sys.orig_argv):\n"
+        "if 'ccsn_tf.worker' in ' '.join(sys.orig_argv):\n"
         "    from ccsn_tf.data import video\n"
         "    def decode(path, beat, real=video.decode_whole):\n"
         "        return os.abort() if 'deadly' in path else real(path, beat)\n"

@@ -90,7 +90,7 @@ def test_a_wheel_carries_the_template(tmp_path):
     for file in (
         "evaluation/head.html",
         "evaluation/report.html",
-        "streaming/page.html",
+        "streaming/timeline_page.html",
         "streaming/live_page.html",
     ):
         assert (package / file).is_file()

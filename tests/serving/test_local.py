@@ -10,8 +10,8 @@ import tensorflow as tf
 from ccsn_tf.errors import UserError
 from ccsn_tf.serving.local import exported_stream, is_workdir
 from ccsn_tf.serving.saved_model.session import SavedModel
-from ccsn_tf.streaming.model import TrainedModel
 from ccsn_tf.streaming.source import open_source
+from ccsn_tf.streaming.stream_model import TrainedModel
 from ccsn_tf.streaming.watch import WatchSettings, watch
 
 

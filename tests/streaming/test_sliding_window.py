@@ -14,8 +14,8 @@ from ccsn_tf.errors import UserError
 from ccsn_tf.evaluation.predict import make_forward, predict_video
 from ccsn_tf.models.flow import TVL1Flow
 from ccsn_tf.models.flow.loops import LOOPED, iterations
-from ccsn_tf.streaming.model import TrainedModel
 from ccsn_tf.streaming.sliding_window import AT_ONCE, WHEN_DUE, WHEN_FULL, SnippetRing, Watcher
+from ccsn_tf.streaming.stream_model import TrainedModel
 
 FPS, LENGTH, SEGMENTS = videos.FPS, 3, 4
 LOSSLESS = {"codec": "ffv1", "pix_fmt": "bgr0"}

@@ -16,9 +16,9 @@ import av
 import numpy as np
 
 from ccsn_tf.data.demo import scene
-from ccsn_tf.data.prepare.worker_pool import WorkerLostError, WorkerPool
 from ccsn_tf.errors import UserError
 from ccsn_tf.files import whole_file, write_text
+from ccsn_tf.worker_pool import WorkerLostError, WorkerPool
 
 CLASSES = tuple(f"MarkedMoves{direction}" for direction in scene.DIRECTIONS)
 """Class names by label (0-based); UCF101's lists count from 1."""

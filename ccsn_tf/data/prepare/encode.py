@@ -16,11 +16,11 @@ from ccsn_tf.config import DataConfig
 from ccsn_tf.data.datasets.listing import Clip
 from ccsn_tf.data.flow import Estimator, flow_fields, make_estimator, quantise
 from ccsn_tf.data.frames import changed_at, iter_flow, iter_jpegs
-from ccsn_tf.data.prepare.worker_pool import Outcome, WorkerLostError, WorkerPool
 from ccsn_tf.data.records.manifest import StoredClip
 from ccsn_tf.data.records.record import FIELDS, FRAMES, MAX_BYTES, OVERHEAD, write_record
 from ccsn_tf.data.video import VideoError
 from ccsn_tf.errors import UserError
+from ccsn_tf.worker_pool import Outcome, WorkerLostError, WorkerPool
 
 _estimator = functools.lru_cache(maxsize=1)(make_estimator)
 

@@ -15,7 +15,7 @@ from ccsn_tf.errors import UserError
 from ccsn_tf.serving import versions
 from ccsn_tf.serving.onnx.session import CPU, OnnxModel, OpenVINOModel
 from ccsn_tf.serving.saved_model.session import SavedModel, saved_metadata
-from ccsn_tf.serving.tensorrt.run import find_gpu, load_engine, read_engine
+from ccsn_tf.serving.tensorrt.session import find_gpu, load_engine, read_engine
 
 # Of several exports of one model, the first that can run here is taken: fastest first, as measured on the CPU
 # (docs/BENCHMARKS.md), by the model's source of flow; of GPUs, TensorRT's is not measured yet.

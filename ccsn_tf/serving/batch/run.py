@@ -20,15 +20,15 @@ import numpy as np
 from ccsn_tf.config import Config
 from ccsn_tf.data.datasets.listing import read_lines
 from ccsn_tf.data.datasets.videos import VideoFinder, videos_below
-from ccsn_tf.data.prepare.worker_pool import WorkerPool
 from ccsn_tf.data.records.manifest import Manifest, refuse_other_input
 from ccsn_tf.errors import UserError
 from ccsn_tf.files import alone_in
 from ccsn_tf.serving.batch.backends import Exported, ModelThread, read_metadata
 from ccsn_tf.serving.batch.output import Output, failure, prediction
-from ccsn_tf.serving.beside import identity
 from ccsn_tf.serving.client.clip_input import StoredRecord, VideoFile, network_input
 from ccsn_tf.serving.metadata import MAX_SEGMENTS, client_config
+from ccsn_tf.serving.model_card import identity
+from ccsn_tf.worker_pool import WorkerPool
 
 SIDES = ("test", "train", "all")
 _BATCH = 8  # clips at most, where nothing is asked for

@@ -108,7 +108,7 @@ class StatusError(Exception):
         self.code, self.message = code, message
 
 
-def persist(call: Callable[[float], Result], timeout: float, attempts: int) -> Result:
+def call_with_retries(call: Callable[[float], Result], timeout: float, attempts: int) -> Result:
     """Calls until it succeeds, fails for good, or attempts or time run out.
 
     Pauses double from 0.1 s to 2 s; each is shortened by a random half, so that callers who failed together do not

@@ -18,7 +18,7 @@ import numpy as np
 from ccsn_tf.config import Config
 from ccsn_tf.errors import UserError
 from ccsn_tf.evaluation.metrics import with_scores
-from ccsn_tf.serving.client.calls import Server, StatusError, persist
+from ccsn_tf.serving.client.calls import Server, StatusError, call_with_retries
 from ccsn_tf.serving.client.clip_input import VideoFile, jpeg_inputs, network_input
 from ccsn_tf.serving.client.transports import GrpcTransport, KServeGrpcTransport, KServeTransport, RestTransport
 from ccsn_tf.serving.metadata import JPEG_SIGNATURES, client_config
@@ -48,7 +48,7 @@ class Client:
         model: the model's name on the server.
         timeout: seconds for a request, retries included.
         attempts: how often a request is sent at most. Repeated are only those that met no server, a full queue or a
-            broken connection (see `calls.persist`).
+            broken connection (see `calls.call_with_retries`).
         ca_file: PEM file of the certificates that TLS trusts; empty: the system's.
         token_file: file of a token that is sent as `Authorization: Bearer`, by TLS only; empty: none.
 
@@ -110,7 +110,7 @@ class Client:
         Raises:
             ServingError: no answer, or a refusal.
         """
-        return self._persist(lambda left: self._transport.predict(signature, inputs, version, left))
+        return self._with_retries(lambda left: self._transport.predict(signature, inputs, version, left))
 
     def close(self) -> None:
         """Frees the connections; calls under way fail."""
@@ -134,12 +134,12 @@ class Client:
         known = self._known
         if known is None:  # several threads may ask at once: no harm, and none waits for the timeouts of the others
             try:
-                version = max(self._persist(self._transport.versions, first=True), default=None)
+                version = max(self._with_retries(self._transport.versions, first=True), default=None)
                 if version is None:
                     raise ServingError(
                         "UNAVAILABLE", f"{self.server} has no version of {self.model} ready: wait for it."
                     )
-                metadata = json.loads(self._persist(lambda left: self._transport.metadata(version, left)))
+                metadata = json.loads(self._with_retries(lambda left: self._transport.metadata(version, left)))
             except (ServingError, KeyError, TypeError, ValueError) as error:
                 if isinstance(error, ServingError) and error.code not in ("INVALID_ARGUMENT", "FAILED_PRECONDITION"):
                     raise
@@ -150,10 +150,10 @@ class Client:
             self._known = known = version, metadata, client_config(metadata)
         return known
 
-    def _persist(self, call, first=False):
-        """`persist`; `first`: the call tells whether the server speaks our protocol at all."""
+    def _with_retries(self, call, first=False):
+        """`call_with_retries`; `first`: the call tells whether the server speaks our protocol at all."""
         try:
-            return persist(call, self.timeout, self.attempts)
+            return call_with_retries(call, self.timeout, self.attempts)
         except StatusError as failure:
             code, reason = failure.code, " ".join(failure.message.split()) or "no reason given"
         no_way_in = code in ("UNAVAILABLE", "UNAUTHENTICATED")

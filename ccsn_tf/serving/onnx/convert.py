@@ -17,7 +17,7 @@ from ccsn_tf.models.flow.loops import WRITTEN_OUT, iterations
 from ccsn_tf.models.folding import fold_batch_norms
 from ccsn_tf.serving import optional
 from ccsn_tf.serving.metadata import STREAM_SIGNATURES
-from ccsn_tf.streaming.model import stream_functions
+from ccsn_tf.streaming.stream_model import stream_functions
 
 # The last one that tf2onnx 1.17 writes valid graphs for, and all that TensorRT 10 reads.
 OPSET = 17

@@ -27,9 +27,9 @@ from ccsn_tf.serving.agreement import (
     compare_scores,
     score_test_clips,
 )
-from ccsn_tf.serving.beside import write_beside, write_sums
 from ccsn_tf.serving.clips import clips_to_try
 from ccsn_tf.serving.metadata import STREAM_SIGNATURES, make_metadata
+from ccsn_tf.serving.model_card import write_beside, write_sums
 from ccsn_tf.serving.onnx.convert import check, stream_to_onnx, to_onnx
 from ccsn_tf.serving.onnx.graph import precision_of, product_precisions
 from ccsn_tf.serving.onnx.precision import deep_convolutions, to_half, to_int8

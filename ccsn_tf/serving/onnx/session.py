@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ccsn_tf.data.prepare.worker_pool import num_cores
 from ccsn_tf.errors import UserError
 from ccsn_tf.serving import optional
-from ccsn_tf.serving.beside import check_sums, sha256
+from ccsn_tf.serving.model_card import check_sums, sha256
+from ccsn_tf.worker_pool import num_cores
 
 # The entry of the file's metadata that holds ours, as JSON (see `metadata.make_metadata`).
 METADATA_KEY = "ccsn_tf"

@@ -21,7 +21,6 @@ from ccsn_tf.models.flow.loops import xla_works
 from ccsn_tf.models.folding import fold_batch_norms
 from ccsn_tf.serving import versions
 from ccsn_tf.serving.agreement import BATCHES, accuracy_by_segments
-from ccsn_tf.serving.beside import write_beside
 from ccsn_tf.serving.clips import Clips, clips_to_try
 from ccsn_tf.serving.metadata import (
     ARRAY_SIGNATURES,
@@ -31,6 +30,7 @@ from ccsn_tf.serving.metadata import (
     STREAM_SIGNATURES,
     make_metadata,
 )
+from ccsn_tf.serving.model_card import write_beside
 from ccsn_tf.serving.saved_model.fresh_process import Request
 from ccsn_tf.serving.saved_model.signatures import ServedFlow, ServedFrames
 from ccsn_tf.serving.saved_model.verify import verify

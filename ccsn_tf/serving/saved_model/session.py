@@ -9,8 +9,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from ccsn_tf.errors import UserError
-from ccsn_tf.serving.beside import check_sums
 from ccsn_tf.serving.metadata import FILE_NAME
+from ccsn_tf.serving.model_card import check_sums
 
 
 class SavedModel:

@@ -13,11 +13,11 @@ from ccsn_tf.data.views import InputForm
 from ccsn_tf.errors import UserError
 from ccsn_tf.files import whole_folder, write_text
 from ccsn_tf.serving import versions
-from ccsn_tf.serving.beside import write_beside
 from ccsn_tf.serving.metadata import MAX_SEGMENTS, client_config
+from ccsn_tf.serving.model_card import write_beside
 from ccsn_tf.serving.onnx.graph import bound_axis
 from ccsn_tf.serving.onnx.session import METADATA_KEY, read_onnx
-from ccsn_tf.serving.tensorrt.run import read_engine
+from ccsn_tf.serving.tensorrt.session import read_engine
 
 LABELS = "labels.txt"
 _PORTS = (8000, 8001, 8002)  # HTTP, gRPC, metrics

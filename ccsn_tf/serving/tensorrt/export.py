@@ -14,11 +14,11 @@ from ccsn_tf.config import Config
 from ccsn_tf.errors import UserError
 from ccsn_tf.files import whole_file, write_text
 from ccsn_tf.serving import optional
-from ccsn_tf.serving.beside import write_beside
+from ccsn_tf.serving.model_card import write_beside
 from ccsn_tf.serving.onnx.graph import product_precisions
 from ccsn_tf.serving.onnx.session import OnnxModel, read_onnx
 from ccsn_tf.serving.tensorrt.build import BuildSettings, build, capabilities_for
-from ccsn_tf.serving.tensorrt.run import FORMAT, TensorRTModel, description_path, find_gpu
+from ccsn_tf.serving.tensorrt.session import FORMAT, TensorRTModel, description_path, find_gpu
 
 # Largest difference, relative where outputs are above 1, of an engine in float32 with stored flow: a GPU adds up in
 # another order. Of flow in the network and of lower precisions the differences are told, and none but NaN is refused.

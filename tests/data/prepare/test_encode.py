@@ -19,9 +19,9 @@ from ccsn_tf.data.frames import iter_frames as frames_of
 from ccsn_tf.data.prepare import encode as module
 from ccsn_tf.data.prepare.encode import Skipped, make_record, result_of
 from ccsn_tf.data.prepare.prepare import prepare
-from ccsn_tf.data.prepare.worker_pool import Outcome, WorkerLostError
 from ccsn_tf.data.video import VideoError, iter_frames
 from ccsn_tf.errors import UserError
+from ccsn_tf.worker_pool import Outcome, WorkerLostError
 
 N = 8
 STORED = DataConfig(flow="stored", flow_bound=8.0, jpeg_quality=100)

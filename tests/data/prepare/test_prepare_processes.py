@@ -107,7 +107,7 @@ def test_killed_at_any_moment_and_started_again(clips, whole, tmp_path, start, k
 
 DEADLY = """
 import os, signal, sys
-if "ccsn_tf.data.prepare.worker" in sys.orig_argv:
+if "ccsn_tf.worker" in sys.orig_argv:
     import av
     deadly, opened = {"left/1.avi": signal.SIGSEGV, "right/2.avi": signal.SIGSTOP}, av.open
     def open(file, *arguments, **options):

@@ -3,7 +3,7 @@
 import pytest
 
 from ccsn_tf.serving.client import calls
-from ccsn_tf.serving.client.calls import LONGEST_PAUSE, StatusError, persist
+from ccsn_tf.serving.client.calls import LONGEST_PAUSE, StatusError, call_with_retries
 
 
 class Clock:
@@ -19,7 +19,7 @@ class Clock:
         self.now += seconds
 
     def persist(self, code, failures, timeout, attempts, takes=0.0):
-        """What `persist` makes of a call that fails so often, then answers with the seconds it was given."""
+        """What `call_with_retries` makes of a call that fails so often, then answers with the seconds it was given."""
         left = [code] * failures
         self.pauses = []
 
@@ -29,7 +29,7 @@ class Clock:
                 raise StatusError(left.pop(), "no")
             return timeout
 
-        return persist(call, timeout, attempts)
+        return call_with_retries(call, timeout, attempts)
 
 
 @pytest.fixture

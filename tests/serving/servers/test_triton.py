@@ -18,7 +18,7 @@ from google.protobuf import text_encoding
 
 from ccsn_tf.errors import UserError
 from ccsn_tf.serving.onnx.session import OnnxModel
-from ccsn_tf.serving.servers.trial import served
+from ccsn_tf.serving.servers.local_triton import served
 from ccsn_tf.serving.servers.triton import TritonSettings, make_repository, start_command
 from ccsn_tf.serving.tensorrt.build import BuildSettings
 from ccsn_tf.serving.tensorrt.export import export_engine

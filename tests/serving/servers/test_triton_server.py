@@ -24,7 +24,7 @@ from ccsn_tf.serving.agreement import as_exported
 from ccsn_tf.serving.client.client import Client, ServingError
 from ccsn_tf.serving.client.clip_input import VideoFile, network_input
 from ccsn_tf.serving.onnx.session import OnnxModel
-from ccsn_tf.serving.servers.trial import install, served
+from ccsn_tf.serving.servers.local_triton import install, served
 from ccsn_tf.serving.servers.triton import TritonSettings, make_repository
 
 CALLERS, REQUESTS = 16, 200

@@ -15,7 +15,7 @@ from ccsn_tf.errors import UserError
 from ccsn_tf.serving.tensorrt import export as module
 from ccsn_tf.serving.tensorrt.build import BuildSettings
 from ccsn_tf.serving.tensorrt.export import compare_engine, export_engine
-from ccsn_tf.serving.tensorrt.run import read_engine
+from ccsn_tf.serving.tensorrt.session import read_engine
 
 VERSION = tensorrt_rtx.__version__
 RTX = BuildSettings(compute_capabilities=("8.6", "12.0"))

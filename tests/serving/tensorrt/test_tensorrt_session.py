@@ -8,11 +8,11 @@ import pytest
 import tensorrt_stand_ins
 
 from ccsn_tf.errors import UserError
-from ccsn_tf.serving.beside import write_sums
+from ccsn_tf.serving.model_card import write_sums
 from ccsn_tf.serving.onnx.session import OnnxModel
 from ccsn_tf.serving.tensorrt.build import BuildSettings
 from ccsn_tf.serving.tensorrt.export import export_engine
-from ccsn_tf.serving.tensorrt.run import Cuda, TensorRTModel, find_gpu, read_engine
+from ccsn_tf.serving.tensorrt.session import Cuda, TensorRTModel, find_gpu, read_engine
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Triton's backend `onnxruntime` in Python, for servers that carry only the Python backend (see `trial`).
+"""Triton's backend `onnxruntime` in Python, for servers that carry only the Python backend (see `local_triton`).
 
 Triton loads this file, in a process that has neither this package nor TensorFlow.
 """

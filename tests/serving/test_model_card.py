@@ -7,8 +7,8 @@ import pytest
 
 from ccsn_tf.errors import UserError
 from ccsn_tf.serving.batch.backends import ModelThread, choose
-from ccsn_tf.serving.beside import check_sums, model_card, sha256
 from ccsn_tf.serving.local import LocalModel
+from ccsn_tf.serving.model_card import check_sums, model_card, sha256
 from ccsn_tf.serving.onnx.session import OnnxModel
 
 

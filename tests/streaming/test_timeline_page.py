@@ -13,10 +13,10 @@ from streams import CLASSES, BrightnessModel, grey_frames
 from ccsn_tf.config import Config
 from ccsn_tf.models.attention_maps import clip_attention
 from ccsn_tf.streaming import page as module
-from ccsn_tf.streaming.model import TrainedModel
-from ccsn_tf.streaming.page import Curves, Moments, write_page
 from ccsn_tf.streaming.sliding_window import Watcher
 from ccsn_tf.streaming.source import open_source
+from ccsn_tf.streaming.stream_model import TrainedModel
+from ccsn_tf.streaming.timeline_page import Curves, Moments, write_page
 
 FACTS = {"window": 2.0, "every": 0.5, "counts": collections.Counter(windows=1)}
 

@@ -1,8 +1,8 @@
 """A real Triton on this machine, without Docker and without a GPU: to try a repository of `triton.make_repository`.
 
 The wheel `nvidia-pytriton` carries NVIDIA's server with its Python backend alone. As the backend `onnxruntime` it is
-given one in Python, `trial_model`, so that a repository is served as it is. Not for production: each call copies its
-tensors between processes.
+given one in Python, `local_triton_model`, so that a repository is served as it is. Not for production: each call
+copies its tensors between processes.
 """
 
 from __future__ import annotations
@@ -85,7 +85,9 @@ def served(
         "LD_LIBRARY_PATH": str(installed / "nvidia_pytriton.libs"),
         "PATH": f"{sys.base_prefix}/bin:{os.environ['PATH']}",  # where its Python looks for its own library
     }
-    shutil.copy(pathlib.Path(__file__).with_name("trial_model.py"), server / "backends" / "onnxruntime" / "model.py")
+    shutil.copy(
+        pathlib.Path(__file__).with_name("local_triton_model.py"), server / "backends" / "onnxruntime" / "model.py"
+    )
     with subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment) as process:
         try:
             _wait(process, f"http://127.0.0.1:{ports[0]}/v2/health/ready")

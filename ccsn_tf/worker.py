@@ -1,4 +1,4 @@
-"""A process of a `WorkerPool`, started as `python -m ccsn_tf.data.prepare.worker FD`; FD is its connection.
+"""A process of a `WorkerPool`, started as `python -m ccsn_tf.worker FD`; FD is its connection.
 
 It is sent the function, then one tuple of arguments after the other. It answers (kind, value): for each task "begun",
 then "beat" with a count, now and then, and last "value" or "error". It ends when its connection does, whatever it is

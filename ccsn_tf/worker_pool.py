@@ -192,7 +192,7 @@ class _Worker:
         with theirs, contextlib.ExitStack() as undo:
             self.connection = undo.enter_context(Connection(ours.detach()))
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "ccsn_tf.data.prepare.worker", str(theirs.fileno())],
+                [sys.executable, "-P", "-m", "ccsn_tf.worker", str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
                 env=_environment(),

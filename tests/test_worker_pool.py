@@ -11,9 +11,9 @@ import pytest
 import worker_tasks
 from processes import is_alive, needs_proc, wait_until
 
-from ccsn_tf.data.prepare.worker_pool import WorkerLostError, WorkerPool
 from ccsn_tf.data.video import VideoError
 from ccsn_tf.errors import UserError
+from ccsn_tf.worker_pool import WorkerLostError, WorkerPool
 
 
 @pytest.fixture
@@ -147,7 +147,7 @@ def test_workers_that_do_not_start(monkeypatch, program, message):
 
 PARENT = """
 import sys
-from ccsn_tf.data.prepare.worker_pool import WorkerPool
+from ccsn_tf.worker_pool import WorkerPool
 import worker_tasks
 if __name__ == "__main__":
     with WorkerPool(worker_tasks.anything, 2) as pool:

@@ -13,7 +13,7 @@ import numpy as np
 
 from ccsn_tf.errors import UserError
 from ccsn_tf.serving import optional
-from ccsn_tf.serving.beside import check_sums
+from ccsn_tf.serving.model_card import check_sums
 from ccsn_tf.serving.tensorrt.build import first_line, load_tensorrt, logger_of, made
 
 FORMAT = 3

@@ -18,11 +18,11 @@ from ccsn_tf.evaluation.pages import frames_and_flow, page_template, seen_strips
 from ccsn_tf.files import write_text
 from ccsn_tf.models.flow import TVL1Flow
 from ccsn_tf.models.flow.loops import LOOPED, iterations
-from ccsn_tf.streaming.model import StreamModel
 from ccsn_tf.streaming.source import FileSource, StreamSource
+from ccsn_tf.streaming.stream_model import StreamModel
 from ccsn_tf.streaming.timeline import Segment, short_clock
 
-_TEMPLATE = pathlib.Path(__file__).with_name("page.html")
+_TEMPLATE = pathlib.Path(__file__).with_name("timeline_page.html")
 _SHOWN = 8  # classes with a row and a curve: as many as there are colours
 _BINS = 1500  # points of a curve: more than a screen has pixels
 _WIDTH, _HEIGHT = 1000, 100  # of the plot, in units of its own

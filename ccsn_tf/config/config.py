@@ -167,7 +167,7 @@ _LOADED = set()
 
 
 def load_plugin(path: str) -> None:
-    """Runs a Python file that registers backbones or connection blocks, once per process.
+    """Runs a Python file that registers backbones, connection blocks or data sets, once per process.
 
     Raises:
         UserError: no such file, or it fails.
