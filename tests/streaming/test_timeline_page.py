@@ -12,7 +12,7 @@ from streams import CLASSES, BrightnessModel, grey_frames
 
 from ccsn_tf.config import Config
 from ccsn_tf.models.attention_maps import clip_attention
-from ccsn_tf.streaming import page as module
+from ccsn_tf.streaming import timeline_page as module
 from ccsn_tf.streaming.sliding_window import Watcher
 from ccsn_tf.streaming.source import open_source
 from ccsn_tf.streaming.stream_model import TrainedModel
