@@ -58,7 +58,8 @@ def run(config: Config, options) -> dict:
                 name = list(sides)[number % len(sides)]
                 rows[name].append(float(np.median(sides[name](steps=options.training_steps)["times"])))
                 done = len(sizes) * total // len(SIZES) + number + 1
-                progress(done, total, f"{size} px, {name}: {rows[name][-1]:.3f} s per step")
+                said = f"{size} px, {name}: {rows[name][-1]:.3f} s per step"
+                progress(done, total, lambda said=said: said)
         sizes[str(size)] = rows
         keras.backend.clear_session()
     return {"backbone": BACKBONE, "sizes": sizes}

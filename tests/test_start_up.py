@@ -20,10 +20,10 @@ command_line.run(main)
 """
 
 
-def probe(work, **options):
-    """The process of a script whose main is `work`."""
+def probe(work, *through, **options):
+    """The process of a script whose main is `work`, started by the command `through`."""
     pipe = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **options}
-    return subprocess.Popen([sys.executable, "-c", PROBE.format(work=work)], **pipe)
+    return subprocess.Popen([*through, sys.executable, "-c", PROBE.format(work=work)], **pipe)
 
 
 def ends_quietly(process):
@@ -90,8 +90,9 @@ def test_told_to_end(tmp_path, number):
     half = tmp_path / "half"
     work = f"from ccsn_tf.files import whole_file\n    with whole_file({str(half)!r}) as beside:\n"
     work += "        beside.touch(); print('begun', flush=True); time.sleep(60)"
-    # Shells ignore SIGINT in what they run in the background, which these tests may be.
-    process = probe(work, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+    # Shells ignore SIGINT in what they run in the background, which these tests may be. (Not by `preexec_fn`: what gRPC
+    # does at a fork may end the child.)
+    process = probe(work, "env", "--default-signal=INT")
     assert process.stdout.readline() == "begun\n"
     assert len(list(tmp_path.iterdir())) == 1
     process.send_signal(number)

@@ -159,7 +159,7 @@ if __name__ == "__main__":
 
 @needs_proc
 def test_workers_end_with_a_parent_that_is_killed():
-    tests = pathlib.Path(__file__).parents[2]
+    tests = pathlib.Path(__file__).parent
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tests), str(tests.parent)])}
     parent = subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE, text=True, env=environment)
     workers = {int(pid) for pid in parent.stdout.readline().split()}

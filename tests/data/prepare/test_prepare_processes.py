@@ -29,10 +29,10 @@ def start():
     """Starts prepare.py with a config, in a session and process group of its own."""
     options, started = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}, []
     # Shells ignore it in what they run in the background, which these tests may be.
-    options |= {"start_new_session": True, "preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
+    options |= {"start_new_session": True}
 
     def start(config):
-        started.append(subprocess.Popen(prepare_command(config), **options))
+        started.append(subprocess.Popen(["env", "--default-signal=INT", *prepare_command(config)], **options))
         return started[-1]
 
     yield start
