@@ -89,7 +89,7 @@ def check_prepared(case, clip, records):
         assert min(image.shape) <= SHORT_SIDE
         # Where FFmpeg cannot decode, it leaves what it finds in memory, and that depends on which frames are held.
         if reference is not None and other is not None and difference(reference, other) < 1:
-            # Other frames, and other ways up, differ by 24 and more; noise scaled before or after conversion by up to 18.
+            # Other frames, and other ways up, differ by 24 and more; noise scaled before or after conversion by 18.
             ways = [reference] if case.for_opencv else orientations(reference)
             assert min(difference(image, np.ascontiguousarray(way)) for way in ways) < 20, case
 
