@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import warnings
 
 from ccsn_tf.errors import UserError
 
@@ -16,6 +17,18 @@ DATASETS = ["ucf101", "hmdb51", "sthv2", "folder", "list", "demo"]
 CONNECTIONS = ["none", "sum", "product", "concat", "shared_affinity", "nonlocal", "cross_attention"]
 STREAMS = ("spatial", "temporal")
 PREDICTIONS = (*STREAMS, "fused")
+
+
+def register(kind: str, name: str, value, registered: dict, choices: list[str]) -> None:
+    """Puts a value of this kind among the registered ones, and its name among the choices of a setting.
+
+    A name that is taken is replaced, with a warning: a notebook's cell can be run twice.
+    """
+    if name in registered:
+        warnings.warn(f"The {kind} {name!r} is replaced by {value!r}.", stacklevel=3)
+    else:
+        choices.append(name)
+    registered[name] = value
 
 
 def setting(default, help, choices=None, minimum=None, maximum=None):

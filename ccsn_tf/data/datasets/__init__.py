@@ -2,11 +2,10 @@
 
 import dataclasses
 import os
-import warnings
 from collections.abc import Callable
 
 from ccsn_tf.config import DataConfig
-from ccsn_tf.config.settings import DATASETS
+from ccsn_tf.config.settings import DATASETS, register
 from ccsn_tf.data.datasets.folders_and_lists import read_folder, read_text_list
 from ccsn_tf.data.datasets.listing import Clip, Listing, Split, require_folder
 from ccsn_tf.data.datasets.published import read_hmdb51, read_sthv2, read_ucf101
@@ -40,11 +39,7 @@ def register_dataset(name: str, reader: Callable[[DataConfig], Listing]) -> None
         raise UserError(f"`reader` must be a function of the settings. Received: {reader!r}")
     if name == "demo":
         raise UserError("`name` demo is the set that is rendered: choose another name.")
-    if name in _READERS:
-        warnings.warn(f"The data set {name!r} is replaced by {reader!r}.", stacklevel=2)
-    else:
-        DATASETS.append(name)
-    _READERS[name] = reader
+    register("data set", name, reader, _READERS, DATASETS)
 
 
 def read_listing(config: DataConfig) -> Listing:

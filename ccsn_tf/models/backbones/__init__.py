@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 
-from ccsn_tf.config.settings import BACKBONES
+from ccsn_tf.config.settings import BACKBONES, register
 from ccsn_tf.errors import UserError
 from ccsn_tf.models.backbones import applications
 from ccsn_tf.models.backbones.backbone import Backbone
@@ -73,8 +72,4 @@ def register_backbone(name: str, builder: Builder) -> None:
         raise UserError(f"`builder` must be a function of (image_size, in_channels). Received: {builder!r}")
     if name.startswith(APPLICATIONS_PREFIX):
         raise UserError(f"`name` must not begin with {APPLICATIONS_PREFIX}. Received: {name!r}")
-    if name in _BUILDERS:
-        warnings.warn(f"The backbone {name!r} is replaced by {builder!r}.", stacklevel=2)
-    else:
-        BACKBONES.append(name)
-    _BUILDERS[name] = builder
+    register("backbone", name, builder, _BUILDERS, BACKBONES)

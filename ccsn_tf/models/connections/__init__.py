@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import inspect
-import warnings
 from collections.abc import Callable
 
 import keras
 
-from ccsn_tf.config.settings import CONNECTIONS
+from ccsn_tf.config.settings import CONNECTIONS, register
 from ccsn_tf.errors import UserError
 from ccsn_tf.models.connections.attention import CrossAttention, SharedAffinityConnection
 from ccsn_tf.models.connections.block import ConcatConnection, ConnectionBlock, ProductConnection, SumConnection
@@ -41,11 +40,7 @@ def register_connection(name: str, block: type[ConnectionBlock] | Callable) -> N
         raise UserError(f"`block` must be a ConnectionBlock subclass or a function. Received: {block!r}")
     if name == "none":
         raise UserError("`name` none means no connection: choose another name.")
-    if name in _MAKERS:
-        warnings.warn(f"The connection {name!r} is replaced by {block!r}.", stacklevel=2)
-    else:
-        CONNECTIONS.append(name)
-    _MAKERS[name] = block
+    register("connection", name, block, _MAKERS, CONNECTIONS)
 
 
 def connection_maker(connection, **options) -> Callable[[str], ConnectionBlock] | None:
