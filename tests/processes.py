@@ -23,6 +23,14 @@ def is_alive(pid):
     return _stat(pid)[:1] not in ([], ["Z"])
 
 
+def is_worker(pid):
+    """Whether a process belongs to a `WorkerPool`."""
+    try:
+        return b"ccsn_tf.worker" in pathlib.Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+
+
 def processes_of(session):
     """Ids of the processes of a session that run."""
     stats = {int(path.name): _stat(path.name) for path in pathlib.Path("/proc").glob("[0-9]*")}
