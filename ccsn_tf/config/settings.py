@@ -88,7 +88,7 @@ class DataConfig(Checked):
         "Optical flow that records hold: an algorithm, the flow images of frame folders (stored), or none.",
         choices=("dis", "farneback", "tvl1", "tvl1_graph", "stored", "none"),
     )
-    dis_preset: str = setting("fast", "DIS preset (docs/BENCHMARKS.md).", choices=("ultrafast", "fast", "medium"))
+    dis_preset: str = setting("fast", "DIS preset (docs/FLOW.md).", choices=("ultrafast", "fast", "medium"))
     dis_finest_scale: int = setting(1, "DIS: finest pyramid level, 0 is full resolution.", minimum=0, maximum=4)
     flow_side: int = setting(
         128, "Flow is computed and stored at this short side, where frames have a longer one; 0: at theirs.", minimum=0

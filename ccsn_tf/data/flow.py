@@ -134,7 +134,7 @@ def grey_of(frame: np.ndarray) -> np.ndarray:
 
 
 def quantise(flow: np.ndarray, bound: float) -> np.ndarray:
-    """Pixels to uint8: clip to +-bound, then round(255 (v + bound) / (2 bound)) (METHOD, Streams)."""
+    """Pixels to uint8: clip to +-bound, then round(255 (v + bound) / (2 bound)) (FLOW, Stored flow)."""
     return np.rint((np.clip(flow, -bound, bound) + bound) * (255.0 / (2.0 * bound))).astype(np.uint8)
 
 

@@ -161,7 +161,7 @@ def untuned(dataset):
     """The dataset without `tf.data`'s tuner, which has nothing to tune here.
 
     The tuner sleeps 10 ms, then twice as long each time, up to a minute, and a pass often ends only when it wakes: one
-    of 1.34 s took 2.57 s (docs/BENCHMARKS.md).
+    of 58 s took 82 (docs/TRIALS.md).
     """
     options = tf.data.Options()
     options.autotune.enabled = False

@@ -3,7 +3,7 @@ use it.
 
 There is one way for training, evaluation and serving: read K snippets, which are evenly spaced or start where a plan
 says; perhaps through JPEG; crop, mirror and scale. OpenCV takes half the time of TensorFlow's operations for the same
-(docs/BENCHMARKS.md) and lets go of Python's lock meanwhile.
+and lets go of Python's lock meanwhile.
 """
 
 from __future__ import annotations
@@ -105,12 +105,12 @@ class InputForm:
         return {"rgb": middle_frame(starts, self._length), "flow": starts[:, None] + np.arange(self._length)}
 
     def write(self, snippets: Snippets, box: Sequence[int], mirrored: bool, out: dict[str, np.ndarray]) -> None:
-        """Crops, mirrors and scales frames and fields alike; bilinear, without antialiasing (docs/BENCHMARKS.md).
+        """Crops, mirrors and scales frames and fields alike; bilinear, without antialiasing.
 
         Args:
             snippets: K of them.
             box: top, left, height, width of what to keep, in pixels of the frames.
-            mirrored: a mirrored x-flow v becomes 255 - v (METHOD, Streams).
+            mirrored: a mirrored x-flow v becomes 255 - v (METHOD, Sampling).
             out: receives the view; arrays of `shapes((K,))`.
         """
 

@@ -1,6 +1,6 @@
 """How the embeddings of the two streams lie: by class, across streams, and as an index for retrieval.
 
-METHOD, "Reported with every evaluation". Distances are Euclidean, between unit vectors: 0..2, and 1.41 for unrelated
+METHOD, "Test protocol". Distances are Euclidean, between unit vectors: 0..2, and 1.41 for unrelated
 directions.
 """
 

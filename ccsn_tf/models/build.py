@@ -27,7 +27,7 @@ def build_model(
         classes: class names in label order.
         data: flow that is computed in the graph has its 8-bit form; default: the defaults.
         short_side: pixels of the short side of stored frames; default: that of `data`. Flow that is computed in the
-            graph counts a pixel of the input as `short_side / image_size` stored ones (docs/METHOD.md).
+            graph counts a pixel of the input as `short_side / image_size` stored ones (docs/FLOW.md).
 
     Raises:
         UserError: an unknown name in `config`, or weights that cannot be had.

@@ -3,7 +3,7 @@
     python export/triton/serve.py --repository=models
 
 --repository is what export/triton/repository.py --device=cpu wrote. The first time, Triton is installed into
---triton_dir, 450 MB. New versions are served as they appear. Ctrl-C ends it.
+--triton_dir, 260 MB. New versions are served as they appear. Ctrl-C ends it.
 """
 
 import os
