@@ -1,7 +1,5 @@
 """Optical flow by setting: error on frames moved by known amounts, calm on real frames, and time per pair."""
 
-from __future__ import annotations
-
 import functools
 import time
 

@@ -1,7 +1,5 @@
 """What an answer costs: each way to run the model of --workdir, in time and memory; a video, from file to answer."""
 
-from __future__ import annotations
-
 import contextlib
 import itertools
 import json

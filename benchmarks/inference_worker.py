@@ -7,8 +7,6 @@ scores of the first B clips, {"batch": B, "seconds": T} with the times of calls,
 bytes that the process has held. TensorFlow is loaded only by the ways that need it.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import pathlib

@@ -1,7 +1,5 @@
 """Records to batches: the training input, by number of segments and image size, beside a PyTorch `DataLoader`."""
 
-from __future__ import annotations
-
 import contextlib
 import pathlib
 import tempfile

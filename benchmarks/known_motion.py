@@ -1,7 +1,5 @@
 """Pairs of real frames whose motion is known, as they were moved by computation."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import cv2

@@ -1,7 +1,5 @@
 """Parameters and multiply-accumulates of each part of the network, by backbone, counted from the layers' shapes."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 

@@ -1,7 +1,5 @@
 """Videos to records: frames per second on every core, by flow."""
 
-from __future__ import annotations
-
 import dataclasses
 import pathlib
 import resource

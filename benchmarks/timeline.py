@@ -6,8 +6,6 @@ The video is made of the split's test clips of the classes that the model of W k
 order, each at its own rate; the truth is beside it, as JSON. W was evaluated: its thresholds are those of --reject.
 """
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import fractions

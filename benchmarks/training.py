@@ -1,7 +1,5 @@
 """Training speed: a step by `model.fit`, the same step in a plain loop, and in PyTorch, in turns of one run."""
 
-from __future__ import annotations
-
 import contextlib
 import pathlib
 import time

@@ -1,7 +1,5 @@
 """From a video file to its best classes: flow beforehand, flow in the network, and OpenCV's TV-L1 of all frames."""
 
-from __future__ import annotations
-
 import dataclasses
 import os
 import pathlib

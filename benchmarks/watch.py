@@ -1,7 +1,5 @@
 """A stream watched: how much faster than real time, how late answers are, and what windows cost from scratch."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import pathlib

@@ -9,8 +9,6 @@
 Nothing is loaded until a name is used: `import ccsn_tf` alone loads neither TensorFlow nor OpenCV.
 """
 
-from __future__ import annotations
-
 import importlib
 
 _HOMES = {

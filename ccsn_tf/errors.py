@@ -1,7 +1,5 @@
 """The error that people are meant to read, and arguments that cannot be used, refused by it with their name."""
 
-from __future__ import annotations
-
 import math
 import numbers
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """One line of progress: done, rate, time left. Redrawn in a terminal, written now and then to a log."""
 
-from __future__ import annotations
-
 import sys
 import time
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """How scripts start and end: TensorFlow without its notices; quietly, where nobody reads on or they are told to end."""
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import importlib.util

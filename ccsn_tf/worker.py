@@ -5,8 +5,6 @@ then "beat" with a count, now and then, and last "value" or "error". It ends whe
 doing then: a pool that was killed leaves nothing behind.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import pathlib

@@ -5,8 +5,6 @@ loopback interface, with a SavedModel that runs in TensorFlow. No batching, no w
 Faults can be injected: see `FAULTS`.
 """
 
-from __future__ import annotations
-
 import base64
 import binascii
 import concurrent.futures

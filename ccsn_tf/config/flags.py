@@ -3,8 +3,6 @@
 Each script understands every flag, so that one flag file serves them all.
 """
 
-from __future__ import annotations
-
 import signal
 
 # Ctrl-C while a script still loads its modules ends it without their tracebacks; once it is at work, with a sentence.

@@ -3,8 +3,6 @@
 The five groups have no field name in common, so that a flag file is a flat list.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import math
 import warnings

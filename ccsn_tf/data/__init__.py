@@ -3,8 +3,6 @@
 Importing this package loads neither TensorFlow nor OpenCV.
 """
 
-from __future__ import annotations
-
 import importlib
 
 __all__ = ["class_names", "training_dataset", "validation_dataset"]

@@ -1,7 +1,5 @@
 """What is worth knowing about a data set before one trains on it: of its lists, its videos and its records."""
 
-from __future__ import annotations
-
 import collections
 import dataclasses
 import os

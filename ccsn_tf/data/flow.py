@@ -1,7 +1,5 @@
 """Optical flow between consecutive frames, and its 8-bit form."""
 
-from __future__ import annotations
-
 import functools
 import pkgutil
 from collections.abc import Callable, Iterable, Iterator

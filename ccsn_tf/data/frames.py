@@ -10,8 +10,6 @@ than frames: field i leaves frame i. Where there are as many, the tool was TSN's
 each field the frame that it leads to, and not the first frame: the first field is then left out.
 """
 
-from __future__ import annotations
-
 import itertools
 import os
 import pathlib

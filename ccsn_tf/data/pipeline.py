@@ -3,8 +3,6 @@
 `training_dataset` and `validation_dataset` are what `CCSN.fit` takes, in one call each.
 """
 
-from __future__ import annotations
-
 import concurrent.futures
 import dataclasses
 import functools

@@ -4,8 +4,6 @@ All randomness of the input pipeline is drawn here, from (seed, epoch) alone, be
 be repeated, resumed at any epoch, and divided over any number of replicas without changing a batch.
 """
 
-from __future__ import annotations
-
 import pathlib
 from collections.abc import Sequence
 

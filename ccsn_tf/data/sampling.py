@@ -6,8 +6,6 @@ clip has one box, (top, left, height, width), shared by its segments and by both
 Temporal Segment Networks (Wang et al., ECCV 2016).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

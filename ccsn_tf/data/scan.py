@@ -1,7 +1,5 @@
 """A look into every video, or every record, from end to end and on every core."""
 
-from __future__ import annotations
-
 import collections
 import dataclasses
 import functools

@@ -1,7 +1,5 @@
 """Video files to RGB frames as a player shows them, through FFmpeg (PyAV)."""
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import os

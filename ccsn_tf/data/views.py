@@ -6,8 +6,6 @@ says; perhaps through JPEG; crop, mirror and scale. OpenCV takes half the time o
 and lets go of Python's lock meanwhile.
 """
 
-from __future__ import annotations
-
 import concurrent.futures
 import os
 import threading

@@ -1,7 +1,5 @@
 """Grids of runs: rows of settings, on splits or folds of them, with seeds; and the table of their figures."""
 
-from __future__ import annotations
-
 import csv
 import dataclasses
 import itertools

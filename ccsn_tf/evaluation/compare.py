@@ -1,7 +1,5 @@
 """Evaluated runs: how each was measured, several in one table, and late fusion of their scores."""
 
-from __future__ import annotations
-
 import io
 import json
 import pathlib

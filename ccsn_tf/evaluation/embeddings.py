@@ -4,8 +4,6 @@ METHOD, "Test protocol". Distances are Euclidean, between unit vectors: 0..2, an
 directions.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 # Distances held at a time: float64 while they are formed, 16 MiB, whatever the number of clips.

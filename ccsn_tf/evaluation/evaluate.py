@@ -1,7 +1,5 @@
 """Evaluation of a trained model on one side of a split: evaluation.json, confusion.png, scores.npz, a report."""
 
-from __future__ import annotations
-
 import json
 import pathlib
 from collections.abc import Callable, Sequence

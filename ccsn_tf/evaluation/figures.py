@@ -5,8 +5,6 @@ Nothing is asked of a display or of pyplot's global state, so that they may be d
 notebook alike. The suffix of `path` chooses the format.
 """
 
-from __future__ import annotations
-
 import pathlib
 from collections.abc import Sequence
 

@@ -5,8 +5,6 @@ class that scores as much as the true one counts as ranked before it, so that a 
 score is right about nothing. A clip with a NaN among its scores is wrong, whatever k.
 """
 
-from __future__ import annotations
-
 import dataclasses
 
 import numpy as np

@@ -3,8 +3,6 @@
 The pictures are strips of what the network saw of snippets: frames, flow, and where the streams looked in one another.
 """
 
-from __future__ import annotations
-
 import base64
 import pathlib
 from collections.abc import Callable

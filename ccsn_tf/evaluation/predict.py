@@ -1,7 +1,5 @@
 """Scores of videos and of recorded clips: views of segments and crops, run through the network and averaged."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import keras

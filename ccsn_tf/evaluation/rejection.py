@@ -5,8 +5,6 @@ the highest probability (Hendrycks and Gimpel, ICLR 2017), the same after the te
 NeurIPS 2020), and the distance of both embeddings to their mean in the predicted class.
 """
 
-from __future__ import annotations
-
 import pathlib
 from collections.abc import Callable, Sequence
 

@@ -1,7 +1,5 @@
 """REPORT.html: what an evaluation found, on one page that needs no other file."""
 
-from __future__ import annotations
-
 import pathlib
 from collections.abc import Mapping, Sequence
 

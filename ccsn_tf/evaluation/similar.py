@@ -1,7 +1,5 @@
 """The clips most like a video: an index of a run's training clips, searched exactly by cosine similarity."""
 
-from __future__ import annotations
-
 import dataclasses
 import hashlib
 import os

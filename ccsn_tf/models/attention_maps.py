@@ -1,7 +1,5 @@
 """Where the streams of a trained model look in one another, recomputed beside it: what is saved or exported stays."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable
 

@@ -1,7 +1,5 @@
 """A model from its configuration, with its starting weights."""
 
-from __future__ import annotations
-
 import inspect
 import pathlib
 import zipfile

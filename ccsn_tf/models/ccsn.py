@@ -1,7 +1,5 @@
 """The Cooperative Cross-Stream Network as a functional Keras model."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import keras

@@ -5,8 +5,6 @@ channel: applied to a convolution's output it is the same convolution with scale
 for rounding (the products are formed in float64 and stored in float32).
 """
 
-from __future__ import annotations
-
 import collections
 
 import keras

@@ -1,7 +1,5 @@
 """From the streams' last maps to the model's outputs: consensus over segments, classifiers, embeddings."""
 
-from __future__ import annotations
-
 import itertools
 
 import keras

@@ -1,7 +1,5 @@
 """The network's inputs and what its streams see of them; layers between clips of segments and batches of images."""
 
-from __future__ import annotations
-
 import keras
 from keras import ops
 

@@ -1,7 +1,5 @@
 """Published checkpoints: what their publishers call each weight, and where it belongs in our networks."""
 
-from __future__ import annotations
-
 import dataclasses
 import re
 from collections.abc import Callable, Mapping

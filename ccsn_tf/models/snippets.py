@@ -1,7 +1,5 @@
 """The network cut at the features of snippets: what one snippet costs, and what a clip's answer costs beyond it."""
 
-from __future__ import annotations
-
 import keras
 
 from ccsn_tf.config.settings import STREAMS

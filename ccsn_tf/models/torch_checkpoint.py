@@ -1,7 +1,5 @@
 """Reads PyTorch checkpoints without PyTorch, and without running any code that a file may hold."""
 
-from __future__ import annotations
-
 import collections
 import math
 import pickle

@@ -1,7 +1,5 @@
 """How a two-stream model learns under `tf.distribute`: the custom `train_step`. It alone here needs TensorFlow."""
 
-from __future__ import annotations
-
 import contextlib
 
 import keras

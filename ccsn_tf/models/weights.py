@@ -1,7 +1,5 @@
 """The weights that streams start from: ImageNet's, and one stream's for the other."""
 
-from __future__ import annotations
-
 import hashlib
 import importlib.util
 import pathlib

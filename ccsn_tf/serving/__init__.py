@@ -1,7 +1,5 @@
 """What the ways of serving share: packages that only some of them need, and the folders that servers keep models in."""
 
-from __future__ import annotations
-
 import importlib
 import os
 import pathlib

@@ -1,7 +1,5 @@
 """How far an exported model computes and decides what the trained one does; how accurate it is by segments."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 
 import keras

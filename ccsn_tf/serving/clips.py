@@ -1,7 +1,5 @@
 """Clips to try an exported model with: of the run's records, or rendered where there are none."""
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import pathlib

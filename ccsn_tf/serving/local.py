@@ -1,7 +1,5 @@
 """Exported models in this process: labels of videos without a server, and answers to a stream."""
 
-from __future__ import annotations
-
 import functools
 import os
 import pathlib

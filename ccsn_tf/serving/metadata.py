@@ -3,8 +3,6 @@
 It travels inside the model: as `assets.extra/ccsn.json`, and as the answer of the signature `metadata`.
 """
 
-from __future__ import annotations
-
 import datetime
 import hashlib
 import importlib.metadata

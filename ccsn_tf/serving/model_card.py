@@ -5,8 +5,6 @@ MODEL_CARD.md   who wants to use or publish it reads what it was made of, and wh
 SHA256SUMS      is it what was written? Damage and mix-ups are found; who can write there can write both.
 """
 
-from __future__ import annotations
-
 import hashlib
 import pathlib
 from collections.abc import Iterable, Iterator, Mapping

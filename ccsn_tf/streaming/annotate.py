@@ -1,7 +1,5 @@
 """A copy of a watched file, with what was found in the picture."""
 
-from __future__ import annotations
-
 import fractions
 import pathlib
 from collections.abc import Callable, Sequence

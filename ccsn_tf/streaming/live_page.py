@@ -1,7 +1,5 @@
 """What is seen and answered now, in a browser on this machine, by Werkzeug."""
 
-from __future__ import annotations
-
 import collections
 import json
 import pathlib

@@ -1,7 +1,5 @@
 """Frames in, answers out: features of snippets once each, and consensus over a window that slides over them."""
 
-from __future__ import annotations
-
 import collections
 import dataclasses
 from collections.abc import Callable

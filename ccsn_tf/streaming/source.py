@@ -1,7 +1,5 @@
 """Where frames come from: a file, a camera, an address, or standard input; each frame with its time."""
 
-from __future__ import annotations
-
 import dataclasses
 import os
 import re

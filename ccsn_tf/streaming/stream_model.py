@@ -1,7 +1,5 @@
 """What watches a stream: a model in two functions, of a snippet and of snippets' features."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Protocol
 

@@ -1,7 +1,5 @@
 """What was answered: a line a window as it comes, in a file; windows merged to segments, as JSON, subtitles and CSV."""
 
-from __future__ import annotations
-
 import contextlib
 import csv
 import dataclasses

@@ -1,7 +1,5 @@
 """A page to look at: the video, the segments found in it, scores over time, what the network saw; in one file."""
 
-from __future__ import annotations
-
 import array
 import itertools
 import os

@@ -1,7 +1,5 @@
 """A source watched to its end, or until it is told to stop: answers as they come, segments at the end."""
 
-from __future__ import annotations
-
 import dataclasses
 import pathlib
 import queue

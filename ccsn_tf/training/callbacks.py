@@ -1,7 +1,5 @@
 """Callbacks that Keras does not have: statistics of replicas, the best weights of an averaged run, history.csv."""
 
-from __future__ import annotations
-
 import csv
 import io
 import pathlib

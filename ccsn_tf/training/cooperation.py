@@ -1,7 +1,5 @@
 """Whether the streams cooperate: what the connection blocks add, and whether the ranking terms learn."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 
 import keras

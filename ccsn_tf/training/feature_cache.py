@@ -4,8 +4,6 @@ There is a file per clip and stream, named by the clip and by everything that it
 another seed, split or connection, finds what it needs and makes the rest. A killed run loses nothing.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import pathlib

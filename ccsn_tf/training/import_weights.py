@@ -1,7 +1,5 @@
 """Published weights as a finished run, which others start from, or which is evaluated as it is."""
 
-from __future__ import annotations
-
 import pathlib
 from collections.abc import Callable
 

@@ -1,7 +1,5 @@
 """Streams that start from those of finished runs."""
 
-from __future__ import annotations
-
 import pathlib
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The optimizer, its schedule, and learning rates of single weights."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping, Sequence
 

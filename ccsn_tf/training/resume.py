@@ -1,7 +1,5 @@
 """Going on inside an epoch exactly as if nothing had happened: the state of a run, in one file, and the callback."""
 
-from __future__ import annotations
-
 import json
 import pathlib
 import time

@@ -1,7 +1,5 @@
 """Where the training runs: `tf.distribute` strategies by name."""
 
-from __future__ import annotations
-
 import json
 import os
 

@@ -1,7 +1,5 @@
 """From a configuration to a trained model, through `keras.Model.fit`."""
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import importlib.util

@@ -1,7 +1,5 @@
 """A work directory belongs to one run: one configuration, one label order."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import pathlib

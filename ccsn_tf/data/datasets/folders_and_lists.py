@@ -1,7 +1,5 @@
 """One's own videos: a folder a class, split by folder or by a reproducible draw, or plain text lists."""
 
-from __future__ import annotations
-
 import csv
 import dataclasses
 import pathlib

@@ -1,7 +1,5 @@
 """What a data set reader returns: clips with their class, and which of them train and which test."""
 
-from __future__ import annotations
-
 import codecs
 import collections
 import dataclasses

@@ -1,7 +1,5 @@
 """UCF101, HMDB51 and Something-Something V2 with their official lists."""
 
-from __future__ import annotations
-
 import json
 import pathlib
 import re

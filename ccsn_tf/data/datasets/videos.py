@@ -3,8 +3,6 @@
 A video is a file of a container that FFmpeg reads, or the folder of a clip's frames (see `frames`).
 """
 
-from __future__ import annotations
-
 import collections
 import os
 import pathlib

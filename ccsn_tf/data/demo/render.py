@@ -3,8 +3,6 @@
 A mirrored clip belongs to another class (left becomes right): train without horizontal flips, or swap the two labels.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import json

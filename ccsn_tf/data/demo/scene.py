@@ -11,8 +11,6 @@ gives it away:
   at constant luminance. Optical flow is computed on luminance: at best it finds both directions, not whose is whose.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import itertools
 

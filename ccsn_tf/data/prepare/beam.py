@@ -3,8 +3,6 @@
 Every machine needs this package, and videos and record folder under the same paths, as on a disk that all mount.
 """
 
-from __future__ import annotations
-
 import contextlib
 import io
 import pathlib

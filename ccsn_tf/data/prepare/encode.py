@@ -1,7 +1,5 @@
 """A clip to its record: decode, compute flow, compress. No TensorFlow: workers need not load it."""
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import os

@@ -4,8 +4,6 @@ Killed at any moment and started again, preparation makes the records that are m
 cannot be used, that kills its worker process or makes it hang is skipped and listed with the reason.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import pathlib

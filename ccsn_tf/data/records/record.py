@@ -9,8 +9,6 @@ the place of the directory, which the manifest holds, a reader finds the rows, a
 needs and no others: a few snippets are some hundredths of a clip.
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 import tempfile

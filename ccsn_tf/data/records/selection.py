@@ -1,7 +1,5 @@
 """The clips of a run: those it trains on, and those it is tested on."""
 
-from __future__ import annotations
-
 import collections
 import dataclasses
 import itertools

@@ -1,7 +1,5 @@
 """The backbones, by name."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from ccsn_tf.config.settings import BACKBONES, register

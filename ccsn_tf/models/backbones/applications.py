@@ -1,7 +1,5 @@
 """Any network of `keras.applications` as a backbone, its stages found in the graph."""
 
-from __future__ import annotations
-
 import inspect
 import re
 import warnings

@@ -4,8 +4,6 @@ S. Ioffe, C. Szegedy, "Batch Normalization", ICML 2015; the network of L. Wang e
 2016, which differs from the paper's table in block 4c (608 channels) and in the biases of its convolutions.
 """
 
-from __future__ import annotations
-
 import keras
 from keras import layers
 

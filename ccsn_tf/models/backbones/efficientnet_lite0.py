@@ -4,8 +4,6 @@ M. Tan, Q. V. Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neur
 variants (no squeeze-excite, ReLU6, fixed stem and head) were released by the same authors in 2020.
 """
 
-from __future__ import annotations
-
 import keras
 from keras import layers
 

@@ -5,8 +5,6 @@ convolution of a block has its stride, and convolutions have no bias; `keras.app
 the first 1x1 convolution and biases, so that neither's weights fit the other.
 """
 
-from __future__ import annotations
-
 import keras
 from keras import layers
 

@@ -1,7 +1,5 @@
 """A small convolutional network for demo videos of 48 to 112 px on a CPU."""
 
-from __future__ import annotations
-
 import keras
 from keras import layers
 

@@ -1,7 +1,5 @@
 """Connection blocks: by name, and your own."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable
 

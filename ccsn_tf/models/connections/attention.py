@@ -1,7 +1,5 @@
 """Connections in which each position of a stream gathers from all of the other's, and their position biases."""
 
-from __future__ import annotations
-
 import math
 
 import keras

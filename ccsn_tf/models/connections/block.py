@@ -1,7 +1,5 @@
 """What all connection blocks have in common, a residual message to each stream; those that mix position by position."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
 

@@ -1,7 +1,5 @@
 """Image operations of the flow layers, on batches of planes (..., H, W); sizes are static, the batch need not be."""
 
-from __future__ import annotations
-
 import keras
 from keras import ops
 

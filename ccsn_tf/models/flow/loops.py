@@ -1,7 +1,5 @@
 """How iterations of a flow layer are run: by one kernel of XLA, as a loop of operations, or each written out."""
 
-from __future__ import annotations
-
 import contextlib
 import contextvars
 import functools

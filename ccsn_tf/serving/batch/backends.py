@@ -1,7 +1,5 @@
 """The exported forms of a model as one thing: a function of a batch of clips that gives class scores."""
 
-from __future__ import annotations
-
 import concurrent.futures
 import contextlib
 import dataclasses

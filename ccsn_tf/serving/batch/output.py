@@ -6,8 +6,6 @@
 A clip that has a row is done, and not done again.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import pathlib

@@ -4,8 +4,6 @@ Killed at any moment and started again, it goes on where it stopped. A clip that
 process or makes it hang gets a row that says why. No TensorFlow, unless the model is a SavedModel.
 """
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import datetime

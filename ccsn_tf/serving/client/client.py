@@ -6,8 +6,6 @@ Example:
     print(answer["top_labels"][0], answer["top_scores"][0])
 """
 
-from __future__ import annotations
-
 import asyncio
 import concurrent.futures
 import json

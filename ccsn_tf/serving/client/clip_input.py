@@ -3,8 +3,6 @@
 What is taken from a video goes through JPEG, as what training saw and `serving.client` sends has gone.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import os
 from collections.abc import Callable

@@ -4,8 +4,6 @@ The messages of gRPC are TensorFlow Serving's own, and Triton's, as far as they 
 `servers.triton` takes the network's arrays, so frames and flow are cropped and scaled by the client.
 """
 
-from __future__ import annotations
-
 import base64
 import json
 

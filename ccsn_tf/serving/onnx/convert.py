@@ -1,7 +1,5 @@
 """Keras to ONNX, float32, by tf2onnx, which has to succeed without a single warning."""
 
-from __future__ import annotations
-
 import contextlib
 import logging.handlers
 import os

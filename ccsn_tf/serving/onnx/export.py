@@ -1,7 +1,5 @@
 """From a work directory to an ONNX file that has proved itself."""
 
-from __future__ import annotations
-
 import collections
 import dataclasses
 import pathlib

@@ -1,7 +1,5 @@
 """An ONNX graph that can be asked who makes a tensor, of what type and shape it is, and what it multiplies in."""
 
-from __future__ import annotations
-
 import numpy as np
 import onnx
 from onnx import TensorProto, numpy_helper

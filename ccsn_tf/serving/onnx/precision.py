@@ -15,8 +15,6 @@ quantised and nothing else: all of the work that is worth it is there, and the a
 are. Only inputs of convolutions are quantised, not their results: those of a residual branch would be rounded twice.
 """
 
-from __future__ import annotations
-
 import pathlib
 import tempfile
 from collections.abc import Collection, Iterable

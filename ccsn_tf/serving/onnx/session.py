@@ -1,7 +1,5 @@
 """ONNX files of ours, read, or run by ONNX Runtime or OpenVINO, which takes neither TensorFlow nor the package onnx."""
 
-from __future__ import annotations
-
 import json
 import pathlib
 from collections.abc import Mapping, Sequence

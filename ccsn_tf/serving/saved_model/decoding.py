@@ -5,8 +5,6 @@ and OpenCV's scaling in its own fixed-point arithmetic. Scaled by TensorFlow, a 
 level, and scores by some hundredths.
 """
 
-from __future__ import annotations
-
 import tensorflow as tf
 
 from ccsn_tf.serving.metadata import MAX_PIXELS, MAX_SCANS, MAX_WORK

@@ -1,7 +1,5 @@
 """From a work directory to a versioned SavedModel that has proved itself."""
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import json

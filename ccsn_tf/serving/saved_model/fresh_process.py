@@ -8,8 +8,6 @@ machine that has no more; `tests/loader/load_and_run.cc` does it in C++. A folde
 `<number>.out.<name>`, or `<number>.error` with the reason. Tensors are serialised `tensorflow.TensorProto`s.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import pathlib
 import sys

@@ -1,7 +1,5 @@
 """SavedModels of ours, run by TensorFlow or read; reading needs no TensorFlow."""
 
-from __future__ import annotations
-
 import json
 import pathlib
 from collections.abc import Mapping

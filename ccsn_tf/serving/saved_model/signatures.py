@@ -1,7 +1,5 @@
 """The network behind the signatures of a SavedModel: what is asked in, what is answered, what is refused."""
 
-from __future__ import annotations
-
 import json
 
 import keras

@@ -1,7 +1,5 @@
 """Does the exported model answer as the trained one? Asked in a fresh process that has TensorFlow and nothing else."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os

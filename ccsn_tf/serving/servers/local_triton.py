@@ -5,8 +5,6 @@ given one in Python, `local_triton_model`, so that a repository is served as it 
 copies its tensors between processes.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import pathlib

@@ -1,7 +1,5 @@
 """A model repository for NVIDIA Triton Inference Server, from an ONNX file or an engine of ours."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import pathlib

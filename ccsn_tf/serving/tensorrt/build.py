@@ -3,8 +3,6 @@
 They are `tensorrt`, 10 or 11, which builds on the GPU that it builds for, and `tensorrt_rtx`, which needs none.
 """
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import functools

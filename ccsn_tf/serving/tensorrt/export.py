@@ -1,7 +1,5 @@
 """From an ONNX file of ours to an engine, which is run and compared with it where there is a GPU for it."""
 
-from __future__ import annotations
-
 import collections
 import dataclasses
 import hashlib
