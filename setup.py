@@ -42,7 +42,7 @@ setup(
     },
     entry_points={
         "console_scripts": [
-            f"ccsn-{name.replace('_', '-')} = ccsn_tf_scripts.{name}:console"
+            f"ccsn-{name.replace('_', '-')} = ccsn_tf.config.flags:console"
             for name in ("prepare", "check_data", "train", "evaluate", "predict", "query", "similar", "watch")
         ]
     },

@@ -40,8 +40,7 @@ flags.DEFINE_integer("segments", 0, "infer: snippets of a clip; 0: as many as th
 flags.DEFINE_bool("all_scores", False, "infer: write the scores of all classes, too.")
 
 
-def main(arguments):
-    command_line.no_arguments(arguments)
+def main():
     given, data = flags.FLAGS, command_line.config_from_flags().data
     if data.runner != "local":
         raise UserError(f"--runner={data.runner} is for prepare.py: give each machine a --video_list of its own.")

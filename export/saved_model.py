@@ -27,8 +27,7 @@ flags.DEFINE_integer("accuracy_clips", 96, "export: most test clips for accuracy
 flags.DEFINE_bool("warmup", True, "export: add warm-up requests for TensorFlow Serving.")
 
 
-def main(arguments):
-    command_line.no_arguments(arguments)
+def main():
     given = flags.FLAGS
     export = export_saved_model(
         for_clients(command_line.config_of_run(), given["test_segments"].present > 0),

@@ -28,8 +28,7 @@ flags.DEFINE_integer("calibration_clips", 32, "export: training clips for the ra
 flags.DEFINE_integer("float_convolutions", 2, "export: so many from the input stay float32 in int8.", lower_bound=0)
 
 
-def main(arguments):
-    command_line.no_arguments(arguments)
+def main():
     for package in ("onnx", "onnxruntime", "tf2onnx"):
         optional(package, "onnx")
     from ccsn_tf.serving.onnx.export import OnnxSettings, export_onnx  # which imports them

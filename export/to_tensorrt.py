@@ -25,8 +25,7 @@ for axis, what, bounds in (("batch", "clips", (1, 1, 8)), ("segments", "segments
         flags.DEFINE_integer(f"{name}_{axis}", value, f"export: {words} {what} in a call.", lower_bound=1)
 
 
-def main(arguments):
-    command_line.no_arguments(arguments)
+def main():
     given = flags.FLAGS
     trt = load_tensorrt(given.module)
     optional("onnx", "onnx")

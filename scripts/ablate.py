@@ -35,8 +35,7 @@ _HERE = pathlib.Path(__file__).parent
 flags.DEFINE_string("grid", str(_HERE / "recipes" / "connections.toml"), "ablate: TOML file of the table's rows.")
 
 
-def main(arguments):
-    command_line.no_arguments(arguments)
+def main():
     config = command_line.config_from_flags()
     if not config.train.workdir:
         raise UserError("--workdir is not given: name a folder for the runs.")

@@ -13,17 +13,11 @@ from ccsn_tf.data.checks import as_text, check, may_train
 from ccsn_tf.progress import Progress
 
 
-def main(arguments):
-    command_line.no_arguments(arguments)
+def main():
     findings = check(command_line.config_from_flags(), lambda what: Progress(f"check {what}", "clips"))
     sys.stdout.write(as_text(findings))
     sys.exit(0 if may_train(findings) else 1)
 
 
-def console():
-    """The console script ccsn-check-data."""
-    command_line.run(main)
-
-
 if __name__ == "__main__":
-    console()
+    command_line.run(main)

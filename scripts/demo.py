@@ -29,8 +29,7 @@ _SCENE = _ROOT / "scene"
 _RUNS = {"none": _ROOT / "without_connection", "cross_attention": _ROOT / "ccs"}
 
 
-def main(arguments):
-    command_line.no_arguments(arguments)
+def main():
     begun, config, given = time.monotonic(), command_line.config_from_flags(), sys.argv[1:]
     run_step("prepare", given)
     for connection, workdir in _RUNS.items():

@@ -24,8 +24,7 @@ _HELP = "evaluate: write a page for a browser, REPORT.html of the work directory
 flags.DEFINE_flag(flags.Flag(flags.ArgumentParser(), None, "report", "false", _HELP, boolean=True))
 
 
-def main(arguments):
-    command_line.no_arguments(arguments)
+def main():
     config, page = command_line.config_of_run(), flags.FLAGS.report
     page = {"true": pathlib.Path(config.train.workdir, "REPORT.html"), "false": ""}.get(page, page)
     report = evaluate(config, Progress("evaluate", "clips"), page, print)
@@ -57,10 +56,5 @@ def main(arguments):
         print(f"report: {page}")
 
 
-def console():
-    """The console script ccsn-evaluate."""
-    command_line.run(main)
-
-
 if __name__ == "__main__":
-    console()
+    command_line.run(main)

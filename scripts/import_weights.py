@@ -19,8 +19,7 @@ flags.DEFINE_string("spatial", "", "import_weights: checkpoint of the RGB networ
 flags.DEFINE_string("temporal", "", "import_weights: checkpoint of the flow network; empty: from the other one.")
 
 
-def main(arguments):
-    command_line.no_arguments(arguments)
+def main():
     given = flags.FLAGS
     import_weights(command_line.config_from_flags(), given.layout, given.spatial, given.temporal, say=print)
 

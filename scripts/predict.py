@@ -55,10 +55,5 @@ def main(videos):
     sys.exit(failed == len(videos))
 
 
-def console():
-    """The console script ccsn-predict."""
-    command_line.run(main)
-
-
 if __name__ == "__main__":
-    console()
+    command_line.run(main)

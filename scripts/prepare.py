@@ -40,8 +40,7 @@ def progress_with_frames():
     return show
 
 
-def main(arguments):
-    command_line.no_arguments(arguments)
+def main():
     config = command_line.config_from_flags()
     if config.data.flow == "stored" and not flags.FLAGS["flow_bound"].present:
         raise UserError(
@@ -60,10 +59,5 @@ def main(arguments):
     )
 
 
-def console():
-    """The console script ccsn-prepare."""
-    command_line.run(main)
-
-
 if __name__ == "__main__":
-    console()
+    command_line.run(main)

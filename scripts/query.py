@@ -74,10 +74,5 @@ def main(videos):
     sys.exit(failed == len(videos))
 
 
-def console():
-    """The console script ccsn-query."""
-    command_line.run(main)
-
-
 if __name__ == "__main__":
-    console()
+    command_line.run(main)

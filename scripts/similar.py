@@ -39,10 +39,5 @@ def main(videos):
         print(f"contact sheet: {given.output}")
 
 
-def console():
-    """The console script ccsn-similar."""
-    command_line.run(main)
-
-
 if __name__ == "__main__":
-    console()
+    command_line.run(main)

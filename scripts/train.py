@@ -16,17 +16,11 @@ from ccsn_tf.evaluation.figures import save_history
 from ccsn_tf.training.train import train
 
 
-def main(arguments):
-    command_line.no_arguments(arguments)
+def main():
     say = functools.partial(print, flush=True)
     verbose = 1 if sys.stdout.isatty() else 2  # a bar, or a line per epoch
     train(command_line.config_from_flags(), say, draw=save_history, verbose=verbose)
 
 
-def console():
-    """The console script ccsn-train."""
-    command_line.run(main)
-
-
 if __name__ == "__main__":
-    console()
+    command_line.run(main)

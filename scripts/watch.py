@@ -128,10 +128,5 @@ def stop(stopped):
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def console():
-    """The console script ccsn-watch."""
-    command_line.run(main)
-
-
 if __name__ == "__main__":
-    console()
+    command_line.run(main)

@@ -14,7 +14,7 @@ NETWORK = """
 <ir_version: 8, opset_import: ["" : 17]>
 network (uint8[batch, 3, 6, 6] pixels) => (float[batch, 2] logits)
 <float mean, float[4, 3, 3, 3] w1, float[4] b1, float[4, 4, 1, 1] w2, float[4] b2, int64[3] flat, float[36, 36] bias,
- float[4] scale, int64[4] square, int64[1] axes, float[4, 2] head, float[2] shift>
+ float[4] scale, int64[4] square, int64[2] axes, float[4, 2] head, float[2] shift>
 {
    [cast] values = Cast <to = 1> (pixels)
    [centre] centred = Sub (values, mean)
@@ -52,12 +52,11 @@ def network(seed=0):
         "bias": rng.normal(0, 1, (36, 36)),
         "scale": rng.normal(1, 0.2, 4),
         "square": np.array([0, 4, 6, 6]),
-        "axes": np.array([2, 3])[:1],
+        "axes": np.array([2, 3]),
         "head": rng.normal(0, 1, (4, 2)),
         "shift": rng.normal(0, 1, 2),
     }
-    values["axes"] = np.array([2, 3])
-    return with_constants(NETWORK.replace("int64[1] axes", "int64[2] axes"), values)
+    return with_constants(NETWORK, values)
 
 
 def with_constants(text, values):

@@ -1,6 +1,8 @@
-"""Processes of the tests, as /proc shows them, and prepare.py as one of them."""
+"""Processes of the tests, as /proc shows them, prepare.py as one of them, and a limit of this one."""
 
+import contextlib
 import pathlib
+import resource
 import sys
 import time
 
@@ -43,6 +45,17 @@ def _stat(pid):
         return pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     except OSError:
         return []
+
+
+@contextlib.contextmanager
+def full_disk(size):
+    """Files of this process, and of those that it starts, cannot grow beyond so many bytes, as on a full disk."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 def wait_until(condition, seconds=60):

@@ -86,7 +86,7 @@ def _finished_run(workdir, data, classes, **settings):
     model = build_model(config.model, classes, data=data)
     layers.randomise_in_scale(model)
     model.save(workdir / "model.keras")
-    (workdir / "config.json").write_text(config.to_json())
+    config.write(workdir)
     return config
 
 

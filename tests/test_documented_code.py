@@ -53,7 +53,7 @@ def test_the_block_and_the_backbone_of_the_document():
     assert [type(block).__name__ for block in known["model"].connection_blocks] == ["Gated"]
     exec(compile(backbone, "API.md", "exec"), known)
     assert known["model"].get_config()["connect_at"] == ["near"]
-    assert "two_convolutions" in backbones.backbone_names()
+    assert "two_convolutions" in backbones.BACKBONES
 
 
 def test_the_examples_train_and_are_saved(tmp_path):

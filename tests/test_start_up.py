@@ -14,7 +14,7 @@ PROBE = """
 import sys, time
 from ccsn_tf.config import flags as command_line
 sys.argv[0] = "probe.py"
-def main(arguments):
+def main():
     {work}
 command_line.run(main)
 """

@@ -9,41 +9,17 @@ import os
 import pathlib
 import re
 import sys
-from collections.abc import Callable
 
 from ccsn_tf.config.settings import DataConfig, EvalConfig, LossConfig, ModelConfig, TrainConfig
 from ccsn_tf.errors import UserError
 from ccsn_tf.files import write_text
 
 # What a trained model does not depend on: may differ from one command to the next on the same work directory.
-RUN_INDEPENDENT = frozenset(
-    [
-        "video_dir",
-        "split_dir",
-        "train_list",
-        "test_list",
-        "class_file",
-        "record_dir",
-        "feature_cache",
-        "workdir",
-        "validate_every",
-        "workers",
-        "stall_seconds",
-        "runner",
-        "beam_args",
-        "strategy",
-        "virtual_replicas",
-        "checkpoint_minutes",
-        "test_segments",
-        "test_crops",
-        "average",
-        "unknown_classes",
-        "top_k",
-    ]
-)
+_PLACES = {"video_dir", "split_dir", "train_list", "test_list", "class_file", "record_dir", "feature_cache", "workdir"}
+RUN_INDEPENDENT = _PLACES | {"validate_every", "workers", "stall_seconds", "runner", "beam_args", "strategy"}
+RUN_INDEPENDENT |= {"checkpoint_minutes", "test_segments", "test_crops", "average", "unknown_classes", "top_k"}
 
-_PATHS = ("video_dir", "split_dir", "train_list", "test_list", "class_file", "record_dir", "feature_cache", "workdir")
-_PATHS += ("init_spatial", "init_temporal", "plugins")
+_PATHS = _PLACES | {"init_spatial", "init_temporal", "plugins"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,10 +105,6 @@ class Config:
         """Names of the settings of a flow algorithm that nothing computes."""
         return {name for name in self.flat() if name.startswith("dis_") and self.data.flow != "dis"}
 
-    def to_json(self) -> str:
-        """Pretty JSON, grouped; `from_json` reads it back."""
-        return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
-
     def write(self, workdir: str | pathlib.Path) -> None:
         """Writes a run's config.json; relative paths are relative to `workdir` there."""
         groups = dataclasses.asdict(self)
@@ -142,21 +114,13 @@ class Config:
 
     @classmethod
     def of_run(cls, workdir: str | pathlib.Path) -> Config:
-        """Reads a run's config.json, wherever this process works. UserError: as `from_json`."""
+        """Reads a run's config.json, wherever this process works. UserError: it is absent or not one of ours."""
         path = pathlib.Path(workdir, "config.json")
-        return cls.from_json(path, lambda relative: os.path.normpath(os.path.join(workdir, relative)))
-
-    @classmethod
-    def from_json(cls, path: str | pathlib.Path, place: Callable[[str], str] = lambda path: path) -> Config:
-        """Reads what `to_json` gave; `place` is called with each relative path in it, for where that is.
-
-        Raises:
-            UserError: the file is absent or not one of ours.
-        """
         try:
-            groups = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+            groups = json.loads(path.read_text(encoding="utf-8"))
             values = {name: value for group in groups.values() for name, value in group.items()}
-            return cls.from_flat(values | _with_paths(values, place))
+            there = _with_paths(values, lambda relative: os.path.normpath(os.path.join(workdir, relative)))
+            return cls.from_flat(values | there)
         except (FileNotFoundError, NotADirectoryError):
             raise UserError(f"{path} is missing: give the --workdir of a training run.") from None
         except (json.JSONDecodeError, UnicodeDecodeError, AttributeError, TypeError) as error:

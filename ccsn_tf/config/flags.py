@@ -9,6 +9,8 @@ import signal
 if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
+import importlib
+import inspect
 import os
 import pathlib
 import re
@@ -26,6 +28,7 @@ from ccsn_tf.start_up import open_standard_streams, quiet_when_cut_off, raise_wh
 open_standard_streams()
 FLAGS = flags.FLAGS
 _OTHERS = set()
+_DEFINE = {bool: flags.DEFINE_bool, int: flags.DEFINE_integer, float: flags.DEFINE_float, str: flags.DEFINE_string}
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -39,16 +42,10 @@ def define_flags() -> None:
         help = f"{group}: {field.metadata['help']}"
         if isinstance(field.metadata["choices"], tuple) and isinstance(field.default, str):
             flags.DEFINE_enum(field.name, field.default, field.metadata["choices"], help)
-        elif isinstance(field.default, bool):
-            flags.DEFINE_bool(field.name, field.default, help)
-        elif isinstance(field.default, int):
-            flags.DEFINE_integer(field.name, field.default, help)
-        elif isinstance(field.default, float):
-            flags.DEFINE_float(field.name, field.default, help)
-        elif isinstance(field.default, str):
-            flags.DEFINE_string(field.name, field.default, help)
-        else:
+        elif isinstance(field.default, tuple):
             flags.DEFINE_list(field.name, [str(value) for value in field.default], help)
+        else:
+            _DEFINE[type(field.default)](field.name, field.default, help)
         # --help lists the flags of the script itself, --helpfull those of every module: these belong to both.
         FLAGS.register_key_flag_for_module(sys.argv[0], FLAGS[field.name])
 
@@ -96,8 +93,17 @@ def given_flags(*but: str) -> list[str]:
     return [FLAGS[name].serialize() for name in names if FLAGS[name].present]
 
 
+def console() -> None:
+    """What ccsn-NAME, which setup.py installs, runs: scripts/NAME.py."""
+    name = pathlib.Path(sys.argv[0]).stem.removeprefix("ccsn-").replace("-", "_")
+    run(importlib.import_module(f"ccsn_tf_scripts.{name}").main)
+
+
 def run(main) -> None:
-    """Runs `main(arguments)` as a script: a UserError ends it with one sentence and exit status 1; see `start_up`."""
+    """Runs `main()`, or `main(words)` with those that are no flags, as a script; see `start_up`.
+
+    A UserError ends it with one sentence and exit status 1, and so do words that `main` does not take.
+    """
     define_flags()
     logging.set_verbosity(logging.ERROR)
     script = pathlib.Path(sys.argv[0]).stem
@@ -106,7 +112,14 @@ def run(main) -> None:
         try:
             raise_when_told_to_end()
             with quiet_when_cut_off():
-                main(arguments[1:])
+                if inspect.signature(main).parameters:
+                    main(arguments[1:])
+                elif arguments[1:]:
+                    raise UserError(
+                        f"unexpected argument {arguments[1]!r}: settings are given as --name=value (see --help)."
+                    )
+                else:
+                    main()
         except UserError as error:
             sys.exit(f"{script}: {in_flags(str(error))}")
         except KeyboardInterrupt:
@@ -131,12 +144,6 @@ def in_flags(sentence: str) -> str:
         return f"--{name}" if name in FLAGS else match[0]
 
     return re.sub(r"`(\w+)`", flag, sentence)
-
-
-def no_arguments(arguments) -> None:
-    """Raises UserError for words that are no flags, which would otherwise be ignored silently."""
-    if arguments:
-        raise UserError(f"unexpected argument {arguments[0]!r}: settings are given as --name=value (see --help).")
 
 
 def print_figures(report: dict) -> None:

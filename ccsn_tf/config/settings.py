@@ -258,7 +258,6 @@ class TrainConfig(Checked):
     init_temporal: str = setting("", "Finished run whose temporal stream this one starts from.")
     precision: str = setting("float32", "Compute dtype policy.", choices=("float32", "mixed_bfloat16", "mixed_float16"))
     strategy: str = setting("auto", "tf.distribute strategy.", choices=("auto", "single", "mirrored", "multiworker"))
-    virtual_replicas: int = setting(0, "Split the CPU into this many replicas (to try distribution).", minimum=0)
     seed: int = setting(0, "Seed of weights, batches, crops and dropout.", minimum=0)
     deterministic: bool = setting(False, "Deterministic TensorFlow operations.")
     validate_on: str = setting("test", "Clips measured while training.", choices=("none", "test"))

@@ -48,14 +48,6 @@ def per_class_accuracy(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return np.divide(right, clips, out=np.full(classes, np.nan), where=clips > 0)
 
 
-def mean_class_accuracy(scores: np.ndarray, labels: np.ndarray) -> float:
-    """Mean of the top-1 accuracies of the classes that occur, 0..1: what TSN's evaluation prints as "Accuracy".
-
-    It equals top-1 where every class has as many clips as the others, and differs from it elsewhere.
-    """
-    return float(np.nanmean(per_class_accuracy(scores, labels)))
-
-
 def predictions(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """The predicted classes: int64 (N,); -1 for a clip with NaN among its scores.
 
@@ -105,7 +97,8 @@ def summarise(scores: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     return {
         "top1": top_k_accuracy(scores, labels, 1),
         "top5": top_k_accuracy(scores, labels, 5),
-        "mean_class": mean_class_accuracy(scores, labels),
+        # Of the classes that occur: what TSN's evaluation prints as "Accuracy".
+        "mean_class": float(np.nanmean(per_class_accuracy(scores, labels))),
     }
 
 

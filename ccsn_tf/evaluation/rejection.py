@@ -110,9 +110,7 @@ def knownness(
     Logits (N, C) and temperature are those of the fused prediction, embeddings (N, E) by stream.
     """
     if way == "energy":
-        logits = np.asarray(logits, np.float64)
-        highest = logits.max(axis=1)
-        return highest + np.log(np.sum(np.exp(logits - highest[:, None]), axis=1))
+        return np.logaddexp.reduce(np.asarray(logits, np.float64), axis=1)
     if way != "embedding":
         return softmax(logits / (temperature if way == "temperature" else 1.0)).max(axis=1)
     best = np.argmax(logits, axis=1)

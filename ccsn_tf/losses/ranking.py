@@ -46,7 +46,6 @@ def ranking_loss(
     Returns:
         float32 scalar, at least 0; exactly 0 with a zero gradient when no anchor has a positive and a negative.
     """
-    _check(distance, mining, margin, temperature)
     positives, negatives = pair_masks(anchor_labels, reference_labels, same_modality)
     if temperature:
         return _contrastive(anchors, references, positives, negatives, temperature)
@@ -134,8 +133,11 @@ class ModalityRankingLoss:
         intra="ranking",
         temperature=0.0,
     ):
-        _check(distance, mining, margin, temperature)
+        check_choice("distance", distance, DISTANCES)
+        check_choice("mining", mining, MINING)
         check_choice("intra", intra, INTRA)
+        at_least_0("margin", margin)
+        at_least_0("temperature", temperature)
         self.intra = intra
         self._options = {
             "distance": distance,
@@ -172,10 +174,3 @@ class ModalityRankingLoss:
     def get_config(self):
         """Returns the arguments that make an equal loss."""
         return {**self._options, "intra": self.intra}
-
-
-def _check(distance, mining, margin, temperature):
-    check_choice("distance", distance, DISTANCES)
-    check_choice("mining", mining, MINING)
-    at_least_0("margin", margin)
-    at_least_0("temperature", temperature)

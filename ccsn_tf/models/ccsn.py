@@ -32,7 +32,7 @@ class CCSN(TwoStreamModel):
 
     Args:
         classes: class names in label order, or their number.
-        backbone: of both streams, with weights of their own: a name (see `backbone_names`), a `Backbone` for RGB (the
+        backbone: of both streams, with weights of their own: a name (see `build_backbone`), a `Backbone` for RGB (the
             temporal stream gets a copy for 2L channels), or a function of (image_size, in_channels) that returns one.
         connection: how the streams are joined: a name (see `register_connection`), None for not at all, a
             `ConnectionBlock` subclass or instance, or a function that returns one.

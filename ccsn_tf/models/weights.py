@@ -74,21 +74,10 @@ def find_efficientnet_lite0_checkpoint() -> pathlib.Path:
     return path
 
 
-def inflate_stem(kernel: np.ndarray, channels: int) -> np.ndarray:
-    """Cross-modality initialisation of a first convolution (L. Wang et al., "Temporal Segment Networks", ECCV 2016).
-
-    Args:
-        kernel: (h, w, 3, filters) or (t, h, w, 3, filters), of a network for RGB.
-        channels: input channels of the other network, 2L for flow.
-
-    Returns:
-        (..., channels, filters): the mean over RGB, the same in every channel.
-    """
-    return np.repeat(np.mean(kernel, axis=-2, keepdims=True), channels, axis=-2)
-
-
 def initialise_temporal_from_spatial(spatial: keras.Model, temporal: keras.Model) -> None:
-    """Copies all weights of `spatial` into `temporal`, the first convolution through `inflate_stem`.
+    """Copies all weights of `spatial` into `temporal`, the first convolution's as their mean over RGB in every channel.
+
+    Cross-modality initialisation (L. Wang et al., "Temporal Segment Networks", ECCV 2016).
 
     Args:
         spatial: network for RGB.
@@ -100,7 +89,8 @@ def initialise_temporal_from_spatial(spatial: keras.Model, temporal: keras.Model
     arrays, targets = spatial.get_weights(), temporal.weights
     first = next((i for i, array in enumerate(arrays) if array.ndim >= 4), None)
     if first is not None:
-        arrays[first] = inflate_stem(arrays[first], temporal.input_shape[-1])
+        mean = np.mean(arrays[first], axis=-2, keepdims=True)
+        arrays[first] = np.repeat(mean, temporal.input_shape[-1], axis=-2)
     if [array.shape for array in arrays] != [tuple(weight.shape) for weight in targets]:
         raise ValueError(
             f"spatial and temporal must have the same topology. Received: {spatial.name} with {len(arrays)} weights, "

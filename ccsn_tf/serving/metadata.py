@@ -3,6 +3,7 @@
 It travels inside the model: as `assets.extra/ccsn.json`, and as the answer of the signature `metadata`.
 """
 
+import dataclasses
 import datetime
 import hashlib
 import importlib.metadata
@@ -159,7 +160,7 @@ def client_config(metadata: dict) -> Config:
 
 def _training(config):
     """The settings that the model depends on, grouped as in config.json: no paths of the machine it was trained on."""
-    groups = json.loads(config.to_json())
+    groups = json.loads(json.dumps(dataclasses.asdict(config)))  # tuples are lists, as where they are read
     return {
         group: {name: value for name, value in values.items() if name not in RUN_INDEPENDENT}
         for group, values in groups.items()

@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import dataclasses
+import html
 import io
 import json
 import os
@@ -177,7 +178,7 @@ def write_segments(path: str, segments: Sequence[Segment], facts: dict) -> None:
 def vtt(segments: Iterable[Segment]) -> str:
     """Subtitles (WebVTT): the class of each segment, and its score."""
     cues = [
-        f"{clock(each.start)} --> {clock(each.end)}\n{_escaped(each.label)} {100 * each.score:.0f} %\n"
+        f"{clock(each.start)} --> {clock(each.end)}\n{html.escape(each.label, quote=False)} {100 * each.score:.0f} %\n"
         for each in segments
     ]
     return "\n".join(["WEBVTT\n", *cues])
@@ -200,10 +201,6 @@ def _csv(rows):
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
-
-
-def _escaped(text):
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def _unwritable(path, error):

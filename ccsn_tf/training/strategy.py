@@ -12,20 +12,17 @@ from ccsn_tf.errors import UserError
 def make_strategy(config: TrainConfig) -> tf.distribute.Strategy:
     """The strategy that `config.strategy` names: call it once a process, before anything uses TensorFlow's devices.
 
-    "single": one device. "mirrored": every GPU of the machine, or the CPU's virtual replicas. "multiworker": the
+    "single": one device. "mirrored": every GPU of the machine, or all that its CPU is split in. "multiworker": the
     processes that the environment variable TF_CONFIG lists, each with its devices. "auto": multiworker if TF_CONFIG
-    names more than one worker, else mirrored if there are several GPUs or virtual replicas, else single.
+    names more than one worker, else mirrored if there are several GPUs, else single.
 
     Raises:
         UserError: multiworker without a usable TF_CONFIG.
     """
-    if config.virtual_replicas:
-        _split_cpu(config.virtual_replicas)
     gpus = tf.config.list_physical_devices("GPU")
-    replicas = config.virtual_replicas or len(gpus)
     name = config.strategy
     if name == "auto":
-        name = "multiworker" if len(_workers()) > 1 else "mirrored" if replicas > 1 else "single"
+        name = "multiworker" if len(_workers()) > 1 else "mirrored" if len(gpus) > 1 else "single"
     if name == "multiworker":
         if not _workers():
             raise UserError(
@@ -52,9 +49,3 @@ def _workers() -> list[str]:
         return json.loads(os.environ.get("TF_CONFIG", "{}"))["cluster"]["worker"]
     except (json.JSONDecodeError, KeyError, TypeError):
         return []
-
-
-def _split_cpu(replicas: int) -> None:
-    cpu = tf.config.list_physical_devices("CPU")[0]
-    if tf.config.get_logical_device_configuration(cpu) is None:
-        tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * replicas)

@@ -26,8 +26,7 @@ flags.DEFINE_enum("device", "gpu", ("gpu", "cpu"), "triton: where the model runs
 flags.DEFINE_string("image", "nvcr.io/nvidia/tritonserver:25.11-py3", "triton: image in the command that is printed.")
 
 
-def main(arguments):
-    command_line.no_arguments(arguments)
+def main():
     given = flags.FLAGS
     if not given.model:
         raise UserError("--model is not given: name a file from export/to_onnx.py or export/to_tensorrt.py.")

@@ -20,8 +20,7 @@ flags.DEFINE_string("triton_dir", "~/.cache/ccsn_tf", "triton: where the server 
 flags.DEFINE_integer("http_port", 8000, "triton: port of HTTP; gRPC and metrics have the next two.", lower_bound=1)
 
 
-def main(arguments):
-    command_line.no_arguments(arguments)
+def main():
     given = flags.FLAGS
     if not given.repository:
         raise UserError("--repository is not given: name what export/triton/repository.py wrote.")

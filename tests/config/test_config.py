@@ -75,19 +75,15 @@ def changed():
 def test_flat_json_and_back(tmp_path):
     assert list(Config().flat()) == NAMES
     assert Config.from_flat(changed().flat()) == changed()
-    path = tmp_path / "config.json"
-    path.write_text(changed().to_json(), encoding="utf-8")
-    assert Config.from_json(path) == changed()
-    assert set(json.loads(path.read_text())) == {"data", "model", "loss", "train", "eval"}
+    changed().write(tmp_path)
+    assert Config.of_run(tmp_path) == changed()
+    assert set(json.loads((tmp_path / "config.json").read_text())) == {"data", "model", "loss", "train", "eval"}
 
 
 def test_setting_of_another_version_is_named(tmp_path):
-    path = tmp_path / "config.json"
-    content = json.loads(Config().to_json())
-    content["model"]["number_of_wheels"] = 4
-    path.write_text(json.dumps(content))
+    (tmp_path / "config.json").write_text(json.dumps({"model": {"number_of_wheels": 4}}))
     with pytest.raises(UserError, match="number_of_wheels"):
-        Config.from_json(path)
+        Config.of_run(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -96,18 +92,17 @@ def test_setting_of_another_version_is_named(tmp_path):
     ids=["cut", "list", "no group", "text for a number", "binary"],
 )
 def test_config_file_that_is_none(tmp_path, content):
-    path = tmp_path / "config.json"
-    path.write_bytes(content)
+    (tmp_path / "config.json").write_bytes(content)
     with pytest.raises(UserError, match=r"config\.json is not a configuration written by train\.py"):
-        Config.from_json(path)
+        Config.of_run(tmp_path)
 
 
 def test_config_file_that_is_absent(tmp_path):
     file = tmp_path / "file"
     file.touch()
-    for path in (tmp_path / "config.json", file / "config.json"):
+    for folder in (tmp_path, file):
         with pytest.raises(UserError, match="--workdir"):
-            Config.from_json(path)
+            Config.of_run(folder)
 
 
 def test_a_run_is_found_from_every_working_directory(tmp_path, monkeypatch):

@@ -17,7 +17,7 @@ def write_run(folder, top1=0.5, protocol=PROTOCOL, scores=None, measured_on="ucf
     """A run as train.py and evaluate.py leave it; `scores` are arrays of scores.npz in place of those here."""
     config = Config().replace(**settings)
     folder.mkdir()
-    (folder / "config.json").write_text(config.to_json())
+    config.write(folder)
     figures = {"top1": top1, "top5": 1.0, "mean_class": top1 / 2}
     report = {"dataset": measured_on, "split": config.data.split, "protocol": protocol, "num_clips": 40}
     report |= dict.fromkeys(("spatial", "temporal", "fused"), figures)

@@ -5,9 +5,9 @@ import pytest
 
 from ccsn_tf.evaluation.metrics import (
     confusion_matrix,
-    mean_class_accuracy,
     most_confused,
     per_class_accuracy,
+    summarise,
     top_k_accuracy,
 )
 
@@ -59,7 +59,7 @@ def test_per_class_and_its_mean():
     scores = np.eye(4)[[0, 0, 1, 2, 0]]
     labels = np.array([0, 0, 0, 2, 2])
     np.testing.assert_array_equal(per_class_accuracy(scores, labels), [2 / 3, NAN, 1 / 2, NAN])
-    assert mean_class_accuracy(scores, labels) == pytest.approx((2 / 3 + 1 / 2) / 2)
+    assert summarise(scores, labels)["mean_class"] == pytest.approx((2 / 3 + 1 / 2) / 2)
     assert top_k_accuracy(scores, labels, 1) == pytest.approx(3 / 5)  # what the mean over classes is not
 
 

@@ -16,27 +16,25 @@ from ccsn_tf.training.optimizer import lr_factors, make_optimizer
 SCRIPTS = pathlib.Path(__file__).parents[2] / "scripts"
 FLAG_FILES = sorted([*SCRIPTS.parent.glob("*.flags"), *SCRIPTS.glob("recipes/*.flags")])
 
-# Stands for a script: prints the config that its flags spell, as JSON, or ends as scripts end.
+# Stands for a script: prints a value as JSON, such as the config that its flags spell, or ends as scripts end.
 PROBE = """
-import sys
+import json, sys
 sys.path.insert(0, {scripts!r})
 from ccsn_tf.config import flags as command_line
 sys.argv[0] = "probe.py"
-command_line.run(lambda arguments: (command_line.no_arguments(arguments), print({config}.to_json())))
+command_line.run(lambda: print(json.dumps({value})))
 """
 
 
-def probe(*arguments, config="command_line.config_from_flags()"):
-    code = PROBE.format(scripts=str(SCRIPTS), config=config)
+def probe(*arguments, value="command_line.config_from_flags().flat()"):
+    code = PROBE.format(scripts=str(SCRIPTS), value=value)
     return subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
 
 
-def spelled(tmp_path, *arguments, **options):
+def spelled(*arguments, **options):
     result = probe(*arguments, **options)
     assert result.returncode == 0, result.stderr
-    path = tmp_path / "config.json"
-    path.write_text(result.stdout)
-    return Config.from_json(path)
+    return Config.from_flat(json.loads(result.stdout))
 
 
 def flag(name, value):
@@ -61,7 +59,7 @@ def other_value(field):
     return {**numbers, "mirror_pairs": ("a:b", "c:d")}.get(field.name, ("a", "b"))
 
 
-def test_every_flag_reaches_the_field_of_its_name(tmp_path):
+def test_every_flag_reaches_the_field_of_its_name():
     values = {field.name: other_value(field) for _, field in settings()}
     values.update(flip=False, validate_on="none", clips_per_class=3, test_segments=values["num_segments"])
     # Not all of them go together.
@@ -69,28 +67,23 @@ def test_every_flag_reaches_the_field_of_its_name(tmp_path):
         {**values, "flow_source": "stored"},
         {**values, "flow_stride": 1},
     ):
-        config = spelled(tmp_path, *(flag(name, value) for name, value in given.items()))
+        config = spelled(*(flag(name, value) for name, value in given.items()))
         assert config.flat() == given
 
 
-def test_class_names_that_have_commas(tmp_path):
+def test_class_names_that_have_commas():
     names = ("Closing something", "Lifting something up completely, then letting it drop down")
-    config = spelled(tmp_path, f'--classes={names[0]},"{names[1]}"', f'--mirror_pairs="{names[1]}:{names[0]}"')
+    config = spelled(f'--classes={names[0]},"{names[1]}"', f'--mirror_pairs="{names[1]}:{names[0]}"')
     assert config.data.classes == names and config.data.mirror_pairs == (f"{names[1]}:{names[0]}",)
 
 
 @pytest.fixture(scope="module")
-def configs_of_files(tmp_path_factory):
+def configs_of_files():
     """What each flag file spells, by one process."""
-    folder = tmp_path_factory.mktemp("configs")
-    given = f"[(path, command_line.config_with('--flagfile=' + path)) for path in {[str(path) for path in FLAG_FILES]}]"
-    result = probe(config=f"print(*(config.to_json() for _, config in {given}), sep='\\0') or command_line.Config()")
+    paths = [str(path) for path in FLAG_FILES]
+    result = probe(value=f"[command_line.config_with('--flagfile=' + path).flat() for path in {paths}]")
     assert result.returncode == 0, result.stderr
-    found = {}
-    for path, text in zip(FLAG_FILES, result.stdout.split("\0"), strict=True):
-        (folder / "config.json").write_text(json.dumps(json.JSONDecoder().raw_decode(text)[0]))
-        found[path] = Config.from_json(folder / "config.json")
-    return found
+    return dict(zip(FLAG_FILES, map(Config.from_flat, json.loads(result.stdout)), strict=True))
 
 
 @pytest.mark.parametrize("path", FLAG_FILES, ids=lambda path: path.name)
@@ -135,9 +128,9 @@ def test_mistakes_end_in_one_sentence(arguments, sentence):
 
 
 def test_a_run_keeps_its_settings_but_for_paths_and_protocol(tmp_path):
-    (tmp_path / "config.json").write_text(Config().replace(epochs=7, record_dir="there").to_json())
-    of_run = {"config": "command_line.config_of_run()"}
-    config = spelled(tmp_path / "..", f"--workdir={tmp_path}", "--record_dir=here", "--test_crops=10", **of_run)
+    Config().replace(epochs=7, record_dir="there").write(tmp_path)
+    of_run = {"value": "command_line.config_of_run().flat()"}
+    config = spelled(f"--workdir={tmp_path}", "--record_dir=here", "--test_crops=10", **of_run)
     assert (config.train.epochs, config.data.record_dir, config.eval.test_crops) == (7, "here", 10)
     result = probe(f"--workdir={tmp_path}", "--epochs=8", **of_run)
     assert result.returncode == 1
@@ -146,20 +139,23 @@ def test_a_run_keeps_its_settings_but_for_paths_and_protocol(tmp_path):
     assert f"--flow_source=graph contradicts {tmp_path}, which was trained with stored: leave" in result.stderr
 
 
-def test_given_flags_spell_the_same_config(tmp_path):
+def test_given_flags_spell_the_same_config():
     given = ["--noflip", "--classes=a,b", "--fusion_weights=1,1.5", "--epochs=3", "--workdir", "w", "--seed=4"]
-    result = probe(
-        *given, config="print(*command_line.given_flags('workdir'), sep='\\n') or command_line.config_from_flags()"
-    )
-    lines = result.stdout.splitlines()
-    spelled_again = lines[: lines.index("{")]
+    spelled_again = json.loads(probe(*given, value="command_line.given_flags('workdir')").stdout)
     assert len(spelled_again) == 5 and not any("workdir" in flag for flag in spelled_again)
-    assert spelled(tmp_path, *spelled_again, "--workdir=w") == spelled(tmp_path, *given)
+    assert spelled(*spelled_again, "--workdir=w") == spelled(*given)
 
 
 @pytest.mark.parametrize(
     ("workdir", "sentence"), [("", "--workdir is not given"), ("/does/not/exist", "config.json is missing")]
 )
 def test_a_run_must_exist(workdir, sentence):
-    result = probe(f"--workdir={workdir}", config="command_line.config_of_run()")
+    result = probe(f"--workdir={workdir}", value="command_line.config_of_run().flat()")
     assert result.returncode == 1 and sentence in result.stderr and "Traceback" not in result.stderr
+
+
+def test_an_installed_command_runs_its_script():
+    code = "import sys; sys.argv = ['ccsn-check-data', 'word']; from ccsn_tf.config.flags import console; console()"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    assert result.stderr.startswith("ccsn-check-data: unexpected argument 'word'"), result.stderr

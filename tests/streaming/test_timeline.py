@@ -1,13 +1,12 @@
 """Windows to segments, against a plain loop over time; and the files of both, whole whatever happens."""
 
-import contextlib
 import csv
 import itertools
 import json
-import resource
 
 import numpy as np
 import pytest
+from processes import full_disk
 
 from ccsn_tf.errors import UserError
 from ccsn_tf.streaming.timeline import LineFile, Segment, SegmentMerger, clock, short_clock, write_segments
@@ -84,22 +83,11 @@ def test_what_cannot_be_merged_by(arguments):
         SegmentMerger(CLASSES, EVERY, *arguments)
 
 
-@contextlib.contextmanager
-def room_for(path):
-    """Files of this process may not grow beyond the size of this one, as on a full disk."""
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 7, limits[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-
-
 def test_lines_wait_for_a_disk_that_is_full(tmp_path):
     path, said = tmp_path / "new" / "a.jsonl", []
     lines = LineFile(str(path), said.append)
     lines.write({"number": 0})
-    with room_for(path):
+    with full_disk(path.stat().st_size + 7):
         for number in (1, 2):
             lines.write({"number": number})
             assert path.read_text() == '{"number": 0}\n'
@@ -107,7 +95,7 @@ def test_lines_wait_for_a_disk_that_is_full(tmp_path):
     lines.write({"number": 3})
     assert [json.loads(line)["number"] for line in path.read_text().splitlines()] == [0, 1, 2, 3]
     lines.write({"number": 4})
-    with room_for(path):
+    with full_disk(path.stat().st_size + 7):
         lines.write({"number": 5})
         with pytest.raises(UserError, match=r"a\.jsonl cannot be written .* 1 lines are lost"):
             lines.close()

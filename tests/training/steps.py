@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import tensorflow as tf
-from small_models import SMALL
+from small_models import SMALL, clips
 
 from ccsn_tf.config import Config
 from ccsn_tf.losses import JointLoss
@@ -21,11 +21,7 @@ def small_config(**changes):
 
 def make_batch(seed=0):
     """(inputs, labels) of BATCH clips, with positives and negatives in each half and across the halves."""
-    rng = np.random.default_rng(seed)
-    inputs = {
-        "rgb": rng.integers(0, 256, (BATCH, 2, 32, 32, 3), np.uint8),
-        "flow": rng.integers(0, 256, (BATCH, 2, 32, 32, 4), np.uint8),
-    }
+    inputs = clips(BATCH, segments=2, flow_length=2, seed=seed, size=32)
     return inputs, np.array([0, 0, 1, 2, 1, 0, 2, 2], np.int32)
 
 

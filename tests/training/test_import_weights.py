@@ -8,13 +8,12 @@ import pytest
 from torch_files import tensors, write_legacy, write_zip
 from torch_layers import RandomState
 
-from ccsn_tf.config import Config, ModelConfig, TrainConfig
+from ccsn_tf.config import Config
 from ccsn_tf.errors import UserError
 from ccsn_tf.models.backbones import build_backbone
-from ccsn_tf.models.build import build_model
+from ccsn_tf.models.build import load_model
 from ccsn_tf.models.published_weights import Layout
 from ccsn_tf.training.import_weights import LAYOUTS, import_weights
-from ccsn_tf.training.initial_weights import start_from_runs
 
 SIZE, LENGTH, CLASSES = 32, 2, ("archery", "diving", "surfing")
 
@@ -46,7 +45,7 @@ def folder(tmp_path, torch, monkeypatch):
     return tmp_path
 
 
-def test_others_start_from_the_run_of_an_rgb_checkpoint(folder):
+def test_the_run_of_an_rgb_checkpoint(folder):
     config, lines, state = settings(folder), [], small_state(3)
     model = import_weights(config, "small", str(folder / "rgb.pth"), say=lines.append)
     assert [line.rpartition(", ")[2] for line in lines] == ["3 classes", "no classifier"]
@@ -57,13 +56,10 @@ def test_others_start_from_the_run_of_an_rgb_checkpoint(folder):
     for ours, theirs in zip(temporal[1:], spatial[1:], strict=True):
         np.testing.assert_array_equal(ours, theirs)
 
-    run = str(folder / "run")
-    target = build_model(ModelConfig(image_size=SIZE, flow_length=LENGTH), ["0", "1", "2"])
-    start_from_runs(target, TrainConfig(init_spatial=run, init_temporal=run))
-    for stream, expected in (("spatial", spatial), ("temporal", temporal)):
-        for ours, theirs in zip(target.network(stream).get_weights(), expected, strict=True):
-            np.testing.assert_array_equal(ours, theirs)
-    np.testing.assert_array_equal(target.get_layer("spatial_logits").get_weights()[0], state["fc.weight"].T)
+    np.testing.assert_array_equal(model.get_layer("spatial_logits").get_weights()[0], state["fc.weight"].T)
+    written = load_model(folder / "run" / "model.keras")
+    for ours, theirs in zip(written.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
     with pytest.raises(UserError, match=r"model\.keras is there already: give another --workdir"):
         import_weights(config, "small", str(folder / "rgb.pth"))
 
@@ -99,7 +95,7 @@ def test_both_streams_predict_as_published(tmp_path, torch):
     (tmp_path / "classes.txt").write_text("\n".join(CLASSES))
     config = settings(tmp_path, class_file=str(tmp_path / "classes.txt"))
     model = import_weights(config, "tsn", str(tmp_path / "rgb.pth"), str(tmp_path / "flow.pth"))
-    written = Config.from_json(tmp_path / "run" / "config.json").model
+    written = Config.of_run(tmp_path / "run").model
     assert (written.backbone, written.connection, written.fusion_features) == ("bn_inception", "none", False)
     assert tuple(model.classes) == CLASSES
     rng = np.random.default_rng(3)

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from small_models import SMALL
+from small_models import SMALL, clips, predict
 
 from ccsn_tf.config import Config, TrainConfig
 from ccsn_tf.errors import UserError
@@ -27,12 +27,7 @@ def runs(tmp_path_factory):
 
 
 def predictions(model):
-    rng = np.random.default_rng(1)
-    inputs = {
-        "rgb": rng.integers(0, 256, (2, 2, 16, 16, 3)).astype("uint8"),
-        "flow": rng.integers(0, 256, (2, 2, 16, 16, 4)).astype("uint8"),
-    }
-    return {name: np.asarray(value) for name, value in model(inputs).items()}
+    return predict(model, clips(segments=2, flow_length=2, seed=1))
 
 
 def test_each_stream_predicts_as_in_its_run(runs):

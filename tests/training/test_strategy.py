@@ -23,11 +23,3 @@ def test_multiworker_needs_tf_config(tf_config, monkeypatch):
         monkeypatch.setenv("TF_CONFIG", tf_config)
     with pytest.raises(UserError, match="TF_CONFIG"):
         make_strategy(TrainConfig(strategy="multiworker"))
-
-
-def test_auto_takes_several_virtual_replicas(monkeypatch):
-    made = []
-    monkeypatch.setattr(tf.distribute, "MirroredStrategy", lambda devices: made.append(devices))
-    monkeypatch.delenv("TF_CONFIG", raising=False)
-    make_strategy(TrainConfig(virtual_replicas=2))
-    assert len(made[0]) == 2

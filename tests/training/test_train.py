@@ -14,13 +14,16 @@ from commands import forked
 from small_models import SMALL
 
 from ccsn_tf.config import Config
+from ccsn_tf.data.records.selection import select_clips
 from ccsn_tf.errors import UserError
 from ccsn_tf.evaluation.compare import read_scores
 from ccsn_tf.evaluation.evaluate import evaluate
 from ccsn_tf.evaluation.figures import save_history
+from ccsn_tf.evaluation.predict import make_forward, predict_video
 from ccsn_tf.files import only_process
-from ccsn_tf.models.build import load_model
+from ccsn_tf.models.build import build_model, load_model
 from ccsn_tf.serving.clips import clips_to_try
+from ccsn_tf.serving.metadata import make_metadata
 from ccsn_tf.training.train import outcome, train
 from ccsn_tf.training.workdir import check_workdir, lock_workdir
 
@@ -119,8 +122,8 @@ def test_killed_training_ends_as_the_uninterrupted_one(whole, tmp_path):
     """`kill -9` inside the second epoch, after its first step."""
     config, model, _ = whole
     killed = config.replace(workdir=str(tmp_path / "killed"), checkpoint_minutes=0.0)  # a checkpoint after each step
-    (tmp_path / "config.json").write_text(killed.to_json())
-    process, said = forked(worker.train_and_be_killed, tmp_path / "config.json", 3), []
+    killed.write(tmp_path)
+    process, said = forked(worker.train_and_be_killed, tmp_path, 3), []
     process.join(300)
     assert process.exitcode == -signal.SIGKILL
     resumed = train(killed, said.append)
@@ -160,6 +163,22 @@ def test_a_class_without_test_clips_is_learnt_and_not_measured(whole, tmp_path):
         assert {clip.name for clip in clips.stored} < set(content["splits"]["1"]["train"])
 
 
+def test_a_run_that_relates_its_segments_is_evaluated_and_asked(config):
+    """In order (--consensus=trn), from records to a prediction; not trained."""
+    config = config.replace(consensus="trn", num_segments=4, test_segments=4)
+    (classes, *_), workdir = select_clips(config), pathlib.Path(config.train.workdir)
+    with lock_workdir(workdir, config, classes):
+        build_model(config.model, classes).save(workdir / "model.keras")
+        report = evaluate(config)
+    assert report["num_clips"] == 6 and report["protocol"].startswith("4 segments x centre crop")
+    video = sorted(pathlib.Path(config.data.video_dir).rglob("*.avi"))[0]
+    model = load_model(workdir / "model.keras")
+    scores = predict_video(str(video), make_forward(model), config)
+    np.testing.assert_allclose(scores["fused"].sum(), 1, rtol=1e-5)
+    with pytest.raises(UserError, match=r"was trained with --consensus=trn, whose fixed number of segments no"):
+        make_metadata(model, config, None)
+
+
 @pytest.mark.slow
 def test_more_epochs_go_on_as_the_longer_run_would_have_gone(config, tmp_path):
     config = config.replace(schedule="constant", ema=0.9, dropout=0.0)
@@ -175,17 +194,16 @@ def test_more_epochs_go_on_as_the_longer_run_would_have_gone(config, tmp_path):
 
 
 def test_two_workers_on_loopback_end_with_the_same_weights(config, tmp_path):
-    path = tmp_path / "config.json"
-    path.write_text(config.replace(strategy="multiworker", epochs=1, optimizer="sgd").to_json())
+    config.replace(strategy="multiworker", epochs=1, optimizer="sgd").write(tmp_path)
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
     addresses = ["{}:{}".format(*each.getsockname()) for each in sockets]
     for each in sockets:
         each.close()
-    processes = [forked(worker.train_as_worker, path, addresses, index) for index in range(2)]
+    processes = [forked(worker.train_as_worker, tmp_path, addresses, index) for index in range(2)]
     for process in processes:
         process.join(300)
         assert process.exitcode == 0
-    ours, theirs = (dict(np.load(f"{path}.{index}.npz")) for index in range(2))
+    ours, theirs = (dict(np.load(tmp_path / f"{index}.npz")) for index in range(2))
     assert ours["replicas"] == 2
     assert_equal(ours.values(), theirs.values())
     assert len(history(config.train.workdir)) == 1

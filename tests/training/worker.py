@@ -24,15 +24,15 @@ class Kill(keras.callbacks.Callback):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def train_and_be_killed(config, steps):
-    """Trains as the JSON file says, until it is killed."""
-    train(Config.from_json(config), callbacks=[Kill(steps)])
+def train_and_be_killed(folder, steps):
+    """Trains as the folder's config.json says, until it is killed."""
+    train(Config.of_run(folder), callbacks=[Kill(steps)])
 
 
-def train_as_worker(config, addresses, index):
-    """One of several workers; keeps its final weights, and how many replicas there were, beside `config`."""
+def train_as_worker(folder, addresses, index):
+    """One of several workers; keeps its final weights, and how many replicas there were, in `folder`."""
     task = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
     os.environ["TF_CONFIG"] = json.dumps(task)
-    model = train(Config.from_json(config))
+    model = train(Config.of_run(folder))
     replicas = model.distribute_strategy.num_replicas_in_sync
-    np.savez(f"{config}.{index}.npz", *[variable.numpy() for variable in model.variables], replicas=replicas)
+    np.savez(folder / f"{index}.npz", *[variable.numpy() for variable in model.variables], replicas=replicas)

@@ -27,7 +27,7 @@ def build_backbone(name: str, image_size: int | tuple[int, int], in_channels: in
     """Builds a backbone with random weights.
 
     Args:
-        name: one of `backbone_names()`.
+        name: a registered one, or `applications:<ClassName>`.
         image_size: height and width of the input in pixels; an int for both.
         in_channels: channels of the input, 3 for RGB or 2L for flow.
 
@@ -46,11 +46,6 @@ def build_backbone(name: str, image_size: int | tuple[int, int], in_channels: in
         f"`backbone` {name!r} is not known; choose {', '.join(sorted(_BUILDERS))} or {APPLICATIONS_PREFIX}<ClassName>, "
         f"where keras.applications has {', '.join(applications.class_names())}."
     )
-
-
-def backbone_names() -> tuple[str, ...]:
-    """Every name that `build_backbone` takes: the registered ones, then `applications:<ClassName>`."""
-    return (*sorted(_BUILDERS), *(APPLICATIONS_PREFIX + name for name in applications.class_names()))
 
 
 def register_backbone(name: str, builder: Builder) -> None:

@@ -13,7 +13,8 @@ from ccsn_tf.errors import UserError
 from ccsn_tf.serving import versions
 from ccsn_tf.serving.onnx.session import CPU, OnnxModel, OpenVINOModel
 from ccsn_tf.serving.saved_model.session import SavedModel, saved_metadata
-from ccsn_tf.serving.tensorrt.session import find_gpu, load_engine, read_engine
+from ccsn_tf.serving.tensorrt.build import load_tensorrt
+from ccsn_tf.serving.tensorrt.session import TensorRTModel, find_gpu, read_engine
 
 # Of several exports of one model, the first that can run here is taken: fastest first, as measured on the CPU
 # (docs/BENCHMARKS.md), by the model's source of flow; of GPUs, TensorRT's is not measured yet.
@@ -152,5 +153,7 @@ def _opened(export: Exported) -> Iterator[Callable]:
     elif export.backend == "openvino":
         yield OpenVINOModel(export.path)
     else:
-        with load_engine(export.path) as model:
+        plan, description = read_engine(export.path)
+        trt = load_tensorrt(description["tensorrt"]["module"])
+        with TensorRTModel(plan, description, export.path, trt) as model:
             yield model

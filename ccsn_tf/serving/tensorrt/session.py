@@ -14,7 +14,7 @@ import numpy as np
 from ccsn_tf.errors import UserError
 from ccsn_tf.serving import optional
 from ccsn_tf.serving.model_card import check_sums
-from ccsn_tf.serving.tensorrt.build import first_line, load_tensorrt, logger_of, made
+from ccsn_tf.serving.tensorrt.build import first_line, logger_of, made
 
 FORMAT = 3
 
@@ -150,12 +150,6 @@ def read_engine(path: str) -> tuple[bytes, dict]:
     if not ours:
         raise UserError(f"{beside} is damaged or not ours: build the engine again with export/to_tensorrt.py.")
     return pathlib.Path(path).read_bytes(), description
-
-
-def load_engine(path: str) -> TensorRTModel:
-    """The engine in a file as a model; see `read_engine` and `TensorRTModel` for what is wrong with it."""
-    plan, description = read_engine(path)
-    return TensorRTModel(plan, description, path, load_tensorrt(description["tensorrt"]["module"]))
 
 
 class TensorRTModel:

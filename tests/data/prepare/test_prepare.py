@@ -3,10 +3,10 @@
 import dataclasses
 import os
 import pathlib
-import resource
 import shutil
 
 import pytest
+from processes import full_disk
 from record_folders import contents, into, times
 from videos import moving, truncate, write_audio, write_video
 
@@ -61,15 +61,9 @@ def test_again_makes_what_is_not_whole_and_nothing_else(small, manifest):
 
 
 def test_full_disk(tiny_data, tmp_path):
-    # A limit on the size of files stands in for the disk.
     config = into(tiny_data, tmp_path / "records", workers=2)
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20000, hard))
-    try:
-        with pytest.raises(UserError, match=r"\.zip cannot be written \(.*\): free space"):
-            prepare(config, 5)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with full_disk(20000), pytest.raises(UserError, match=r"\.zip cannot be written \(.*\): free space"):
+        prepare(config, 5)
     assert list(contents(config.record_dir)) == ["settings.json"]
 
 

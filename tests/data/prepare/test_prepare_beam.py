@@ -1,10 +1,9 @@
 import dataclasses
-import resource
 import subprocess
 import sys
 
 import pytest
-from processes import SCRIPTS
+from processes import SCRIPTS, full_disk
 from record_folders import contents
 from videos import moving, write_video
 
@@ -53,13 +52,9 @@ def test_several_workers_write_what_the_local_runner_writes(local, tmp_path):
 
 def test_full_disk(local, tmp_path):
     config = by_beam(local, f"{tmp_path}/records")
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (10000, hard))
-    try:
-        with pytest.raises(UserError, match=r"--runner=DirectRunner ended: .* written.*File too large.*") as caught:
-            prepare(config, 5)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    sentence = r"--runner=DirectRunner ended: .* written.*File too large.*"
+    with full_disk(10000), pytest.raises(UserError, match=sentence) as caught:
+        prepare(config, 5)
     assert "\n" not in str(caught.value)
     assert list(visible(tmp_path / "records")) == ["settings.json"]
 

@@ -6,8 +6,14 @@ import pytest
 from keras import layers
 
 from ccsn_tf.errors import UserError
-from ccsn_tf.models.backbones import backbone_names, build_backbone
-from ccsn_tf.models.backbones.applications import default_connection, find_stages, imagenet_network, scaling_of
+from ccsn_tf.models.backbones import build_backbone
+from ccsn_tf.models.backbones.applications import (
+    class_names,
+    default_connection,
+    find_stages,
+    imagenet_network,
+    scaling_of,
+)
 from ccsn_tf.models.backbones.backbone import split_into_stages
 
 
@@ -110,9 +116,9 @@ def test_a_failed_download_is_one_sentence(monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in backbone_names() if name.startswith("applications:")])
+@pytest.mark.parametrize("name", class_names())
 def test_every_application_can_be_split(name):
-    backbone = build_backbone(name, 96, 10)
+    backbone = build_backbone(f"applications:{name}", 96, 10)
     models = split_into_stages(backbone, "temporal")
     assert list(models.values())[-1].output_shape == backbone.network.output_shape
     keras.backend.clear_session()

@@ -103,11 +103,10 @@ def test_an_inconsistent_backbone_is_refused(changes, message):
 def test_registry(monkeypatch):
     monkeypatch.setattr(backbones, "_BUILDERS", dict(backbones._BUILDERS))
     monkeypatch.setattr(backbones, "BACKBONES", list(backbones.BACKBONES))
-    assert {"tiny", "efficientnet_lite0", "applications:ResNet50"} <= set(backbones.backbone_names())
     register_backbone("mine", lambda size, channels: (size, channels))
     assert build_backbone("mine", 96, 10) == ((96, 96), 10)
     assert build_backbone("mine", (96, 128), 3) == ((96, 128), 3)
-    assert "mine" in backbones.backbone_names()
+    assert "mine" in backbones.BACKBONES
     with pytest.warns(UserWarning, match="mine"):  # a notebook's cell that is run twice
         register_backbone("mine", lambda size, channels: "again")
     assert build_backbone("mine", 96, 10) == "again"
@@ -122,16 +121,14 @@ def test_registry(monkeypatch):
 def test_a_backbone_of_ones_own_serves_both_streams_and_is_saved(form, tmp_path):
     given = small_models.backbone((16, 16), 3) if form == "object" else small_models.backbone
     model = CCSN(["a", "b"], backbone=given, flow_length=2, image_size=16)
-    rng = np.random.default_rng(0)
-    inputs = {name: rng.integers(0, 256, (1, 2, 16, 16, c)).astype("uint8") for name, c in (("rgb", 3), ("flow", 4))}
+    inputs = small_models.clips(segments=2, flow_length=2)
     if form == "object":  # its weights are kept, and the temporal stream starts from them
         assert model.network("spatial") is given.network
         kernel, flow = (model.network(s).get_layer("one").kernel.numpy() for s in ("spatial", "temporal"))
         np.testing.assert_allclose(flow[:, :, 1], kernel.mean(axis=2), rtol=1e-5)
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras", compile=False)
-    for name, value in model(inputs).items():
-        np.testing.assert_array_equal(loaded(inputs)[name], value)
+    small_models.assert_same(small_models.predict(loaded, inputs), small_models.predict(model, inputs))
     with pytest.raises(UserError, match="`image_size`"):
         CCSN(2, backbone=small_models.backbone((16, 16), 3), image_size=32)
     with pytest.raises(UserError, match="`backbone`"):

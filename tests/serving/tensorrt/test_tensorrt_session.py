@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+import small_models
 import tensorrt_stand_ins
 
 from ccsn_tf.errors import UserError
@@ -69,10 +70,8 @@ def test_cuda_core_has_what_the_stand_in_has():
     find_gpu()
 
 
-def inputs(batch=2, segments=3):
-    rng = np.random.default_rng(batch)
-    shapes = {name: (batch, segments, 32, 32, channels) for name, channels in (("rgb", 3), ("flow", 10))}
-    return {name: rng.integers(0, 256, shape).astype("uint8") for name, shape in shapes.items()}
+def inputs(batch, segments):
+    return small_models.clips(batch, segments, size=32)
 
 
 @pytest.fixture
