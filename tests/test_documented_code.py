@@ -1,5 +1,6 @@
-"""The code of docs/API.md and examples/ does what it says."""
+"""The code of README.md, docs/API.md and examples/ does what it says."""
 
+import dataclasses
 import importlib.util
 import json
 import pathlib
@@ -44,6 +45,17 @@ def example(name):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def test_the_example_of_the_readme(tmp_path, tiny_data, monkeypatch):
+    """On records of frames alone, as the demo's are."""
+    monkeypatch.chdir(tmp_path)
+    prepare(dataclasses.replace(tiny_data, flow="none", record_dir="demo/records"), min_fields=5)
+    [code] = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    known = {}
+    exec(compile(code.replace("epochs=2", "epochs=1"), "README.md", "exec"), known)
+    assert len(known["classes"]) == known["model"].outputs[0].shape[-1]
+    assert isinstance(ct.load_model("model.keras"), ct.CCSN)
 
 
 def test_the_block_and_the_backbone_of_the_document():

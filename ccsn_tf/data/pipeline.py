@@ -274,9 +274,10 @@ def centre_batches(views: tf.data.Dataset, batch_size: int) -> tf.data.Dataset:
     return views.map(first_crop).batch(batch_size)
 
 
-def _read(record_dir, split, image_size=112, num_segments=3, flow_length=5, flow_source="stored", **settings):
+def _read(record_dir, split, image_size=112, num_segments=3, flow_length=5, flow_source=None, **settings):
     """The manifest, and a config of what the records were made with and of the settings, for as many classes."""
     manifest = Manifest.read(record_dir)
+    flow_source = flow_source or ("graph" if manifest.settings["flow"] == "none" else "stored")
     own = {"record_dir": record_dir, "split": split, "classes_per_batch": min(8, len(manifest.classes))}
     own |= {"image_size": image_size, "num_segments": num_segments, "flow_length": flow_length}
     own |= {"flow_source": flow_source, "lambda_intra": 0.0, "lambda_inter": 0.0}  # the loss is not the data's matter
