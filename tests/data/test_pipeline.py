@@ -208,10 +208,18 @@ def test_every_pass_is_the_next_epoch(tiny_data):
 
 
 def test_a_notebook_s_ten_lines(tiny_data, tmp_path):
-    """Build, compile, fit with validation and callbacks, evaluate, save, load."""
+    """Build with a block of one's own, compile, fit with validation and callbacks, evaluate, save, load."""
+
+    class MyBlock(ct.ConnectionBlock):
+        def build_messages(self, shape):
+            self.swap = self.pointwise(shape, shape[-1], "swap")
+
+        def messages(self, spatial, temporal):
+            return self.swap(temporal), self.swap(spatial)
+
     train, validation = datasets(tiny_data, clips_per_class=2)
     names = ct.data.class_names(tiny_data.record_dir)
-    model = ct.CCSN(classes=names, connection="sum", image_size=32)
+    model = ct.CCSN(classes=names, connection=MyBlock, image_size=32)
     model.compile(optimizer=keras.optimizers.AdamW(1e-3), loss=ct.JointLoss(), metrics=["accuracy"])
     path = str(tmp_path / "best.weights.h5")
     callbacks = [

@@ -47,18 +47,30 @@ def test_triton_gets_a_repository_and_its_command(half, tmp_path):
     assert (tmp_path / "ccsn" / "1" / "model.onnx").is_file() and (tmp_path / "ccsn" / "config.pbtxt").is_file()
 
 
-def test_mistakes_end_in_a_sentence(half, tiny_set, tmp_path):
-    batch = (f"--model={half[0]}", f"--video_dir={tiny_set}/videos", f"--output_dir={half[0].parent}/p")
+def test_batch_inference_names_a_provider_that_is_not_there(half, tiny_set, tmp_path):
+    flags = (f"--model={half[0]}", f"--video_dir={tiny_set}/videos", f"--output_dir={tmp_path}/p")
+    done = run_forked(
+        "export/batch_infer.py", *flags, "--providers=TensorrtExecutionProvider,CPUExecutionProvider", code=1
+    )
+    said = "batch_infer: --providers=TensorrtExecutionProvider is not among those of this ONNX R"
+    assert done.stderr.splitlines()[-1].startswith(said)
+
+
+def test_mistakes_end_in_a_sentence(half, tmp_path):
+    (tmp_path / "text.onnx").write_text("no model")
+    (tmp_path / "text.plan").write_text("no engine")
+    rtx = ("export/to_tensorrt.py", "--module=tensorrt_rtx", f"--output={tmp_path}/x.plan")
     for (script, *arguments), words in (
         (("export/to_onnx.py",), "--workdir is not given"),
         (("export/to_onnx.py", "--precision=fp8"), "fp8"),
-        (("export/to_tensorrt.py", "--module=tensorrt_rtx", f"--output={tmp_path}/x.plan"), "--onnx is not given"),
+        ((*rtx,), "--onnx is not given"),
+        ((*rtx, f"--onnx={tmp_path}/text.onnx"), "is damaged or no ONNX file"),
+        ((*rtx, f"--onnx={half[0]}", "--compute_capability=9.0"), "is not among those"),
         (("export/triton/repository.py", f"--repository={tmp_path}"), "--model is not given"),
-        (("export/batch_infer.py", *batch, "--providers=TensorrtExecutionProvider"), "is not among those of this ONNX"),
+        (("export/triton/repository.py", f"--model={tmp_path}/text.plan", "--repository=r"), "text.plan.json is miss"),
     ):
         result = run_forked(script, *arguments, code=1, cwd=tmp_path)
         name = os.path.basename(script).removesuffix(".py")
-        *before, said = result.stderr.strip().splitlines()
-        assert said.startswith(f"{name}: ") and words in said, result.stderr
-        assert all(line.startswith("infer ") for line in before)  # its progress
-    assert not os.listdir(tmp_path)
+        assert result.stderr.startswith(f"{name}: ") and words in result.stderr, result.stderr
+        assert len(result.stderr.strip().splitlines()) == 1
+    assert sorted(os.listdir(tmp_path)) == ["text.onnx", "text.plan"]

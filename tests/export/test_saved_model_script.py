@@ -1,6 +1,7 @@
 """The commands of docs/SERVING.md as a user types them."""
 
 import json
+import pathlib
 import re
 
 from commands import run_forked
@@ -30,6 +31,12 @@ def test_servers_and_the_folder_are_asked_about_videos(stand_in, exported, tiny_
     assert "1 of 2 videos got no answer" in result.stderr
 
 
-def test_a_server_that_is_not_there_is_one_sentence(unused_port):
-    said = run_forked("scripts/query.py", f"--server=localhost:{unused_port}", "--timeout=2", "x.avi", code=1).stderr
-    assert said.startswith("query: ") and "cannot be reached" in said and said.strip().count("\n") == 0, said
+def test_mistakes_end_in_a_sentence(workdir_config, exported, unused_port, tmp_path):
+    workdir = f"--workdir={workdir_config.train.workdir}"
+    for script, arguments, words in (
+        ("export/saved_model.py", [workdir, f"--export_dir={exported.folder}", "--version=1"], "leave --version out"),
+        ("scripts/query.py", [f"--server=localhost:{unused_port}", "--timeout=2", "x.avi"], "cannot be reached"),
+    ):
+        result = run_forked(script, *arguments, code=1, cwd=tmp_path)
+        assert result.stderr.startswith(f"{pathlib.Path(script).stem}: ") and words in result.stderr, result.stderr
+        assert len(result.stderr.strip().splitlines()) == 1

@@ -24,3 +24,7 @@ def test_faults_are_summed_up_and_told_in_full(tiny_set, tmp_path):
     assert lines[0] == "Training may not start before this is put right:"
     assert lines[-1].startswith("Training may not start; problems: ")
     assert "  unreadable: 8" in lines and sum("cannot be read as a video" in line for line in lines) == 8
+
+
+def test_nothing_to_check():
+    assert run(code=1).stderr.startswith("check_data: neither --video_dir nor --record_dir is given")

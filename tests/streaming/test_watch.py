@@ -4,11 +4,12 @@ import contextlib
 import json
 import threading
 
+import numpy as np
 import pytest
 import videos
 from html_pages import Page
 from rtsp_camera import Camera
-from streams import CLASSES, BrightnessModel, LiveFrames, grey_frames
+from streams import CLASSES, BrightnessModel, LiveFrames, broadcast, grey_frames
 
 from ccsn_tf.errors import UserError
 from ccsn_tf.streaming import source as module
@@ -69,6 +70,22 @@ def test_files_are_waited_for(day_and_night):
     assert found.counts["dropped"] == found.counts["lost"] == 0 and found.counts["frames"] == 250
 
 
+def test_a_stream_that_breaks_and_returns(day_and_night, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "_FIRST_PAUSE", 0.01)
+    frames = grey_frames([20] * 50)  # no more than may wait
+    options = {"codec": "libx264", "format": "mpegts", "options": {"g": "10", "bf": "0"}}
+    sent = videos.write_video(tmp_path / "a.ts", frames, **options).read_bytes()
+    stopped, show = until(3.0)
+    settings = WatchSettings(window=1.0, every=0.5, output=str(tmp_path / "t.jsonl"), page=str(tmp_path / "t.html"))
+    with broadcast(sent[: 2 * len(sent) // 3], sent) as address:
+        found = watch(BrightnessModel(), open_source(address), settings, stopped, show)
+    assert found.counts["interruptions"] in (1, 2)  # the cut packet may be one too
+    assert found.counts["reconnections"] >= 1
+    ends = [json.loads(line)["end"] for line in (tmp_path / "t.jsonl").read_text().splitlines()]
+    assert len(ends) >= 5 and (np.diff(ends) > 0).all()
+    assert not Page((tmp_path / "t.html").read_text()).all("video")
+
+
 def test_a_camera_that_dies_and_comes_back(tmp_path, monkeypatch):
     """By RTSP: dark until it dies, refused for a while, then bright from the same port."""
     monkeypatch.setattr(module, "_FIRST_PAUSE", 0.2)
@@ -86,7 +103,7 @@ def test_a_camera_that_dies_and_comes_back(tmp_path, monkeypatch):
         shown.append(answer)
         show(answer, top)
 
-    settings = WatchSettings(window=1.0, every=0.5, output=str(tmp_path / "t.jsonl"), page=str(tmp_path / "t.html"))
+    settings = WatchSettings(window=1.0, every=0.5, output=str(tmp_path / "t.jsonl"))
     with cameras:
         source = open_source(camera.address)
         found = watch(BrightnessModel(), source, settings, stopped, show_and_keep, say)
@@ -97,7 +114,6 @@ def test_a_camera_that_dies_and_comes_back(tmp_path, monkeypatch):
     named = [line["top"][0]["class"] for line in lines]
     assert named == sorted(named, reverse=True) and named.count("dark") >= 5 and named.count("bright") >= 4
     assert [(each.label, round(each.start)) for each in found.segments] == [("dark", 0), ("bright", 3)]
-    assert not Page((tmp_path / "t.html").read_text()).all("video")
 
 
 def test_without_an_answer_nothing_is_left(tmp_path):

@@ -17,14 +17,25 @@ def sgd():
     return keras.optimizers.SGD(1.0)
 
 
-def test_two_replicas_step_as_one_by_the_clipped_gradient_of_the_global_batch(two_replicas):
+@pytest.fixture(scope="module")
+def on_one():
+    return steps.step_on(tf.distribute.get_strategy(), steps.small_config(clip_norm=CLIP), sgd)
+
+
+def test_two_replicas_step_as_one_by_the_clipped_gradient_of_the_global_batch(two_replicas, on_one):
     config = steps.small_config(clip_norm=CLIP)
-    expected, terms = steps.step_on(tf.distribute.get_strategy(), config, sgd)
     weights, values = steps.step_on(two_replicas, config, sgd, traced=True)
-    np.testing.assert_allclose(weights, expected, atol=2e-6)
-    assert values == pytest.approx(terms, abs=1e-5)
+    np.testing.assert_allclose(weights, on_one[0], atol=2e-6)
+    assert values == pytest.approx(on_one[1], abs=1e-5)
     start = np.concatenate([v.numpy().ravel() for v in steps.make_trainable(config, sgd()).trainable_variables])
     assert np.linalg.norm(weights - start) == pytest.approx(CLIP, rel=1e-3)
+
+
+def test_without_the_gathering_the_step_would_differ(two_replicas, on_one, monkeypatch):
+    """The first test can fail: a replica that ranks its own share alone takes another step."""
+    monkeypatch.setattr("ccsn_tf.models.train_step._gather", lambda replica, outputs, labels: (outputs, labels))
+    weights, _ = steps.step_on(two_replicas, steps.small_config(clip_norm=CLIP), sgd)
+    assert np.abs(weights - on_one[0]).max() > 1e-4
 
 
 def test_replicas_draw_dropout_masks_of_their_own(two_replicas):

@@ -23,3 +23,13 @@ def test_multiworker_needs_tf_config(tf_config, monkeypatch):
         monkeypatch.setenv("TF_CONFIG", tf_config)
     with pytest.raises(UserError, match="TF_CONFIG"):
         make_strategy(TrainConfig(strategy="multiworker"))
+
+
+def test_auto_takes_several_gpus(monkeypatch):
+    made, gpus = [], [tf.config.PhysicalDevice(f"/gpu:{index}", "GPU") for index in range(2)]
+    monkeypatch.setattr(tf.distribute, "MirroredStrategy", lambda devices: made.append(devices))
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: gpus)
+    monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind: gpus)
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    make_strategy(TrainConfig())
+    assert made == [["/gpu:0", "/gpu:1"]]

@@ -230,6 +230,18 @@ def test_names_of_any_bytes(folder, models, tmp_path):
     assert list(rows_of(tmp_path / "p")) == [name]
 
 
+def test_a_folder_has_the_videos_below_it(tmp_path):
+    for name in ("b/x.avi", "a.MP4", "b/c/y.mkv", "notes.txt", ".a.avi", ".cache/z.avi"):
+        path = tmp_path / "videos" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    found = videos_of_folder(f"{tmp_path}/videos/")
+    assert [item.name for item in found.items] == ["a.MP4", "b/c/y.mkv", "b/x.avi"]
+    assert all(pathlib.Path(item.path).is_file() for item in found.items)
+    assert found.note == "Not recognised: 2 hidden, 1 .txt."
+    assert found.source == str(tmp_path / "videos")
+
+
 def test_a_list_has_every_path_once_relative_to_it_or_to_a_folder(tmp_path):
     path = tmp_path / "lists" / "list.txt"
     path.parent.mkdir()
@@ -240,6 +252,15 @@ def test_a_list_has_every_path_once_relative_to_it_or_to_a_folder(tmp_path):
     assert [item.path for item in found.items] == [f"{path.parent}/b.avi", f"{path.parent}/a b.mp4", "/abs/c.avi"]
     found = videos_of_list(str(path), "videos")
     assert found.items[0].path == "videos/b.avi" and found.source == str(pathlib.Path("videos").absolute())
+
+
+def test_a_list_as_windows_writes_it(tmp_path):
+    for name in ("run/a b.avi", "run/c.mp4"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "list.txt").write_bytes('"run\\a b.avi"\r\nrun\\c.avi\r\nrun\\lost.avi\r\n'.encode("utf-16"))
+    paths = [item.path for item in videos_of_list(str(tmp_path / "list.txt")).items]
+    assert paths == [f"{tmp_path}/run/{name}" for name in ("a b.avi", "c.mp4", "lost.avi")]
 
 
 def test_clips_that_are_not_there(tmp_path, tiny_data):
